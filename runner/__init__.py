@@ -1,0 +1,1 @@
+"""gpurun: remediation playbooks for the GPU nodes of Kubernetes clusters."""

@@ -1,0 +1,95 @@
+"""What the cluster says of one node, as plain data for planning; and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+NODE = "kubernetes:node"
+"""Key of a `NodeState` in an observation."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodState:
+    """One pod bound to the node."""
+
+    namespace: str
+    name: str
+    uid: str
+    phase: str
+    owner_kind: str = ""
+    owner_name: str = ""
+    created: str = ""
+    """RFC 3339, as the API gives it."""
+    ready: bool = False
+    deleting: bool = False
+    gpu_requests: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One node as a single read of the cluster showed it."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[str, ...] = ()
+    """key=value:effect"""
+    unschedulable: bool = False
+    ready: bool = True
+    capacity: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+    pods: tuple[PodState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetLabels:
+    """Set labels of the node; None removes one."""
+
+    labels: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDaemonSetPod:
+    """Delete the DaemonSet's pod on this node and wait for a new Ready one.
+
+    A pod created after the node's change began counts as restarted.
+    """
+
+    namespace: str
+    name: str
+    timeout: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAllocatable:
+    """Wait until two readings, at least a second apart, show the wanted number of a resource."""
+
+    resource: str
+    value: int
+    timeout: float = 120.0
+
+
+ClusterAction = SetLabels | RestartDaemonSetPod | WaitAllocatable
+
+DrainMode = Literal["gpu", "full", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOptions:
+    """What a drain may do; kubectl's defaults. Seconds for times; None: each pod's own grace."""
+
+    mode: DrainMode | None = None
+    """None: derived from the disruption of the node's changes."""
+    ignore_daemonsets: bool = True
+    delete_emptydir_data: bool = False
+    force: bool = False
+    pod_selector: str = ""
+    namespace_exclude: tuple[str, ...] = ()
+    grace_period: int | None = None
+    timeout: float = 600.0

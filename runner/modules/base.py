@@ -1,0 +1,211 @@
+"""The contract of a module: typed arguments, how to look, and a pure answer to what differs.
+
+A module never knows whether a run is dry. `plan` is called with what the probes read and returns
+what would have to change; the engine does all else: batching, diffing, gating, running,
+re-reading, reporting, redacting. After a change the engine re-runs the same probes and calls
+`plan` again: done means that it now answers with no change.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from runner.hosts.script import Command, Result
+from runner.kube.state import ClusterAction
+
+
+class Risk(enum.IntEnum):
+    """How much a person should care (the field guide's risk table)."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+
+class Disruption(enum.IntEnum):
+    """What the node must suffer for a change, rising."""
+
+    NONE = 0
+    SERVICE = 1
+    """A daemon restarts; running pods live."""
+    GPU = 2
+    """Every GPU client on the node must go."""
+    NODE = 3
+    """Every pod must go."""
+    REBOOT = 4
+
+
+class Arguments(BaseModel):
+    """Base of a module's arguments: unknown names are errors, values are checked strictly enough
+    that `"yes"` is not a boolean. Field descriptions are the documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Unknown(Exception):
+    """A probe's answer could not be understood; never treated as fine.
+
+    Args:
+        message: what was read, what was expected, for a person.
+    """
+
+
+class Refused(Exception):
+    """The wanted state is impossible on this host; the message says why and what would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One read-only look at a host and the parser of what it prints.
+
+    Probes with equal keys are run once per host and share their state, so that tasks on the same
+    thing see each other's planned changes. `parse` raises `Unknown` for what it cannot read.
+    """
+
+    key: str
+    shell: str
+    parse: Callable[[Result], Any]
+    timeout: float = 30.0
+    stdin: bytes = b""
+    become: bool = True
+
+    def command(self) -> Command:
+        return Command(self.key, self.shell, self.stdin, self.timeout, self.become)
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """Reboot the host and wait until a new boot answers. `timeout` in seconds."""
+
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class FileDiff:
+    """A file's text before and after; None: absent. `attributes` like mode and owner, as pairs."""
+
+    path: str
+    before: str | None
+    after: str | None
+    attributes: tuple[tuple[str, str, str], ...] = ()
+    """(name, before, after) for each that differs."""
+    sensitive: bool = False
+
+
+Action = Command | Reboot | ClusterAction
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between observed and wanted state, and how to remove it.
+
+    Args:
+        summary: one line for a person, e.g. "GPU 0: MIG geometry none -> 7x 1g.10gb".
+        do: what makes it so, in order. Commands only, or one Reboot, or one ClusterAction.
+        guard: shell that exits 0 while the host is as observed (the change's fingerprint);
+            empty where nothing can be guarded.
+        risk, disruption: how it is gated and how the node is drained for it.
+        before, after: plain data (JSON-able) for people and machines.
+        diff: for files.
+        overlay: probe key -> state as it will be afterwards, for later tasks of the same plan.
+        predictable: False for commands whose effect cannot be known; listed as unpredictable.
+        undo: commands that restore what was there before; () where there is no way back.
+    """
+
+    summary: str
+    do: tuple[Action, ...]
+    guard: str = ""
+    risk: Risk = Risk.LOW
+    disruption: Disruption = Disruption.NONE
+    before: Any = None
+    after: Any = None
+    diff: FileDiff | None = None
+    overlay: Mapping[str, Any] = field(default_factory=dict)
+    predictable: bool = True
+    undo: tuple[Command, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A module's answer.
+
+    Args:
+        changes: empty when the host is as wanted.
+        waits: things to wait for that change nothing (`wait_allocatable`).
+        result: what `register` stores, beside `changed`; plain data.
+        messages: lines to show (`debug`).
+    """
+
+    changes: tuple[Change, ...] = ()
+    waits: tuple[ClusterAction, ...] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+
+
+A = TypeVar("A", bound=Arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a module may know beside its arguments.
+
+    Args:
+        host: inventory name.
+        folder: the playbook's folder, for relative paths of `src`.
+        read: reads a file of the playbook (relative `src` looks in the playbook's folder, its
+            `files/` and `templates/`, then the project's `templates/`); raises `Refused`.
+        template: renders template text with the task's variables (only `template` needs it).
+        notified: True when the task is a handler being run.
+        timeout: the task's `timeout` in seconds, if it has one.
+        become: the task's `become`.
+        environment: the task's `environment`, for commands.
+    """
+
+    host: str
+    folder: str = "."
+    read: Callable[[str], bytes] | None = None
+    template: Callable[[str, str], str] | None = None
+    notified: bool = False
+    timeout: float | None = None
+    become: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Module(ABC, Generic[A]):
+    """One thing a task can manage. Instances hold nothing.
+
+    Class attributes are its documentation: `name`, `arguments`, the class docstring (what it
+    does, sources of its rules), `examples` (YAML of one task each), and the most it can do
+    (`risk`, `disruption`), used where a plan cannot know better.
+    """
+
+    name: ClassVar[str]
+    arguments: ClassVar[type[Arguments]]
+    examples: ClassVar[tuple[str, ...]] = ()
+    risk: ClassVar[Risk] = Risk.LOW
+    disruption: ClassVar[Disruption] = Disruption.NONE
+    free_form: ClassVar[str] = ""
+    """Argument that takes the value when a task gives a plain string (`command: uptime`)."""
+    needs_cluster: ClassVar[bool] = False
+    """The observation must hold a `NodeState` under `runner.kube.state.NODE`."""
+    changes_nothing: ClassVar[bool] = False
+    """May stand in `preconditions` and `verify` (assert, debug, waits, read-only looks)."""
+
+    @abstractmethod
+    def probes(self, args: A, context: Context) -> Sequence[Probe]:
+        """What to read from the host before planning."""
+
+    @abstractmethod
+    def plan(self, args: A, observed: Mapping[str, Any], context: Context) -> Outcome:
+        """What differs. Pure: no I/O, no clock. `observed` maps probe keys to parsed states.
+
+        Raises:
+            Refused: the wanted state is impossible here.
+            Unknown: what was observed is contradictory or incomplete.
+        """

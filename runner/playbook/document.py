@@ -1,0 +1,106 @@
+"""A playbook as typed data, every value with the place it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.errors import Origin
+from runner.kube.state import DrainOptions
+from runner.modules.base import Disruption, Risk
+
+
+class Map(dict[str, Any]):
+    """A mapping from YAML that knows where it and each of its values stand."""
+
+    def __init__(
+        self,
+        values: Mapping[str, Any] | None = None,
+        origin: Origin | None = None,
+        origins: Mapping[str, Origin] | None = None,
+    ) -> None:
+        super().__init__(values or {})
+        self.origin = origin
+        self.origins: dict[str, Origin] = dict(origins or {})
+
+    def where(self, key: str) -> Origin | None:
+        """Where the value of `key` was written, else where the mapping begins."""
+        return self.origins.get(key, self.origin)
+
+
+class Seq(list[Any]):
+    """A list from YAML that knows where it and each of its items stand."""
+
+    def __init__(
+        self,
+        values: list[Any] | None = None,
+        origin: Origin | None = None,
+        origins: list[Origin] | None = None,
+    ) -> None:
+        super().__init__(values or [])
+        self.origin = origin
+        self.origins: list[Origin] = list(origins or [])
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as written; `arguments` and conditions still hold their templates.
+
+    `module` is a name of the registry. `arguments` is what stands under it (a free-form string is
+    already under the module's `free_form` name).
+    """
+
+    name: str
+    module: str
+    arguments: Map
+    origin: Origin
+    when: tuple[str, ...] = ()
+    notify: tuple[str, ...] = ()
+    register: str = ""
+    loop: Any = None
+    """A list or a template giving one; None: no loop. The item is the variable `item`."""
+    variables: Map = field(default_factory=Map)
+    become: bool | None = None
+    """None: as the play says."""
+    timeout: float | None = None
+    environment: Map = field(default_factory=Map)
+    risk: Risk | None = None
+    disruption: Disruption | None = None
+    because: str = ""
+    """Why risk or disruption is set lower than the module's own (obligatory then)."""
+    failed_when: tuple[str, ...] = ()
+    ignore_errors: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """One play. `waves` are node counts ("1") or percentages of the play's hosts ("25%")."""
+
+    name: str
+    hosts: str
+    origin: Origin
+    tasks: tuple[Task, ...] = ()
+    handlers: tuple[Task, ...] = ()
+    preconditions: tuple[Task, ...] = ()
+    verify: tuple[Task, ...] = ()
+    variables: Map = field(default_factory=Map)
+    become: bool = False
+    environment: Map = field(default_factory=Map)
+    risk: Risk | None = None
+    """The least risk of every change of the play."""
+    drain: DrainOptions = field(default_factory=DrainOptions)
+    waves: tuple[str, ...] = ("1", "100%")
+    max_failed: int = 0
+    """Hosts that may fail before no further wave starts (`rollout.max_failed`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """A loaded, checked playbook. `text` is what was read (for its hash in the journal)."""
+
+    path: Path
+    text: str
+    plays: tuple[Play, ...]
