@@ -1,0 +1,209 @@
+"""From a wanted content, mode and owner to one change of one file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from shlex import quote
+from typing import Any
+
+from runner.hosts.script import Command
+from runner.modules.base import Change, Context, FileDiff, Outcome, Refused, Risk
+from runner.modules.files import shell
+from runner.modules.files.arguments import Content, Ownership
+from runner.modules.files.state import FileState, follow, key, state_of, with_content
+
+NEW_FILE_MODE = 0o644
+NEW_FOLDER_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What shall be at a path: its bytes, its attributes, how it is written."""
+
+    path: str
+    content: bytes
+    options: Content
+    risk: Risk = Risk.LOW
+    summary: str = ""
+    """Says more than "write PATH"; may stay empty."""
+
+
+def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) -> Outcome:
+    """One change that brings content, mode and owner to what is wanted, or none.
+
+    Raises:
+        Refused: a folder is in the way, the parent folder is missing, a link may not be followed.
+    """
+    link = state_of(wanted.path, observed)
+    if link.kind == "link" and not wanted.options.follow:
+        raise Refused(f"{wanted.path} is a link to {link.target} and `follow` is false")
+    before = follow(link, observed)
+    check_place(before)
+    after = with_attributes(with_content(before, wanted.content), wanted.options, before)
+    backup = ""
+    if wanted.options.backup and before.exists and before.sha256 != after.sha256:
+        backup = f"{before.path}.{before.sha256[:12]}~"
+    result = {"path": before.path, "sha256": after.sha256, "size": after.size, "backup": backup}
+    if same(before, after):
+        return Outcome(result=result)
+    become = context.become
+    writes = not before.exists or before.sha256 != after.sha256
+    change = Change(
+        summary=describe(before, after, wanted.summary),
+        do=(_do(before, after, wanted, backup, become),),
+        guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
+        risk=wanted.risk,
+        before=plain(before),
+        after=plain(after),
+        diff=difference(before, after),
+        overlay=overlay(link, after),
+        undo=_undo(before, after, backup, become),
+    )
+    return Outcome(changes=(change,), result=result)
+
+
+def _chain(link: FileState, end: FileState) -> tuple[FileState, ...]:
+    return (link, end) if link.kind == "link" else (end,)
+
+
+def overlay(link: FileState, after: FileState) -> dict[str, FileState]:
+    """The states afterwards: of the file, and of the link that led to it."""
+    states = {key(after.path): after}
+    if link.kind == "link":
+        states[key(link.path)] = replace(link, resolved=after)
+    return states
+
+
+def check_place(state: FileState) -> None:
+    """Raises `Refused` where a file cannot be written."""
+    if state.kind == "directory":
+        raise Refused(
+            f"{state.path} is a folder, a file is wanted there; end the path with the file's name"
+        )
+    if not state.exists and not state.parent_exists:
+        folder = state.path.rpartition("/")[0]
+        raise Refused(
+            f"{state.path}: the folder {folder} does not exist on the host and no earlier task"
+            f" creates it; add before it: file: {{path: {folder}, state: directory}}"
+        )
+
+
+def with_attributes(state: FileState, wanted: Ownership, before: FileState) -> FileState:
+    """`state` with the wanted mode and owner; what is not given stays, or is the default."""
+    default = NEW_FOLDER_MODE if state.kind == "directory" else NEW_FILE_MODE
+    mode = before.mode if before.exists else default
+    if wanted.mode is not None:
+        mode = int(wanted.mode, 8)
+    owner, uid = _identity(wanted.owner, before.owner, before.uid)
+    group, gid = _identity(wanted.group, before.group, before.gid)
+    return replace(state, mode=mode, owner=owner, uid=uid, group=group, gid=gid, parent_exists=True)
+
+
+def _identity(wanted: str | None, name: str, number: int | None) -> tuple[str, int | None]:
+    if wanted is None or wanted == name or (wanted.isdigit() and number == int(wanted)):
+        return name, number
+    return wanted, int(wanted) if wanted.isdigit() else None
+
+
+def same(before: FileState, after: FileState) -> bool:
+    return before.exists and before.sha256 == after.sha256 and same_attributes(before, after)
+
+
+def same_attributes(before: FileState, after: FileState) -> bool:
+    return (before.mode, before.owner, before.group) == (after.mode, after.owner, after.group)
+
+
+def _do(before: FileState, after: FileState, wanted: Wanted, backup: str, become: bool) -> Command:
+    attributes = shell.attributes_of(after)
+    if before.exists and before.sha256 == after.sha256:
+        return shell.set_attributes(after.path, attributes, become)
+    validate = wanted.options.validate_with
+    return shell.write(
+        after.path, wanted.content, attributes, validate=validate, backup=backup, become=become
+    )
+
+
+def _undo(before: FileState, after: FileState, backup: str, become: bool) -> tuple[Command, ...]:
+    if not before.exists:
+        return (shell.remove(after.path, become=become),)
+    attributes = shell.attributes_of(before)
+    if before.sha256 == after.sha256:
+        return (shell.set_attributes(before.path, attributes, become),)
+    if before.content is not None:
+        return (shell.write(before.path, before.content, attributes, become=become),)
+    if backup:
+        command = f"cp -fpT -- {quote(backup)} {quote(before.path)}"
+        return (Command(f"restore:{before.path}", command, become=become),)
+    return ()
+
+
+def attribute_changes(before: FileState, after: FileState) -> tuple[tuple[str, str, str], ...]:
+    """(name, before, after) for mode, owner and group where they differ."""
+    if not before.exists or not after.exists:
+        return ()
+    pairs = (
+        ("mode", f"{before.mode:04o}", f"{after.mode:04o}"),
+        ("owner", before.owner, after.owner),
+        ("group", before.group, after.group),
+    )
+    return tuple(pair for pair in pairs if pair[1] != pair[2])
+
+
+def describe(before: FileState, after: FileState, summary: str = "") -> str:
+    """One line: what happens to the path, and which attributes change."""
+    attributes = ", ".join(
+        f"{n} {old} -> {new}" for n, old, new in attribute_changes(before, after)
+    )
+    if not before.exists:
+        attributes = f"mode {after.mode:04o}, {after.owner}:{after.group}"
+    if summary:
+        text = f"{after.path}: {summary}"
+    elif not before.exists:
+        text = f"create {after.path}"
+    elif before.sha256 != after.sha256:
+        text = f"change {after.path}"
+    else:
+        return f"{after.path}: {attributes}"
+    return f"{text} ({attributes})" if attributes else text
+
+
+def difference(before: FileState, after: FileState) -> FileDiff:
+    """Before and after as text; binary and large files as size and hash."""
+    old, new = _text(before), _text(after)
+    if (before.exists and old is None) or (after.exists and new is None):
+        old, new = _digest(before), _digest(after)
+    return FileDiff(after.path, old, new, attribute_changes(before, after))
+
+
+_BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def _text(state: FileState) -> str | None:
+    if state.content is None:
+        return None
+    try:
+        text = state.content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if _BINARY.search(text) else text
+
+
+def _digest(state: FileState) -> str | None:
+    if not state.exists:
+        return None
+    return f"({state.size} bytes, sha256 {state.sha256})\n"
+
+
+def plain(state: FileState) -> dict[str, Any]:
+    """A state for people and JSON: no contents."""
+    if not state.exists:
+        return {"path": state.path, "state": "absent"}
+    data: dict[str, Any] = {"path": state.path, "state": state.kind}
+    if state.kind == "link":
+        return data | {"src": state.target}
+    data |= {"mode": f"{state.mode:04o}", "owner": state.owner, "group": state.group}
+    if state.kind == "file":
+        data |= {"size": state.size, "sha256": state.sha256}
+    return data

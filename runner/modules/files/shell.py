@@ -1,0 +1,164 @@
+"""POSIX sh that changes one path, and guards that notice if it changed since the look.
+
+Contents travel on stdin. A file is written beside its target, checked, given its mode and owner,
+synced and renamed: whatever happens in between, the target is the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import shlex
+from dataclasses import dataclass
+from shlex import quote
+
+from runner.hosts.script import Command
+from runner.modules.files.state import FileState
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Mode and owner as they shall be; names or numbers."""
+
+    mode: int
+    owner: str
+    group: str
+
+    @property
+    def shell(self) -> str:
+        """Sets them on "$t". The owner first: chown clears set-user-ID bits."""
+        owner = quote(f"{self.owner}:{self.group}")
+        return f'chown -- {owner} "$t"\nchmod -- {self.mode:04o} "$t"\n'
+
+
+def attributes_of(state: FileState) -> Attributes:
+    """A state's mode and owner, as numbers where they are known."""
+    return Attributes(
+        state.mode,
+        state.owner if state.uid is None else str(state.uid),
+        state.group if state.gid is None else str(state.gid),
+    )
+
+
+def guard(state: FileState, content: bool = True) -> str:
+    """Shell that exits 0 while the path is as in `state`.
+
+    Args:
+        content: False when only mode and owner are changed: a log may go on growing.
+    """
+    path = quote(state.path)
+    if state.kind == "absent":
+        return f"[ ! -e {path} ] && [ ! -L {path} ]"
+    if state.kind == "link":
+        return f'[ -L {path} ] && [ "$(readlink -- {path})" = {quote(state.target)} ]'
+    user = ("%U", state.owner) if state.uid is None else ("%u", str(state.uid))
+    group = ("%G", state.group) if state.gid is None else ("%g", str(state.gid))
+    wanted = quote(f"{state.mode:o}:{user[1]}:{group[1]}")
+    test = "-f" if state.kind == "file" else "-d"
+    checks = [
+        f"[ ! -L {path} ] && [ {test} {path} ]",
+        f'[ "$(stat -c %a:{user[0]}:{group[0]} -- {path})" = {wanted} ]',
+    ]
+    if state.kind == "file" and content:
+        checks.append(f'[ "$(sha256sum < {path} | cut -c 1-64)" = {state.sha256} ]')
+    return " && ".join(checks)
+
+
+_BEGIN = """set -eu
+umask 077
+export LC_ALL=C
+t=$(mktemp "$d/.gpurun.XXXXXXXX")
+trap 'rm -f -- "$t"' EXIT
+trap 'exit 129' HUP INT TERM
+cat > "$t"
+if [ "$(sha256sum < "$t" | cut -c 1-64)" != "$sha256" ]; then
+  echo "$p: the new content did not arrive whole; the old file is untouched" >&2
+  exit 1
+fi
+"""
+
+# Where SELinux is on, a replaced file keeps its context and a new one gets the policy's.
+_END = """if [ -e /sys/fs/selinux/enforce ] && [ -e "$p" ]; then chcon --reference="$p" -- "$t"; fi
+sync -- "$t"
+new=; [ -e "$p" ] || new=yes
+mv -fT -- "$t" "$p"
+trap - EXIT
+if [ -n "$new" ] && [ -e /sys/fs/selinux/enforce ] && command -v restorecon > /dev/null; then
+  restorecon -- "$p"
+fi
+sync -- "$d"
+"""
+
+
+def write(
+    path: str,
+    content: bytes,
+    attributes: Attributes,
+    *,
+    validate: str | None = None,
+    backup: str = "",
+    become: bool = True,
+) -> Command:
+    """Replace or create a file in one step.
+
+    Args:
+        validate: command with %s that must accept the new file first.
+        backup: where a copy of the old file is kept, in the same folder; "": nowhere.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    parts = [
+        f"p={quote(path)}; d={quote(posixpath.dirname(path))}; sha256={digest}\n",
+        _BEGIN,
+        attributes.shell,
+        _validation(validate) if validate else "",
+        f'cp -fpT -- "$p" {quote(backup)}\nsync -- {quote(backup)}\n' if backup else "",
+        _END,
+    ]
+    return Command(f"write:{path}:{digest[:12]}", "".join(parts), content, become=become)
+
+
+def _validation(command: str) -> str:
+    words = [
+        '"$t"'.join(quote(part) if part else "" for part in word.split("%s"))
+        for word in shlex.split(command)
+    ]
+    message = quote(f" was refused by its validation ({command}); the old file is untouched")
+    return f"{' '.join(words)} >&2 || {{ printf '%s%s\\n' \"$p\" {message} >&2; exit 1; }}\n"
+
+
+def set_attributes(path: str, attributes: Attributes, become: bool = True) -> Command:
+    """Mode and owner only."""
+    shell = f"set -eu\nt={quote(path)}\n{attributes.shell}"
+    key = f"attributes:{path}:{attributes.mode:o}:{attributes.owner}:{attributes.group}"
+    return Command(key, shell, become=become)
+
+
+def make_folders(paths: tuple[str, ...], attributes: Attributes, become: bool = True) -> Command:
+    """Create folders, the outermost first."""
+    each = "".join(f't={quote(path)}\nmkdir -- "$t"\n{attributes.shell}' for path in paths)
+    return Command(f"mkdir:{paths[-1]}", f"set -eu\numask 077\n{each}", become=become)
+
+
+def remove_folders(paths: tuple[str, ...], become: bool = True) -> Command:
+    """Remove empty folders, the innermost first."""
+    names = " ".join(quote(path) for path in reversed(paths))
+    return Command(f"rmdir:{paths[-1]}", f"rmdir -- {names}", become=become)
+
+
+def make_link(path: str, target: str, become: bool = True) -> Command:
+    """Create or replace a symbolic link in one step."""
+    shell = f"""set -eu
+p={quote(path)}; d={quote(posixpath.dirname(path))}
+t=$(mktemp -d "$d/.gpurun.XXXXXXXX")
+trap 'rm -rf -- "$t"' EXIT
+ln -s -- {quote(target)} "$t/link"
+mv -fT -- "$t/link" "$p"
+sync -- "$d"
+"""
+    return Command(f"link:{path}:{target}", shell, become=become)
+
+
+def remove(path: str, folder: bool = False, become: bool = True) -> Command:
+    """Remove a file or link, or a folder with all in it (never across a mount)."""
+    how = "rm -rf --one-file-system" if folder else "rm -f"
+    return Command(f"remove:{path}", f"{how} -- {quote(path)}", become=become)
