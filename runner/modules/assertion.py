@@ -1,0 +1,81 @@
+"""`assert`: conditions that must hold, with a message that says what to do when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from runner.modules.base import Arguments, Context, Module, Outcome, Probe, Refused
+
+
+class AssertArguments(Arguments):
+    that: tuple[str, ...] = Field(
+        description="Condition or list of conditions, written as in `when`."
+    )
+    msg: str = Field("", description="Shown when a condition does not hold: why it matters.")
+    fail_msg: str = Field("", description="The same as `msg` (Ansible's name).")
+
+    @field_validator("that", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        """One or many; `that: false` and `that: "{{ ready }}"` arrive as booleans."""
+        many = value if isinstance(value, list | tuple) else [value]
+        return [str(item).lower() if isinstance(item, bool) else item for item in many]
+
+    @property
+    def message(self) -> str:
+        return self.msg or self.fail_msg
+
+
+def check(results: Sequence[tuple[str, bool]], msg: str = "") -> Outcome:
+    """Judge evaluated conditions.
+
+    Args:
+        results: each expression as written and whether it holds.
+        msg: the task's own words for a failure.
+
+    Raises:
+        Refused: naming every expression that does not hold.
+    """
+    failed = [expression for expression, holds in results if not holds]
+    if not failed:
+        return Outcome()
+    listed = "; ".join(failed)
+    raise Refused(f"{msg} (does not hold: {listed})" if msg else f"does not hold: {listed}")
+
+
+class Assert(Module[AssertArguments]):
+    """Stops a host whose facts, variables or results are not as they must be.
+
+    All conditions are judged, and every one that does not hold is named. A condition on a value
+    that is not known is not true: the host is refused. Nothing is changed, so an assert may stand
+    in `preconditions` and in `verify`.
+    """
+
+    name = "assert"
+    arguments = AssertArguments
+    changes_nothing = True
+    examples = (
+        """\
+- name: the GPU can be partitioned
+  assert:
+    that: facts.gpus | selectattr('mig_capable') | list | length > 0
+    msg: no GPU of this node supports MIG
+""",
+        """\
+- name: the new runtime answers
+  assert:
+    that:
+      - runtime.rc == 0
+      - "'nvidia' in runtime.stdout"
+""",
+    )
+
+    def probes(self, args: AssertArguments, context: Context) -> Sequence[Probe]:
+        return ()
+
+    def plan(self, args: AssertArguments, observed: Mapping[str, Any], context: Context) -> Outcome:
+        """The engine evaluates `that` and leaves in it what does not hold."""
+        return check([(expression, False) for expression in args.that], args.message)

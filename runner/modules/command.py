@@ -1,0 +1,354 @@
+"""`command` and `shell`: what no other module can do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import shlex
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from runner.hosts.script import DEFAULT_TIMEOUT, Command, Result
+from runner.modules.base import (
+    Arguments,
+    Change,
+    Context,
+    Disruption,
+    Module,
+    Outcome,
+    Probe,
+    Refused,
+    Risk,
+    Unknown,
+)
+
+_SALT = secrets.token_bytes(16)
+"""Makes digests of standard input useless for guessing what was in it."""
+
+_OPERATORS = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "<<", "2>&1", "2>/dev/null"})
+
+Words = tuple[str, ...]
+Switch = Annotated[bool, Field(strict=True)]
+
+
+class ExecuteArguments(Arguments):
+    """What `command` and `shell` have in common."""
+
+    creates: str = Field("", description="Do not run when this path exists; afterwards it must.")
+    removes: str = Field("", description="Run only if this path exists; afterwards it must not.")
+    unless: str = Field(
+        "", description="Look (sh): do not run when it exits 0; afterwards it must exit 0."
+    )
+    onlyif: str = Field("", description="Look (sh): run only if it exits 0.")
+    read_only: Switch = Field(
+        False, description="It changes nothing: it runs while looking, even for a plan."
+    )
+    stdin: str = Field("", description="Standard input; the place for secrets.")
+    chdir: str = Field("", description="Folder to run in.")
+    expect: tuple[int, ...] = Field(
+        (0,), description="Exit statuses that are fine; an empty list: any (see `failed_when`)."
+    )
+
+    @field_validator("expect", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int) else value
+
+    @field_validator("creates", "removes", "chdir")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value and not value.startswith("/"):
+            raise ValueError(f"{value!r} must be an absolute path on the host")
+        return value
+
+    @model_validator(mode="after")
+    def _looks_need_no_condition(self) -> ExecuteArguments:
+        if self.read_only and (self.creates or self.removes or self.unless or self.onlyif):
+            raise ValueError(
+                "read_only: true runs in every look; use `when` instead of creates, removes, "
+                "unless or onlyif"
+            )
+        return self
+
+    def script(self) -> str:
+        """The task's own command as sh."""
+        raise NotImplementedError
+
+
+class CommandArguments(ExecuteArguments):
+    cmd: str = Field("", description="Program and arguments, split like a shell does, no globs.")
+    argv: Words = Field((), description="Instead of `cmd`: program and arguments as a list.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> CommandArguments:
+        if bool(self.cmd) == bool(self.argv):
+            raise ValueError("give either cmd or argv")
+        operators = [word for word in self.words() if word in _OPERATORS] if self.cmd else []
+        if operators:
+            raise ValueError(
+                f"{operators[0]!r} would be an ordinary word here; use `shell` for pipes and "
+                "redirections, or `argv` if the word is meant"
+            )
+        return self
+
+    def words(self) -> Words:
+        """Program and arguments."""
+        try:
+            return self.argv or tuple(shlex.split(self.cmd))
+        except ValueError as error:
+            raise ValueError(f"cmd cannot be split into words: {error}") from None
+
+    def script(self) -> str:
+        return shlex.join(self.words())
+
+
+class ShellArguments(ExecuteArguments):
+    cmd: str = Field(min_length=1, description="Text for the host's POSIX sh.")
+
+    def script(self) -> str:
+        return self.cmd
+
+
+def text_for_host(script: str, args: ExecuteArguments, context: Context) -> tuple[str, bytes]:
+    """The sh text and the standard input that carry a script to the host.
+
+    Environment values may be secrets, so they travel on standard input before the command's own:
+    `read` takes no byte beyond its lines, the command finds the rest.
+    """
+    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in context.environment.items())
+    lines = exports.count("\n")
+    shell = _READ_ENVIRONMENT.format(lines=lines) if lines else ""
+    if args.chdir:
+        shell += f"cd -- {shlex.quote(args.chdir)} || exit 126\n"
+    return shell + script, (exports + args.stdin).encode()
+
+
+_READ_ENVIRONMENT = """\
+n={lines} e=
+while [ $n -gt 0 ]; do IFS= read -r l; e="$e$l
+"; n=$((n-1)); done
+eval "$e"; unset n l e
+"""
+
+
+def _look(prefix: str, script: str, args: ExecuteArguments, context: Context) -> Probe:
+    """A probe that runs a script of the playbook; its key tells equal looks from others."""
+    shell, stdin = text_for_host(script, args, context)
+    secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
+    timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
+    told = f"{shell}\0{timeout}\0{context.become}\0".encode() + secret
+    digest = hashlib.sha256(told).hexdigest()[:16]
+    parse = partial(_seen, script)
+    return Probe(f"{prefix}:{digest}", shell, parse, timeout, stdin, context.become)
+
+
+def _seen(script: str, result: Result) -> Result:
+    if result.timed_out:
+        raise Unknown(f"'{_short(script)}' did not end within its timeout")
+    if result.truncated:
+        raise Unknown(f"'{_short(script)}' printed more than is kept; print less of it")
+    return result
+
+
+def _exists(path: str, context: Context) -> Probe:
+    quoted = shlex.quote(path)
+    shell = f"[ -e {quoted} ] || [ -L {quoted} ]"
+    return Probe(f"exists:{path}", shell, partial(_parse_exists, path), become=context.become)
+
+
+def _parse_exists(path: str, result: Result) -> bool:
+    if result.rc not in (0, 1) or result.timed_out:
+        raise Unknown(f"{path}: whether it exists is not known: {result.error_text}")
+    return result.rc == 0
+
+
+class _Execute(Module[ExecuteArguments]):
+    """Shared by `command` and `shell`, which differ only in how their text is read."""
+
+    risk = Risk.MEDIUM
+    free_form = "cmd"
+
+    def probes(self, args: ExecuteArguments, context: Context) -> Sequence[Probe]:
+        if args.read_only:
+            return (_look("look", args.script(), args, context),)
+        paths = [_exists(path, context) for path in (args.creates, args.removes) if path]
+        bare = args.model_copy(update={"stdin": ""})
+        looks = [_look("look", text, bare, context) for text in (args.unless, args.onlyif) if text]
+        return (*paths, *looks)
+
+    def plan(
+        self, args: ExecuteArguments, observed: Mapping[str, Any], context: Context
+    ) -> Outcome:
+        if args.read_only:
+            return _looked(args, observed[self.probes(args, context)[0].key])
+        reason, overlay = _conditions(args, observed, context)
+        if not reason and not overlay and not context.notified:
+            reason = "it has run"
+        if reason:
+            return Outcome(result={**_registered(Result(0)), "reason": reason})
+        return Outcome(changes=(_change(self.name, args, context, overlay),))
+
+
+def _conditions(
+    args: ExecuteArguments, observed: Mapping[str, Any], context: Context
+) -> tuple[str, dict[str, Any]]:
+    """Why it need not run ("" if it must), and what its conditions will read afterwards."""
+    bare = args.model_copy(update={"stdin": ""})
+    overlay: dict[str, Any] = {}
+    if args.creates:
+        key = _exists(args.creates, context).key
+        overlay[key] = True
+        if observed[key]:
+            return f"{args.creates} exists", overlay
+    if args.removes:
+        key = _exists(args.removes, context).key
+        overlay[key] = False
+        if not observed[key]:
+            return f"{args.removes} does not exist", overlay
+    if args.unless:
+        key = _look("look", args.unless, bare, context).key
+        overlay[key] = Result(0)
+        if _holds(args.unless, observed[key]):
+            return f"unless: '{_short(args.unless)}' holds", overlay
+    if args.onlyif:
+        key = _look("look", args.onlyif, bare, context).key
+        if not _holds(args.onlyif, observed[key]):
+            return f"onlyif: '{_short(args.onlyif)}' does not hold", overlay
+    return "", overlay
+
+
+def _holds(script: str, result: Result) -> bool:
+    if result.rc in (126, 127):
+        raise Unknown(
+            f"'{_short(script)}' could not be run (exit {result.rc}: {result.error_text}); if a "
+            "missing program is an answer, write: command -v PROGRAM >/dev/null && …"
+        )
+    return result.rc == 0
+
+
+def _looked(args: ExecuteArguments, result: Result) -> Outcome:
+    if args.expect and result.rc not in args.expect:
+        expected = " or ".join(str(rc) for rc in args.expect)
+        said = result.error_text[-500:]
+        raise Refused(
+            f"'{_short(args.script())}' exited {result.rc}, expected {expected}"
+            + (f": {said}" if said else "")
+        )
+    return Outcome(result=_registered(result))
+
+
+def _registered(result: Result) -> dict[str, Any]:
+    return {
+        "rc": result.rc,
+        "stdout": result.text.removesuffix("\n"),
+        "stderr": result.stderr.decode("utf-8", "replace").removesuffix("\n"),
+        "stdout_lines": result.text.splitlines(),
+    }
+
+
+def _change(
+    name: str, args: ExecuteArguments, context: Context, overlay: Mapping[str, Any]
+) -> Change:
+    shell, stdin = text_for_host(_unless_done(args) + _expecting(args), args, context)
+    timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
+    return Change(
+        summary=f"run {_short(args.script())}",
+        do=(Command(name, shell, stdin, timeout, context.become),),
+        risk=Risk.MEDIUM,
+        disruption=Disruption.NONE,
+        overlay=overlay,
+        predictable=False,
+    )
+
+
+def _unless_done(args: ExecuteArguments) -> str:
+    """Leaves the command out when an earlier change of the same run did its work."""
+    done = ""
+    if args.creates:
+        done += f"if [ -e {shlex.quote(args.creates)} ]; then exit 0; fi\n"
+    if args.removes:
+        path = shlex.quote(args.removes)
+        done += f"if [ ! -e {path} ] && [ ! -L {path} ]; then exit 0; fi\n"
+    return done
+
+
+def _expecting(args: ExecuteArguments) -> str:
+    """The script, ending with 0 for every expected status and with another for all else."""
+    if args.expect == (0,):
+        return args.script()
+    if not args.expect:
+        return f"(\n{args.script()}\n)\nexit 0"
+    fine = "|".join(str(rc) for rc in args.expect)
+    return f"(\n{args.script()}\n)\nrc=$?; case $rc in {fine}) exit 0;; 0) exit 1;; esac; exit $rc"
+
+
+def _short(script: str) -> str:
+    """One line of a script for a message."""
+    first, *more = script.strip().splitlines() or [""]
+    return first if len(first) <= 100 and not more else f"{first[:97]}..."
+
+
+class CommandModule(_Execute):
+    """Runs a program without a shell: no pipes, no globs, no variables.
+
+    What a command does cannot be known beforehand: it is listed as unpredictable and only run by
+    `apply`, unless `read_only: true` says that it changes nothing. A read-only command runs while
+    looking, also for a plan, and what it printed can be used at once (`register`).
+
+    `creates`, `removes` and `unless` say how to see that the work is done: the command is left
+    out when it is, and it has failed if it is not done afterwards. `onlyif` only asks whether to
+    run. Without any of them a command runs in every apply. Environment and standard input never
+    show in the host's process list.
+
+    `register` stores `rc`, `stdout`, `stderr`, `stdout_lines` and `changed`. Of a command that
+    changes something, a status listed in `expect` is stored as 0.
+    """
+
+    name = "command"
+    arguments = CommandArguments
+    examples = (
+        """\
+- name: which profiles the GPUs offer
+  command:
+    cmd: nvidia-smi mig -lgip
+    read_only: true
+  register: profiles
+""",
+        """\
+- name: generate the CDI specification
+  command:
+    cmd: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml
+    creates: /etc/cdi/nvidia.yaml
+""",
+    )
+
+
+class ShellModule(_Execute):
+    """Runs a text with the host's POSIX sh: pipes, redirections and variables work.
+
+    Everything else is as with `command`. Never put values of the host or secrets into the text:
+    give them in `environment` or `stdin`.
+    """
+
+    name = "shell"
+    arguments = ShellArguments
+    examples = (
+        """\
+- name: XIDs since boot
+  shell:
+    cmd: dmesg | grep -c 'NVRM. Xid'
+    read_only: true
+    expect: [0, 1]
+  register: xids
+""",
+        """\
+- name: keep the old configuration
+  shell:
+    cmd: cp -a /etc/containerd /etc/containerd.before
+    creates: /etc/containerd.before
+""",
+    )

@@ -1,0 +1,386 @@
+"""`service`: a systemd unit runs, is enabled, or takes up its new configuration."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from runner.hosts.script import Command, Result
+from runner.modules.base import (
+    Arguments,
+    Change,
+    Context,
+    Disruption,
+    Module,
+    Outcome,
+    Probe,
+    Refused,
+    Risk,
+    Unknown,
+)
+
+_SUFFIXES = (".service", ".socket", ".timer", ".target", ".mount", ".path", ".slice", ".automount")
+
+Switch = Annotated[bool, Field(strict=True)]
+
+
+class ServiceArguments(Arguments):
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9:_.@\\-]+$", description="Unit; `.service` may be left out."
+    )
+    state: Literal["started", "stopped", "restarted", "reloaded"] | None = Field(
+        None, description="`restarted` and `reloaded` act whenever the task or handler runs."
+    )
+    enabled: Switch | None = Field(None, description="Whether it starts at boot.")
+    masked: Switch | None = Field(None, description="Whether it can be started at all.")
+    daemon_reload: Switch = Field(
+        False, description="Make systemd read changed unit files before anything else."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _no_option(cls, value: str) -> str:
+        if value.startswith("-"):
+            raise ValueError(f"{value!r} is not a unit name")
+        return value
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> ServiceArguments:
+        if self.state is None and self.enabled is None and self.masked is None:
+            if not self.daemon_reload:
+                raise ValueError("give at least one of state, enabled, masked, daemon_reload")
+        elif self.masked and (self.enabled or self.state not in (None, "stopped")):
+            raise ValueError("a masked unit can be neither enabled nor started")
+        return self
+
+    @property
+    def unit(self) -> str:
+        return self.name if self.name.endswith(_SUFFIXES) else f"{self.name}.service"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """A unit as `systemctl show` tells it (org.freedesktop.systemd1(5))."""
+
+    unit: str
+    load: str
+    active: str
+    sub: str = ""
+    file_state: str = ""
+    main_pid: int = 0
+    invocation: str = ""
+    restarts: int = 0
+    needs_reload: bool = False
+    type: str = ""
+    result: str = ""
+    can_reload: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Active; or, of a one-shot, done with success since boot."""
+        finished = self.active == "inactive" and self.result == "success" and self.invocation
+        return self.active in ("active", "reloading") or bool(self.type == "oneshot" and finished)
+
+
+_PROPERTIES = {
+    "LoadState": "load",
+    "ActiveState": "active",
+    "SubState": "sub",
+    "UnitFileState": "file_state",
+    "MainPID": "main_pid",
+    "InvocationID": "invocation",
+    "NRestarts": "restarts",
+    "NeedDaemonReload": "needs_reload",
+    "Type": "type",
+    "Result": "result",
+    "CanReload": "can_reload",
+}
+
+
+def key(unit: str) -> str:
+    """The probe key of a unit."""
+    return f"service:{unit.removesuffix('.service')}"
+
+
+def probe(unit: str, become: bool = True) -> Probe:
+    """Look at one unit (name with suffix)."""
+    shell = f"systemctl show --no-pager -p {','.join(_PROPERTIES)} -- {shlex.quote(unit)}"
+    return Probe(key(unit), shell, partial(parse, unit), become=become)
+
+
+def parse(unit: str, result: Result) -> ServiceState:
+    """The printed properties as a state. Raises Unknown without systemd or for odd output."""
+    if result.rc != 0:
+        why = result.error_text or f"systemctl exited {result.rc}"
+        if result.rc == 127 or "not been booted with systemd" in why:
+            why = "this host does not run systemd"
+        raise Unknown(f"{unit}: its state is not known: {why}")
+    pairs = dict(line.partition("=")[::2] for line in result.text.splitlines() if "=" in line)
+    values: dict[str, Any] = {
+        field: pairs[name] for name, field in _PROPERTIES.items() if name in pairs
+    }
+    if "load" not in values or "active" not in values:
+        raise Unknown(f"{unit}: systemctl show gave no LoadState and ActiveState")
+    for number in ("main_pid", "restarts"):
+        text = values.get(number, "0")
+        values[number] = int(text) if text.isdecimal() else 0
+    for flag in ("needs_reload", "can_reload"):
+        values[flag] = values.get(flag) == "yes"
+    return ServiceState(unit, **values)
+
+
+class Service(Module[ServiceArguments]):
+    """Brings a systemd unit to the wanted state and sees that it stays there.
+
+    `started`, `stopped`, `enabled` and `masked` change nothing when the unit is so already.
+    `restarted` and `reloaded` are meant for handlers: they act whenever they are notified. As an
+    ordinary task they act in every apply, which is not idempotent.
+
+    A restart has succeeded only when the unit is active with a new invocation; otherwise the task
+    fails and shows the last 10 lines of its journal. Running containers survive a restart of
+    containerd, so the disruption is `service`; for a unit whose restart harms pods, set the
+    task's `disruption`.
+
+    `daemon_reload` acts when a unit file changed since systemd read it, or together with another
+    change of the task. Care is needed where containers got their GPUs through the legacy runtime
+    with systemd cgroups: a daemon-reload takes the devices away from them ("Failed to initialize
+    NVML: Unknown Error", NVIDIA container toolkit's troubleshooting).
+    """
+
+    name = "service"
+    arguments = ServiceArguments
+    risk = Risk.MEDIUM
+    disruption = Disruption.SERVICE
+    examples = (
+        """\
+- name: containerd runs, also after a reboot
+  service:
+    name: containerd
+    state: started
+    enabled: true
+""",
+        """\
+handlers:
+  - name: restart containerd
+    service:
+      name: containerd
+      state: restarted
+    disruption: node
+""",
+    )
+
+    def probes(self, args: ServiceArguments, context: Context) -> Sequence[Probe]:
+        return (probe(args.unit, context.become),)
+
+    def plan(
+        self, args: ServiceArguments, observed: Mapping[str, Any], context: Context
+    ) -> Outcome:
+        state: ServiceState = observed[key(args.unit)]
+        if state.load == "not-found" and not _is_gone_as_wanted(args):
+            raise Refused(
+                f"{args.unit} does not exist on this host: install what brings it, or check the "
+                "name with `systemctl list-unit-files`"
+            )
+        return Outcome(changes=tuple(_changes(args, state, context)), result=_plain(state))
+
+
+def _is_gone_as_wanted(args: ServiceArguments) -> bool:
+    return args.state in (None, "stopped") and not args.enabled and not args.masked
+
+
+def _changes(args: ServiceArguments, state: ServiceState, context: Context) -> Iterator[Change]:
+    """The differences in the order they must be removed, each on top of the one before."""
+    later = [_mask, _enable, _run]
+    changes: list[Change] = []
+    for difference in later:
+        change = difference(args, state, context)
+        if change:
+            changes.append(change)
+            state = change.overlay[key(args.unit)]
+    only_reload = args.state is None and args.enabled is None and args.masked is None
+    if args.daemon_reload and (state.needs_reload or changes or (only_reload and context.notified)):
+        yield _daemon_reload(args, changes, state, context)
+    yield from changes
+
+
+def _daemon_reload(
+    args: ServiceArguments, changes: Sequence[Change], state: ServiceState, context: Context
+) -> Change:
+    return Change(
+        summary="systemd: read changed unit files (daemon-reload)",
+        do=(Command("daemon-reload", "systemctl daemon-reload", become=context.become),),
+        risk=Risk.MEDIUM,
+        disruption=Disruption.SERVICE,
+        before={"needs_daemon_reload": state.needs_reload},
+        after={"needs_daemon_reload": False},
+        overlay={} if changes else {key(args.unit): replace(state, needs_reload=False)},
+    )
+
+
+def _mask(args: ServiceArguments, state: ServiceState, context: Context) -> Change | None:
+    masked = state.load == "masked"
+    if args.masked is None or args.masked == masked:
+        return None
+    verb, inverse = ("mask", "unmask") if args.masked else ("unmask", "mask")
+    after = replace(
+        state,
+        load="masked" if args.masked else "loaded",
+        file_state="masked" if args.masked else "disabled",
+    )
+    return _unit_file_change(verb, inverse, state, after, context)
+
+
+def _enable(args: ServiceArguments, state: ServiceState, context: Context) -> Change | None:
+    if args.enabled is None:
+        return None
+    enabled = state.file_state in ("enabled", "alias", "generated")
+    if args.enabled and not enabled:
+        if state.file_state not in ("disabled", "enabled-runtime", "linked", "linked-runtime"):
+            raise Refused(_why_not_enabled(state))
+        return _unit_file_change(
+            "enable", "disable", state, replace(state, file_state="enabled"), context
+        )
+    if not args.enabled and state.file_state in ("enabled", "enabled-runtime"):
+        return _unit_file_change(
+            "disable", "enable", state, replace(state, file_state="disabled"), context
+        )
+    return None
+
+
+def _why_not_enabled(state: ServiceState) -> str:
+    if state.load == "masked":
+        return f"{state.unit} is masked and cannot be enabled; add `masked: false`"
+    return (
+        f"{state.unit} is {state.file_state or 'without a unit file'} and cannot be enabled: it "
+        "has no [Install] section, other units start it; leave `enabled` out"
+    )
+
+
+def _unit_file_change(
+    verb: str, inverse: str, before: ServiceState, after: ServiceState, context: Context
+) -> Change:
+    unit = shlex.quote(before.unit)
+    now, then = before.file_state, after.file_state
+    return Change(
+        summary=f"{before.unit}: {verb} ({now or 'no unit file state'} -> {then})",
+        do=(Command(verb, f"systemctl {verb} -- {unit}", become=context.become),),
+        guard=_guard(unit, "UnitFileState", now, then),
+        before={"unit_file_state": now},
+        after={"unit_file_state": then},
+        overlay={key(before.unit): after},
+        undo=(Command(inverse, f"systemctl {inverse} -- {unit}", become=context.become),),
+    )
+
+
+def _guard(unit: str, name: str, now: str, then: str) -> str:
+    """As observed, or as wanted already: an earlier change may bring it along (a postinst)."""
+    states = "|".join(shlex.quote(value) for value in dict.fromkeys((now, then)))
+    return f'case "$(systemctl show -p {name} --value -- {unit})" in {states}) ;; *) exit 1;; esac'
+
+
+def _run(args: ServiceArguments, state: ServiceState, context: Context) -> Change | None:
+    if args.state is None:
+        return None
+    if args.state == "stopped":
+        # "failed" is stopped too; "activating" is a unit on its way up.
+        if state.active in ("inactive", "failed"):
+            return None
+        return _run_change("stop", state, replace(_stopped(state)), context)
+    if state.load == "masked":
+        raise Refused(f"{state.unit} is masked and cannot be started; add `masked: false`")
+    if args.state == "restarted" and context.notified:
+        return _run_change("restart", state, _started(state), context)
+    if not state.runs:
+        return _run_change("start", state, _started(state), context)
+    if args.state == "reloaded" and context.notified:
+        if not state.can_reload:
+            raise Refused(f"{state.unit} cannot reload (no ExecReload); use `state: restarted`")
+        return _run_change("reload", state, state, context)
+    return None
+
+
+def _stopped(state: ServiceState) -> ServiceState:
+    return replace(state, active="inactive", sub="dead", main_pid=0)
+
+
+def _started(state: ServiceState) -> ServiceState:
+    """After a start; process and invocation are known after the change only."""
+    return replace(
+        state, load="loaded", active="active", sub="running", main_pid=0, invocation="", restarts=0
+    )
+
+
+def _run_change(verb: str, before: ServiceState, after: ServiceState, context: Context) -> Change:
+    unit = shlex.quote(before.unit)
+    timeout = 120.0 if context.timeout is None else context.timeout
+    now = f"{before.active}, PID {before.main_pid}" if before.main_pid else before.active
+    inverse = {"start": "stop", "stop": "start"}.get(verb)
+    return Change(
+        summary=f"{before.unit}: {verb} ({now})",
+        do=(Command(verb, _script(verb, unit, before), b"", timeout, context.become),),
+        # A restart is right in whatever state the unit is by then.
+        guard=_guard(unit, "ActiveState", before.active, after.active) if inverse else "",
+        risk=Risk.LOW if verb == "start" else Risk.MEDIUM,
+        disruption=Disruption.SERVICE,
+        before={"active": before.active, "sub": before.sub, "main_pid": before.main_pid},
+        after={"active": after.active, "sub": after.sub},
+        overlay={key(before.unit): after},
+        undo=(
+            (Command(inverse, f"systemctl {inverse} -- {unit}", b"", timeout, context.become),)
+            if inverse
+            else ()
+        ),
+    )
+
+
+_SCRIPT = """\
+unit={unit}
+get() {{ systemctl show -p "$1" --value -- "$unit"; }}
+fail() {{
+  echo "$unit: $1" >&2
+  journalctl --no-pager -q -n 10 -o short-iso -u "$unit" >&2
+  exit 1
+}}
+before=$(get InvocationID)
+systemctl {verb} -- "$unit" || fail "{verb} failed (ActiveState=$(get ActiveState))"
+{settle}{check}"""
+
+_STOPPED = """\
+case $(get ActiveState) in inactive|failed) ;; *) fail "still $(get ActiveState)";; esac
+"""
+
+_ACTIVE = """\
+state=$(get ActiveState)
+case $state in
+active|reloading) ;;
+inactive) [ "$(get Type),$(get Result)" = oneshot,success ] || fail "ActiveState=$state" ;;
+*) fail "ActiveState=$state" ;;
+esac
+"""
+
+_NEW = """\
+[ "$(get InvocationID)" != "$before" ] || fail 'was not restarted: same InvocationID'
+"""
+
+
+def _script(verb: str, unit: str, state: ServiceState) -> str:
+    # systemd calls a simple service started before its program has done anything.
+    settle = "sleep 1\n" if state.type in ("simple", "exec", "idle") and verb != "stop" else ""
+    check = _STOPPED if verb == "stop" else _ACTIVE + (_NEW if verb == "restart" else "")
+    return _SCRIPT.format(unit=unit, verb=verb, settle=settle, check=check)
+
+
+def _plain(state: ServiceState) -> dict[str, Any]:
+    return {
+        "unit": state.unit,
+        "active": state.active,
+        "sub": state.sub,
+        "enabled": state.file_state,
+        "main_pid": state.main_pid,
+        "restarts": state.restarts,
+    }
