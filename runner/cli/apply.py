@@ -1,0 +1,77 @@
+"""gpurun apply: plan, gate and carry out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from runner.cli.options import RunOptions, run_options
+
+
+@click.command()
+@run_options
+@click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
+@click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
+@click.option(
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long for a node that another run works on.",
+)
+def apply(output: str, ask_become_pass: bool, dry: bool, **given: object) -> int:
+    """Carry out PLAYBOOK: look, review, gate, cordon, drain, change, verify, uncordon.
+
+    Exit codes: 0 done or nothing to do, 1 error, 2 partly failed, 3 drifted, 4 denied by a gate,
+    130 stopped.
+    """
+    options = RunOptions(project=str(Path.cwd()), **given)  # type: ignore[arg-type]
+    if dry:
+        from runner.cli.plan import dry_run
+
+        return dry_run(options, output, ask_become_pass)
+    from runner.journal.store import new_run_id
+
+    return carry_out(options, new_run_id(), output, ask_become_pass)
+
+
+def carry_out(
+    options: RunOptions,
+    run: str,
+    output: str,
+    ask_become_pass: bool,
+    resumed: bool = False,
+) -> int:
+    """Apply with a journal; shared with `resume`."""
+    from runner.cli.review import Review
+    from runner.cli.work import become_password, build, consoles, finish, stopping
+    from runner.engine.events import Events
+    from runner.journal.store import Journal, default_path
+    from runner.reports.redact import redactor
+
+    password = become_password(ask_become_pass)
+    _, say = consoles(output)
+    journal = Journal(default_path())
+    try:
+        with stopping(say) as stop:
+            events = Events(
+                [lambda event: journal.record(run, event), say.event], redactor([password])
+            )
+            review = Review(say, options.yes)
+            work = build(options, run, events, review, stop, password, resumed)
+            journal.begin(run, str(Path(options.playbook).resolve()), options.as_arguments())
+            states = work.apply()
+            code = finish(output, say, run, states, applied=True)
+            journal.end(run, _status(code, stop.is_set()))
+        return 130 if stop.is_set() and code else code
+    finally:
+        journal.close()
+
+
+def _status(code: int, stopped: bool) -> str:
+    if code == 0:
+        return "done"
+    if stopped:
+        return "stopped"
+    return {2: "partly failed", 3: "drifted", 4: "denied"}.get(code, "failed")

@@ -1,0 +1,27 @@
+"""gpurun doc: a module's documentation."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("module", required=False)
+def doc(module: str | None) -> int:
+    """Show the documentation of MODULE, or list all modules."""
+    from difflib import get_close_matches
+
+    from runner.errors import InputError, Problem
+    from runner.modules.registry import MODULES, load_module
+    from runner.reports.pages import first_line, module_page
+
+    if module is None:
+        for name in MODULES:
+            click.echo(f"{name:<20} {first_line(load_module(name))}")
+        return 0
+    if module not in MODULES:
+        near = get_close_matches(module, MODULES, 1)
+        hint = f"did you mean '{near[0]}'?" if near else "gpurun doc lists them"
+        raise InputError([Problem(f"there is no module '{module}'", hint=hint)])
+    click.echo(module_page(module))
+    return 0

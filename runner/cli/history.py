@@ -1,0 +1,69 @@
+"""gpurun history and gpurun show: what the journal knows."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from runner.cli.options import output_option
+
+
+@click.command()
+@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True)
+@output_option
+def history(number: int, output: str) -> int:
+    """List the latest runs, newest first."""
+    from dataclasses import asdict
+
+    from runner.cli.work import consoles
+    from runner.journal.store import Journal, default_path
+
+    journal = Journal(default_path())
+    runs = journal.runs(number)
+    journal.close()
+    if output == "json":
+        click.echo(json.dumps([asdict(run) for run in runs], indent=2))
+        return 0
+    _, say = consoles(output)
+    if not runs:
+        say.line("no runs yet")
+    for run in runs:
+        status = run.status if run.ended else f"{run.status} (process {run.pid})"
+        where = " ".join(run.arguments.get("inventories", []))
+        say.line(f"{run.id}  {run.started}  {status:<14}  {run.playbook}  -i {where}")
+    return 0
+
+
+@click.command()
+@click.argument("run", default="last")
+@output_option
+def show(run: str, output: str) -> int:
+    """Show RUN (default: the last one) step by step."""
+    from dataclasses import asdict
+
+    from runner.cli.work import consoles
+    from runner.journal.store import Journal, default_path
+
+    journal = Journal(default_path())
+    try:
+        record = journal.run(run)
+        events = journal.events(record.id)
+    finally:
+        journal.close()
+    if output == "json":
+        made = {**asdict(record), "events": [asdict(event) for event in events]}
+        click.echo(json.dumps(made, indent=2, default=str))
+        return 0
+    _, say = consoles(output)
+    say.line(f"Run {record.id}: {record.status}", "bold")
+    say.line(f"  {record.playbook} -i {' '.join(record.arguments.get('inventories', []))}")
+    say.line(f"  started {record.started}, ended {record.ended or 'not'}")
+    for event in events:
+        extra = {k: v for k, v in event.data.items() if k in ("status", "left", "reason") and v}
+        detail = " ".join(f"{key}={value}" for key, value in extra.items())
+        time = event.time.strftime("%H:%M:%S")
+        say.line(
+            f"  {time} {event.host or '-':<12} {event.kind:<13} {event.text} {detail}".rstrip()
+        )
+    return 0

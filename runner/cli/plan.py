@@ -1,0 +1,37 @@
+"""gpurun plan: the change review."""
+
+from __future__ import annotations
+
+import click
+
+from runner.cli.options import RunOptions, run_options
+
+
+@click.command()
+@run_options
+def plan(output: str, ask_become_pass: bool, **given: object) -> int:
+    """Show what PLAYBOOK would change and how risky that is; change nothing.
+
+    Exit codes: 0 nothing to do, 1 error, 2 changes pending, 4 denied by a gate.
+    """
+    from pathlib import Path
+
+    return dry_run(RunOptions(project=str(Path.cwd()), **given), output, ask_become_pass)  # type: ignore[arg-type]
+
+
+def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
+    """Plan and gate; shared with `apply --dry-run`."""
+    from runner.cli.work import become_password, build, consoles, finish, stopping
+    from runner.engine.events import Events
+    from runner.journal.store import new_run_id
+    from runner.reports.redact import redactor
+
+    password = become_password(ask_become_pass)
+    _, say = consoles(output)
+    run = new_run_id()
+    with stopping(say) as stop:
+        events = Events([], redactor([password]))
+        states = build(options, run, events, lambda asking: False, stop, password).plan()
+        say.plans(states)
+        code = finish(output, say, run, states, applied=False)
+    return 130 if stop.is_set() else code

@@ -1,0 +1,52 @@
+"""gpurun resume: finish a run that was killed or stopped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from runner.cli.options import RunOptions, become_option, output_option
+
+
+@click.command()
+@click.argument("run", default="last")
+@click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
+@become_option
+@output_option
+def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
+    """Look at every host of RUN again (default: the last one), do what is left, and give back
+    every node that it took out of service.
+
+    A run started with --yes is resumed as approved. Exit codes as gpurun apply.
+    """
+    import os
+
+    from runner.cli.apply import carry_out
+    from runner.errors import GpurunError
+    from runner.journal.store import Journal, default_path
+
+    journal = Journal(default_path())
+    try:
+        record = journal.run(run)
+    finally:
+        journal.close()
+    if not record.ended and record.pid != os.getpid() and _alive(record.pid):
+        raise GpurunError(
+            f"run {record.id} is still being worked on by process {record.pid}",
+            "wait for it, or stop it with Ctrl-C there",
+        )
+    options = RunOptions.from_arguments(record.arguments)
+    return carry_out(
+        replace(options, yes=options.yes or yes), record.id, output, ask_become_pass, resumed=True
+    )
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process exists and is a gpurun: process numbers are used again."""
+    from pathlib import Path
+
+    try:
+        return b"gpurun" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

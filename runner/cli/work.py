@@ -1,0 +1,110 @@
+"""Putting a run together: what plan, apply and resume have in common."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli.options import RunOptions, extra_variables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runner.engine.events import Events
+    from runner.engine.run import HostState, Review, Run
+    from runner.reports.terminal import Terminal
+
+
+def become_password(ask: bool) -> str | None:
+    """From the prompt, else from $GPURUN_BECOME_PASSWORD."""
+    if ask:
+        value: str = click.prompt("sudo password", hide_input=True, err=True)
+        return value
+    return os.environ.get("GPURUN_BECOME_PASSWORD")
+
+
+def consoles(output: str) -> tuple[Console, Terminal]:
+    """Where people read: stdout, or stderr when stdout is for JSON."""
+    from rich.console import Console
+
+    from runner.reports.terminal import Terminal
+
+    console = Console(stderr=output == "json", highlight=False)
+    return console, Terminal(console)
+
+
+@contextmanager
+def stopping(say: Terminal) -> Iterator[threading.Event]:
+    """An event set by the first Ctrl-C or SIGTERM; the second one ends at once."""
+    stop = threading.Event()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os.write(2, b"\ngpurun: ended at once; gpurun resume last finishes what was begun\n")
+            os._exit(130)
+        stop.set()
+        os.write(2, b"\ngpurun: stopping after the current step of every host (again: at once)\n")
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def build(
+    options: RunOptions,
+    run: str,
+    events: Events,
+    review: Review,
+    stop: threading.Event,
+    password: str | None,
+    resumed: bool = False,
+) -> Run:
+    """Load everything a run needs; raises before any host is touched.
+
+    Raises:
+        InputError: playbook, inventory or variables are wrong.
+    """
+    from runner.engine.run import Run, Settings
+    from runner.inventory.load import load_inventory
+    from runner.playbook.load import load_playbook
+
+    playbook = load_playbook(Path(options.playbook))
+    inventory = load_inventory(options.inventories, Path(options.project))
+    settings = Settings(
+        run=run,
+        limit=options.limit,
+        extra=extra_variables(options.extra),
+        kubeconfig=Path(options.kubeconfig) if options.kubeconfig else None,
+        context=options.context,
+        forks=options.forks,
+        connect_timeout=options.connect_timeout,
+        lock_timeout=options.lock_timeout,
+        become_password=password,
+        resumed=resumed,
+    )
+    return Run(playbook, inventory, settings, events, review, stop)
+
+
+def finish(output: str, say: Terminal, run: str, states: Sequence[HostState], applied: bool) -> int:
+    """Print the end and give the exit code."""
+    from runner.reports.data import exit_code, report, summary
+
+    say.end(run, states, applied)
+    if output == "json":
+        import json
+
+        json.dump(report(run, states, applied), sys.stdout, indent=2, default=str)
+        sys.stdout.write("\n")
+    return exit_code(summary(states, applied), applied)

@@ -1,0 +1,113 @@
+"""Which planned steps travel to the host together, and as what. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from runner.engine.pending import mark, unmark
+from runner.engine.planning import PlannedStep
+from runner.hosts.script import Block, Command
+from runner.modules.base import Change, Reboot
+from runner.playbook.document import Play
+
+
+def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
+    """The steps to do next: as many as fit into one exec, or one that is a boundary of its own.
+
+    A reboot, an action of the cluster, a wait, and a step that is only known after the ones before
+    it are boundaries. Empty when nothing is left; one deferred step when that is next.
+    """
+    batch: list[PlannedStep] = []
+    for step in steps:
+        if step.status != "change" and step.status != "deferred" and not step.waits:
+            continue
+        if _is_boundary(step):
+            return batch or [step]
+        if batch and not _same_login(batch[-1], step):
+            return batch
+        batch.append(step)
+    return batch
+
+
+def _is_boundary(step: PlannedStep) -> bool:
+    if step.status == "deferred" or step.waits:
+        return True
+    return any(not isinstance(action, Command) for c in step.changes for action in c.do)
+
+
+def _same_login(one: PlannedStep, other: PlannedStep) -> bool:
+    return _become(one) == _become(other)
+
+
+def _become(step: PlannedStep) -> bool:
+    return step.context.become if step.context else True
+
+
+def cluster_actions(step: PlannedStep) -> list[Any]:
+    """What a boundary step asks of the cluster."""
+    actions = [action for change in step.changes for action in change.do]
+    return [a for a in actions if not isinstance(a, Command | Reboot)] + list(step.waits)
+
+
+def reboots(step: PlannedStep) -> list[Reboot]:
+    """The reboots of a boundary step."""
+    return [a for change in step.changes for a in change.do if isinstance(a, Reboot)]
+
+
+def blocks(play: Play, step: PlannedStep) -> list[Block]:
+    """The step's changes as blocks; the last one re-reads the step's probes."""
+    last = len(step.changes) - 1
+    return [
+        Block(
+            key=f"{step.key}#{number}",
+            guard=_guard(step, number, change),
+            do=_commands(play, step, number, change, last),
+            reread=reread_commands(step) if number == last else (),
+        )
+        for number, change in enumerate(step.changes)
+    ]
+
+
+def reread_commands(step: PlannedStep) -> tuple[Command, ...]:
+    """The step's probes once more, under keys that no other step of the batch uses."""
+    become = _become(step)
+    return tuple(
+        replace(probe.command(), key=f"{step.key}|{probe.key}", become=become)
+        for probe in step.probes
+    )
+
+
+def undo_block(step: PlannedStep, number: int) -> Block | None:
+    """What restores the state before change `number`, if the change knows how."""
+    undo = step.changes[number].undo
+    if not undo:
+        return None
+    commands = tuple(
+        replace(command, key=f"{step.key}#{number}/undo{n}", become=_become(step))
+        for n, command in enumerate(undo)
+    )
+    return Block(f"{step.key}#{number}/undo", None, commands)
+
+
+def _guard(step: PlannedStep, number: int, change: Change) -> Command | None:
+    if not change.guard:
+        return None
+    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step))
+
+
+def _commands(
+    play: Play, step: PlannedStep, number: int, change: Change, last: int
+) -> tuple[Command, ...]:
+    key, become = f"{step.key}#{number}", _become(step)
+    commands = [
+        replace(action, key=f"{key}/{n}", become=become)
+        for n, action in enumerate(change.do)
+        if isinstance(action, Command)
+    ]
+    if step.notify and number == 0:
+        commands.insert(0, mark(play, step.notify, key, become))
+    if step.key.section == "handlers" and number == last:
+        commands.append(unmark(play, step.task.name, key, become))
+    return tuple(commands)

@@ -1,0 +1,187 @@
+"""The clusters of a run: which host is which node, read once; maintenance of one node."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runner.engine.enact import Interrupted, Maintenance, disrupts
+from runner.engine.events import Events
+from runner.engine.gates import drain_mode
+from runner.engine.planning import HostPlan
+from runner.errors import ClusterError
+from runner.inventory.model import Host
+from runner.kube import drain, maintenance
+from runner.kube.cluster import Cluster
+from runner.kube.lock import NodeLock
+from runner.kube.state import ClusterAction, DrainMode, DrainOptions, NodeState
+from runner.modules.base import Disruption, Unknown
+
+
+class Clusters:
+    """Clusters by the inventory's variables `kubeconfig` and `kubernetes_context`.
+
+    Args:
+        kubeconfig, context: given on the command line; they win over the inventory's.
+    """
+
+    def __init__(
+        self, hosts: Sequence[Host], kubeconfig: Path | None = None, context: str | None = None
+    ) -> None:
+        self._hosts = tuple(hosts)
+        self._given = (kubeconfig, context)
+        self._reading = threading.Lock()
+        self._clusters: dict[tuple[Path, str | None], Cluster] = {}
+        self._nodes: dict[str, NodeState | Unknown] = {}
+
+    def of(self, host: Host) -> Cluster | None:
+        """The cluster a host belongs to; None when none is configured."""
+        path, context = self._given
+        if path is None:
+            path = _kubeconfig(host)
+        if path is None:
+            return None
+        context = context or host.variables.get("kubernetes_context")
+        key = (path, context)
+        if key not in self._clusters:
+            self._clusters[key] = Cluster(path, context)
+        return self._clusters[key]
+
+    def node(self, host: Host) -> NodeState | Unknown | None:
+        """The cluster's view of a host; the first call reads those of all hosts at once."""
+        with self._reading:
+            cluster = self.of(host)
+            if cluster is None:
+                return None
+            if host.name not in self._nodes:
+                together = [h for h in self._hosts if self.of(h) is cluster]
+                self._nodes.update(read_nodes(cluster, together))
+            return self._nodes[host.name]
+
+
+def read_nodes(cluster: Cluster, hosts: Sequence[Host]) -> dict[str, NodeState | Unknown]:
+    """One read of the cluster: host name -> its node, or why that is not known."""
+    try:
+        nodes = cluster.read_nodes(sorted({name for host in hosts for name in _names(host)}))
+    except ClusterError as error:
+        return {host.name: Unknown(str(error)) for host in hosts}
+    return {host.name: _find(host, nodes) for host in hosts}
+
+
+def _names(host: Host) -> tuple[str, ...]:
+    """The node names a host may have: as given, then short."""
+    return (host.node_name, host.node_name.split(".")[0])
+
+
+def _find(host: Host, nodes: dict[str, NodeState]) -> NodeState | Unknown:
+    for name in _names(host):
+        if name in nodes:
+            return nodes[name]
+    return Unknown(
+        f"the cluster has no node '{host.node_name}' "
+        "(the inventory variable 'kubernetes_node' names the node of a host)"
+    )
+
+
+def _kubeconfig(host: Host) -> Path | None:
+    named = host.variables.get("kubeconfig")
+    if named:
+        return Path(str(named)).expanduser()
+    from_environment = os.environ.get("KUBECONFIG")
+    if from_environment:
+        return Path(from_environment.split(os.pathsep)[0]).expanduser()
+    usual = Path.home() / ".kube" / "config"
+    return usual if usual.exists() else None
+
+
+class NodeMaintenance(Maintenance):
+    """One node of a cluster while a run works on its host."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        host: Host,
+        node: NodeState,
+        run: str,
+        holder: str,
+        events: Events,
+        stop: threading.Event,
+        lock_timeout: float,
+    ) -> None:
+        self._cluster = cluster
+        self._host = host
+        self._node = node.name
+        self._run = run
+        self._events = events
+        self._stop = stop
+        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop)
+        self._paused = False
+        self._entered = maintenance.RUN in node.annotations
+
+    def lock(self) -> AbstractContextManager[Any]:
+        return self._lock
+
+    def lost(self) -> bool:
+        return self._lock.lost.is_set()
+
+    def enter(self, plan: HostPlan) -> None:
+        """Cordon, pause GPU DaemonSets where the GPU must be free, and drain."""
+        if not disrupts(plan):
+            return
+        mode: DrainMode = drain_mode(plan)
+        self._entered = True
+        cordon = maintenance.begin(self._cluster, self._node, self._run)
+        self._progress(cordon.note or f"cordoned {self._node}")
+        if plan.disruption == Disruption.GPU:
+            self._paused = True
+            maintenance.pause_daemonsets(
+                self._cluster, self._node, self._run, self._progress, self._stop
+            )
+        self._drain(plan.play.drain, mode)
+
+    def _drain(self, options: DrainOptions, mode: DrainMode) -> None:
+        try:
+            drain.drain(self._cluster, self._node, options, mode, self._progress, self._stop)
+        except ClusterError as error:
+            if self._stop.is_set():
+                raise Interrupted(f"stopped while draining {self._node}") from error
+            raise
+
+    def resume_pods(self) -> None:
+        if self._entered:
+            # Bounded by its own deadline; an interrupted run still gives the pods back.
+            maintenance.resume_daemonsets(
+                self._cluster, self._node, self._run, self._progress, threading.Event()
+            )
+
+    def perform(self, action: ClusterAction, since: datetime) -> None:
+        self._cluster.perform(
+            self._node, action, since=since, progress=self._progress, stop=self._stop
+        )
+
+    def leave(self) -> str:
+        if not self._entered:
+            return ""
+        self.resume_pods()
+        note = maintenance.end(self._cluster, self._node, self._run)
+        self._entered = False
+        return note
+
+    def left(self) -> str:
+        if not self._entered:
+            return ""
+        return (
+            f"node {self._node} stays cordoned, its GPU DaemonSets may be paused: "
+            f"gpurun resume {self._run}"
+        )
+
+    def read_node(self) -> NodeState | Unknown:
+        return read_nodes(self._cluster, [self._host])[self._host.name]
+
+    def _progress(self, text: str) -> None:
+        self._events.emit("progress", self._host.name, text)

@@ -1,0 +1,32 @@
+"""Reading the files a playbook names (`src`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from runner.modules.base import Refused
+
+
+def reader(folder: Path) -> Callable[[str], bytes]:
+    """A function that reads a `src`: absolute, or beside the playbook, in its `files/` and
+    `templates/`, or in the `templates/` and `files/` beside the playbook's folder."""
+    places = [folder, folder / "files", folder / "templates"]
+    places += [folder.parent / "templates", folder.parent / "files"]
+
+    def read(name: str) -> bytes:
+        for place in places:
+            path = place / name
+            if path.is_file():
+                return _bytes(path)
+        looked = ", ".join(str(place) for place in places)
+        raise Refused(f"the file '{name}' is not there; looked in {looked}")
+
+    return read
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from None

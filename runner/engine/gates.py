@@ -1,0 +1,84 @@
+"""Gates: pure rules that let a host's plan through, ask, or deny, with reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runner.engine.planning import HostPlan
+from runner.kube.drain import DrainPreview
+from runner.kube.maintenance import RUN
+from runner.kube.state import DrainMode, NodeState
+from runner.modules.base import Disruption, Risk, Unknown
+
+Verdict = Literal["allow", "ask", "deny"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What the gates say of one host. `status` is how a denied host is counted."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    status: Literal["denied", "unknown"] = "denied"
+
+
+def drain_mode(plan: HostPlan) -> DrainMode:
+    """Which pods must go: as the play says, else what its actual changes need."""
+    wanted = plan.play.drain.mode
+    if plan.disruption < Disruption.GPU:
+        return "none"
+    if wanted is not None:
+        return wanted
+    return "gpu" if plan.disruption == Disruption.GPU else "full"
+
+
+def gate(
+    plan: HostPlan,
+    node: NodeState | Unknown | None,
+    preview: DrainPreview | Unknown | None,
+    run: str,
+) -> Gate:
+    """Whether this host may be worked on.
+
+    Args:
+        node: the cluster's view; None: no cluster is configured; Unknown: it could not be read.
+        preview: what a drain would do; None: nothing needs to go.
+        run: this run's id, to know its own marks.
+    """
+    problem = plan.problem
+    if problem:
+        status = "unknown" if problem.status == "unknown" else "denied"
+        return Gate("deny", (f"{problem.label}: {problem.reason}",), status)  # type: ignore[arg-type]
+    if not plan.pending:
+        return Gate("allow")
+    denied = [*_node_reasons(plan, node, run), *_drain_reasons(preview)]
+    if denied:
+        return Gate("deny", tuple(denied))
+    if plan.risk >= Risk.MEDIUM:
+        return Gate("ask", (f"risk {plan.risk.name.lower()}",))
+    return Gate("allow")
+
+
+def _node_reasons(plan: HostPlan, node: NodeState | Unknown | None, run: str) -> list[str]:
+    if isinstance(node, Unknown):
+        return [f"the cluster's view of this node is not known: {node}"]
+    if node is None:
+        if drain_mode(plan) == "none":
+            return []
+        return [
+            "its pods would have to go, but no cluster is configured "
+            "(set the inventory variable 'kubeconfig', or 'drain: {mode: none}' in the play)"
+        ]
+    owner = node.annotations.get(RUN)
+    if owner and owner != run:
+        return [f"run {owner} has not finished with this node: gpurun resume {owner}"]
+    return []
+
+
+def _drain_reasons(preview: DrainPreview | Unknown | None) -> list[str]:
+    if preview is None:
+        return []
+    if isinstance(preview, Unknown):
+        return [f"whether the node can be drained is not known: {preview}"]
+    return [f"cannot be drained: {reason}" for reason in preview.blocked]

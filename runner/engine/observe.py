@@ -1,0 +1,72 @@
+"""Looking: read what a plan needs, all of it in one exec, until the plan is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from runner.engine.planning import HostPlan, Needs
+from runner.errors import GpurunError
+from runner.hosts.script import Block, BlockResult, Command, Result
+from runner.kube.state import NODE
+from runner.modules.base import Probe, Unknown
+
+MOST_LOOKS = 12
+"""A play that still needs something after so many looks is circular."""
+
+
+class Hosts(Protocol):
+    """What the engine asks of a connection to a host."""
+
+    def look(self, commands: list[Command]) -> dict[str, Result]: ...
+    def change(self, blocks: list[Block]) -> list[BlockResult]: ...
+    def reboot(self, timeout: float) -> None: ...
+
+
+def observe(
+    plan: Callable[[Mapping[str, Any]], HostPlan | Needs],
+    observed: dict[str, Any],
+    connection: Hosts,
+    read_node: Callable[[], Any],
+) -> HostPlan:
+    """The complete plan of one host; `observed` gains what was read for it.
+
+    Args:
+        plan: `plan_host` or `plan_verify` with everything but the observation.
+        read_node: the cluster's view of the host, or an `Unknown`.
+    """
+    needed: list[str] = []
+    for _ in range(MOST_LOOKS):
+        answer = plan(observed)
+        if isinstance(answer, HostPlan):
+            return answer
+        needed = list(answer.probes)
+        if answer.cluster:
+            observed[NODE] = read_node()
+        if answer.probes:
+            observed.update(look(connection, answer.probes.values()))
+    raise GpurunError(
+        f"the plan still needs {', '.join(needed)} after {MOST_LOOKS} looks at the host",
+        "a fact or variable of this play depends on itself",
+    )
+
+
+def look(connection: Hosts, probes: Iterable[Probe]) -> dict[str, Any]:
+    """Run probes in one exec: probe key -> parsed state, or the `Unknown` that its parser met."""
+    wanted = {probe.key: probe for probe in probes}
+    results = connection.look([probe.command() for probe in wanted.values()])
+    return {key: parsed(probe, results[key]) for key, probe in wanted.items()}
+
+
+def parsed(probe: Probe, result: Result) -> Any:
+    """The state a probe's output stands for; `Unknown` when it cannot be told."""
+    if result.timed_out:
+        return Unknown(f"looking at {probe.key} did not end within {probe.timeout:g} s")
+    if result.truncated:
+        return Unknown(f"looking at {probe.key} gave more output than is kept")
+    try:
+        return probe.parse(result)
+    except Unknown as unknown:
+        return unknown
+    except (ValueError, KeyError, IndexError) as error:
+        return Unknown(f"{probe.key} cannot be understood: {error}")

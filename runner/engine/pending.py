@@ -1,0 +1,49 @@
+"""Marks on a host for handlers that were notified and have not run yet.
+
+A run that is killed between a changed file and the restart it calls for must not leave the next
+run believing that all is well. The mark is made in the same exec as the change and removed in the
+same exec as the handler; it lies in a folder that a reboot empties, as a reboot restarts the
+services too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from runner.hosts.script import Command, Result
+from runner.modules.base import Probe, Unknown
+from runner.playbook.document import Play
+
+PENDING = "gpurun:pending"
+_FOLDER = 'd=/run/gpurun/pending; [ "$(id -u)" = 0 ] || d="$HOME/.cache/gpurun/pending"; '
+
+
+def handler_mark(play: Play, handler: str) -> str:
+    """File name of a handler's mark."""
+    text = f"{play.origin.file}\0{play.name}\0{handler}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def pending_probe(become: bool) -> Probe:
+    """Reads the marks of a host as a set of names."""
+    return Probe(PENDING, _FOLDER + '[ ! -d "$d" ] || ls "$d"', _parse, become=become)
+
+
+def _parse(result: Result) -> frozenset[str]:
+    if result.rc != 0:
+        raise Unknown(f"the marks of pending handlers cannot be read: {result.error_text}")
+    return frozenset(result.text.split())
+
+
+def mark(play: Play, handlers: tuple[str, ...], key: str, become: bool) -> Command:
+    """Makes the marks of the handlers a change notifies."""
+    names = " ".join(handler_mark(play, handler) for handler in handlers)
+    shell = _FOLDER + f'umask 077; mkdir -p "$d" && cd "$d" && touch {names}'
+    return Command(f"{key}/mark", shell, become=become)
+
+
+def unmark(play: Play, handler: str, key: str, become: bool) -> Command:
+    """Removes the mark of a handler that has run."""
+    return Command(
+        f"{key}/unmark", _FOLDER + f'rm -f "$d"/{handler_mark(play, handler)}', become=become
+    )

@@ -1,0 +1,372 @@
+"""Planning: a pure walk over a play with what was observed of one host.
+
+`plan_host` is called until it needs nothing more: each call either returns a complete plan or
+says what has to be read first, everything at once. The same walk serves a dry run and an apply;
+there is no other place that decides what a task does.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runner.engine.files import reader
+from runner.engine.pending import PENDING, handler_mark, pending_probe
+from runner.engine.planning import Done, HostPlan, Needs, PlannedStep, Section, StepKey
+from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, Later, NeedsLook
+from runner.inventory.model import Host
+from runner.kube.state import NODE
+from runner.modules.base import Context, Disruption, Module, Outcome, Refused, Risk, Unknown
+from runner.modules.registry import load_module
+from runner.playbook.document import Map, Play, Task
+from runner.playbook.templates import TemplateProblem, holds, render, render_text
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One host of one play, with all that a plan of it depends on beside the observation.
+
+    `extra` are the run's `-e` settings; `groups` the inventory's groups with their hosts.
+    """
+
+    host: Host
+    play: Play
+    playbook: Path
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def plan_host(
+    subject: Subject, observed: Mapping[str, Any], done: Mapping[StepKey, Done] | None = None
+) -> HostPlan | Needs:
+    """The plan for one host, or what must be read before there can be one.
+
+    Args:
+        observed: probe key -> parsed state, or the `Unknown` its parser raised.
+        done: what steps already applied left behind; those are not planned again.
+    """
+    walk = _Walk(subject, ChainMap({}, dict(observed)), done or {})
+    steps = tuple(walk.run())
+    return walk.needs or HostPlan(subject.host, subject.play, steps)
+
+
+def plan_verify(subject: Subject, observed: Mapping[str, Any]) -> HostPlan | Needs:
+    """The play's `verify` tasks against the host as it is now."""
+    walk = _Walk(subject, ChainMap({}, dict(observed)), {})
+    steps = tuple(walk.section("verify", subject.play.verify))
+    return walk.needs or HostPlan(subject.host, subject.play, steps)
+
+
+class _Walk:
+    """One walk over a play. Its state is what earlier tasks leave for later ones."""
+
+    def __init__(
+        self, subject: Subject, view: MutableMapping[str, Any], done: Mapping[StepKey, Done]
+    ) -> None:
+        self.subject = subject
+        self.view = view
+        self.done = done
+        self.needs = Needs()
+        self.registered: dict[str, Any] = {}
+        self.notified: set[str] = set()
+        self.maybe_notified: set[str] = set()
+        self.uncertain_since = ""
+        """Label of the first pending task whose effect cannot be known."""
+        self.stopped = False
+
+    def run(self) -> Iterator[PlannedStep]:
+        play = self.subject.play
+        if play.handlers:
+            self._find_pending_handlers(play)
+        yield from self.section("preconditions", play.preconditions)
+        yield from self.section("tasks", play.tasks)
+        yield from self.section("handlers", play.handlers)
+
+    def _find_pending_handlers(self, play: Play) -> None:
+        """Handlers that an interrupted run still owes this host."""
+        if PENDING not in self.view:
+            self.needs.probes[PENDING] = pending_probe(play.become)
+            return
+        marks = self.view[PENDING]
+        if isinstance(marks, Unknown):
+            return
+        owed = {h.name for h in play.handlers if handler_mark(play, h.name) in marks}
+        self.notified |= owed
+
+    def section(self, section: Section, tasks: Sequence[Task]) -> Iterator[PlannedStep]:
+        for index, task in enumerate(tasks):
+            if self.stopped:
+                return
+            if section == "handlers" and task.name not in self.notified:
+                if task.name in self.maybe_notified:
+                    key = StepKey(section, index)
+                    yield self._deferred(task, key, task.name, "runs if it is notified")
+                continue
+            yield from self._task(section, index, task)
+
+    def _task(self, section: Section, index: int, task: Task) -> Iterator[PlannedStep]:
+        steps = []
+        for item, variables, problem in self._items(section, index, task):
+            step = problem or self._item(StepKey(section, index, item), task, variables)
+            if step is None:
+                continue
+            steps.append(step)
+            self._account(step)
+            yield step
+            if step.status in ("refused", "unknown"):
+                self.stopped = True
+                return
+        self._register(task, steps)
+
+    def _items(
+        self, section: Section, index: int, task: Task
+    ) -> Iterator[tuple[int, Mapping[str, Any], PlannedStep | None]]:
+        variables = self._variables(task)
+        if task.loop is None:
+            yield 0, variables, None
+            return
+        key = StepKey(section, index)
+        try:
+            items = render(task.loop, variables, task.origin)
+        except NeedsLook:
+            return
+        except (KnownAfterChange, FactUnknown, TemplateProblem) as error:
+            yield 0, variables, self._not_planned(task, key, task.name, error)
+            return
+        if not isinstance(items, list | tuple):
+            problem = Refused(f"{task.origin}: 'loop' gave {type(items).__name__}, not a list")
+            yield 0, variables, self._not_planned(task, key, task.name, problem)
+            return
+        for number, item in enumerate(items):
+            yield number, {**variables, "item": item}, None
+
+    def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
+        label = task.name
+        if "item" in variables and task.loop is not None:
+            label = f"{task.name} ({_short(variables['item'])})"
+        if key in self.done:
+            return PlannedStep(key, task, label, "ok")
+        module = load_module(task.module)
+        try:
+            for condition in task.when:
+                if not holds(condition, variables, task.origin):
+                    return PlannedStep(key, task, label, "skipped", reason=f"when: {condition}")
+            return self._plan(key, task, label, module, variables)
+        except NeedsLook:
+            return None
+        except (KnownAfterChange, FactUnknown, TemplateProblem, Refused, Unknown) as error:
+            return self._not_planned(task, key, label, error)
+
+    def _plan(
+        self,
+        key: StepKey,
+        task: Task,
+        label: str,
+        module: Module[Any],
+        variables: Mapping[str, Any],
+    ) -> PlannedStep | None:
+        arguments: Mapping[str, Any] = task.arguments
+        if task.module == "assert":
+            arguments = self._evaluated(task, variables)
+        args = _validated(task, module, render(arguments, variables, task.origin))
+        context = self._context(task, variables)
+        probes = tuple(
+            replace(probe, become=context.become) for probe in module.probes(args, context)
+        )
+        if self._missing(module, probes):
+            return None
+        states = self._states(module, probes)
+        outcome = module.plan(args, states, context)
+        self._check_failed_when(task, variables, outcome)
+        return _step(self.subject.play, key, task, label, module, args, context, probes, outcome)
+
+    def _evaluated(self, task: Task, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`assert` with its conditions evaluated: it takes the expressions that do not hold."""
+        that = task.arguments.get("that", [])
+        conditions = [that] if isinstance(that, str | bool) else list(that)
+        failed = [str(c) for c in conditions if not holds(str(c), variables, task.origin)]
+        return Map({**task.arguments, "that": failed}, task.arguments.origin)
+
+    def _missing(self, module: Module[Any], probes: Sequence[Any]) -> bool:
+        missing = {p.key: p for p in probes if p.key not in self.view}
+        self.needs.probes.update(missing)
+        if module.needs_cluster and NODE not in self.view:
+            self.needs.cluster = True
+            return True
+        return bool(missing)
+
+    def _states(self, module: Module[Any], probes: Sequence[Any]) -> dict[str, Any]:
+        keys = [p.key for p in probes] + ([NODE] if module.needs_cluster else [])
+        states = {key: self.view[key] for key in keys}
+        for state in states.values():
+            if isinstance(state, Unknown):
+                raise state
+        return states
+
+    def _check_failed_when(
+        self, task: Task, variables: Mapping[str, Any], outcome: Outcome
+    ) -> None:
+        if not task.failed_when or outcome.changes:
+            return
+        known = {**variables, **({task.register: outcome.result} if task.register else {})}
+        for condition in task.failed_when:
+            if holds(condition, known, task.origin):
+                raise Refused(f"failed_when: {condition}")
+
+    def _context(self, task: Task, variables: Mapping[str, Any]) -> Context:
+        play = self.subject.play
+        environment = render(Map({**play.environment, **task.environment}), variables, task.origin)
+        folder = self.subject.playbook.parent
+        return Context(
+            host=self.subject.host.name,
+            folder=str(folder),
+            read=reader(folder),
+            template=lambda text, name: render_text(text, variables, task.origin, name),
+            notified=True,
+            timeout=task.timeout,
+            become=play.become if task.become is None else task.become,
+            environment={str(k): str(v) for k, v in environment.items()},
+        )
+
+    def _variables(self, task: Task) -> dict[str, Any]:
+        host, play = self.subject.host, self.subject.play
+        return {
+            **host.variables,
+            **play.variables,
+            **task.variables,
+            **self.registered,
+            **self.subject.extra,
+            "inventory_hostname": host.name,
+            "kubernetes_node": host.node_name,
+            "group_names": list(host.groups),
+            "groups": {name: list(hosts) for name, hosts in self.subject.groups.items()},
+            "playbook_dir": str(self.subject.playbook.parent),
+            "facts": Facts(self.view, self.needs, play.become),
+        }
+
+    def _not_planned(self, task: Task, key: StepKey, label: str, error: Exception) -> PlannedStep:
+        if isinstance(error, KnownAfterChange):
+            return self._deferred(task, key, label, str(error))
+        problem = error.problem if isinstance(error, TemplateProblem) else error
+        reason = str(problem)
+        if self.uncertain_since and not isinstance(error, TemplateProblem):
+            why = f"known after '{self.uncertain_since}'; as things are: {reason}"
+            return self._deferred(task, key, label, why)
+        if task.ignore_errors:
+            return PlannedStep(key, task, label, "ok", messages=(f"ignored: {reason}",))
+        status = "unknown" if isinstance(error, Unknown | FactUnknown) else "refused"
+        return PlannedStep(key, task, label, status, reason=reason)  # type: ignore[arg-type]
+
+    def _deferred(self, task: Task, key: StepKey, label: str, why: str) -> PlannedStep:
+        module = load_module(task.module)
+        return PlannedStep(
+            key,
+            task,
+            label,
+            "deferred",
+            reason=why,
+            risk=task.risk or max(module.risk, self.subject.play.risk or Risk.LOW),
+            disruption=module.disruption if task.disruption is None else task.disruption,
+            notify=task.notify,
+        )
+
+    def _account(self, step: PlannedStep) -> None:
+        """Let later tasks see what this one would leave behind."""
+        done = self.done.get(step.key)
+        if step.status == "change" or (done and done.changed):
+            self.notified |= set(step.task.notify)
+        elif step.status == "deferred":
+            self.maybe_notified |= set(step.task.notify)
+        for change in step.changes:
+            self.view.update(change.overlay)
+        unpredictable = step.status == "deferred" or any(not c.predictable for c in step.changes)
+        if unpredictable and not self.uncertain_since:
+            self.uncertain_since = step.label
+
+    def _register(self, task: Task, steps: Sequence[PlannedStep]) -> None:
+        if not task.register:
+            return
+        results = [self._result(task, step) for step in steps]
+        if task.loop is not None:
+            changed = any(_changed(result) for result in results)
+            self.registered[task.register] = {"results": results, "changed": changed}
+        elif results:
+            self.registered[task.register] = results[0]
+        else:
+            self.registered[task.register] = Later(task.register, {})
+
+    def _result(self, task: Task, step: PlannedStep) -> Mapping[str, Any]:
+        if step.key in self.done:
+            return self.done[step.key].result
+        if step.status == "skipped":
+            return {"skipped": True, "changed": False}
+        if step.status == "deferred":
+            return Later(task.register, {})
+        if step.status == "change":
+            return Later(task.register, {"changed": True, "skipped": False})
+        return {"changed": False, "skipped": False, **step.result}
+
+
+def _changed(result: Mapping[str, Any]) -> bool:
+    try:
+        return bool(result["changed"])
+    except KnownAfterChange:
+        return True
+
+
+def _short(item: Any) -> str:
+    text = str(item)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _validated(task: Task, module: Module[Any], rendered: Mapping[str, Any]) -> Any:
+    try:
+        return module.arguments.model_validate(dict(rendered))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = task.arguments.where(str(first["loc"][0])) if first["loc"] else task.origin
+        raise Refused(f"{where or task.origin}: {task.module}.{name}: {first['msg']}") from None
+
+
+def _step(
+    play: Play,
+    key: StepKey,
+    task: Task,
+    label: str,
+    module: Module[Any],
+    args: Any,
+    context: Context,
+    probes: tuple[Any, ...],
+    outcome: Outcome,
+) -> PlannedStep:
+    changes = tuple(_weighed(change, task, play) for change in outcome.changes)
+    return PlannedStep(
+        key,
+        task,
+        label,
+        "change" if changes else "ok",
+        changes=changes,
+        waits=outcome.waits,
+        messages=outcome.messages,
+        module=module,
+        args=args,
+        context=context,
+        probes=probes,
+        risk=max((c.risk for c in changes), default=Risk.LOW),
+        disruption=max((c.disruption for c in changes), default=Disruption.NONE),
+        notify=task.notify,
+        result=outcome.result,
+    )
+
+
+def _weighed(change: Any, task: Task, play: Play) -> Any:
+    """The change with the risk and disruption that the playbook gives it."""
+    risk = task.risk or max(change.risk, play.risk or Risk.LOW)
+    disruption = change.disruption if task.disruption is None else task.disruption
+    return replace(change, risk=risk, disruption=disruption)

@@ -1,0 +1,309 @@
+"""One run: plan every host, gate, and enact wave by wave."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.engine.clusters import Clusters, NodeMaintenance
+from runner.engine.enact import HostResult, HostRun, Maintenance, disrupts
+from runner.engine.events import Events
+from runner.engine.gates import Gate, drain_mode, gate
+from runner.engine.observe import observe
+from runner.engine.planner import Subject, plan_host
+from runner.engine.planning import HostPlan
+from runner.engine.waves import waves
+from runner.errors import ClusterError, GpurunError, UnreachableError
+from runner.hosts.connection import Connection
+from runner.inventory.load import select
+from runner.inventory.model import Host, Inventory
+from runner.kube.drain import DrainPreview, preview
+from runner.kube.maintenance import RUN
+from runner.kube.state import NodeState
+from runner.modules.base import Unknown
+from runner.playbook.document import Play, Playbook
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to run. Times in seconds; `forks`: hosts worked on at once."""
+
+    run: str
+    limit: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    kubeconfig: Path | None = None
+    context: str | None = None
+    forks: int = 32
+    connect_timeout: float = 10.0
+    lock_timeout: float = 0.0
+    become_password: str | None = field(default=None, repr=False)
+    resumed: bool = False
+
+
+@dataclass(slots=True)
+class HostState:
+    """All that a run knows of one host of one play."""
+
+    host: Host
+    play: Play
+    subject: Subject
+    observed: dict[str, Any] = field(default_factory=dict)
+    connection: Connection | None = None
+    plan: HostPlan | None = None
+    node: NodeState | Unknown | None = None
+    preview: DrainPreview | Unknown | None = None
+    gate: Gate = Gate("allow")  # noqa: RUF009
+    result: HostResult | None = None
+
+    @property
+    def waits_for_work(self) -> bool:
+        """Passed the gates with something to do."""
+        return self.result is None and self.plan is not None and self.gate.verdict != "deny"
+
+
+Review = Callable[[Sequence[HostState]], bool]
+"""Shown every plan of a play before anything is done; whether those that ask are approved."""
+
+
+class Run:
+    """Plans and applies a playbook on an inventory.
+
+    Args:
+        review: called once per play with all plans; False denies the hosts whose gates ask.
+        stop: set to end after the current step of every host.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        inventory: Inventory,
+        settings: Settings,
+        events: Events,
+        review: Review,
+        stop: threading.Event,
+    ) -> None:
+        self._playbook = playbook
+        self._inventory = inventory
+        self._settings = settings
+        self._events = events
+        self._review = review
+        self._stop = stop
+        self._connections: dict[str, Connection] = {}
+        self._plays = [
+            (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays
+        ]
+        """Patterns are looked up before any host is touched."""
+
+    def plan(self) -> list[HostState]:
+        """What every play would do, as things are now; nothing is changed."""
+        return self._through(lambda states, clusters: None)
+
+    def apply(self) -> list[HostState]:
+        """Plan, gate and enact play after play; a play with failures ends the run."""
+        return self._through(self._enact)
+
+    def _through(self, act: Callable[[list[HostState], Clusters], None]) -> list[HostState]:
+        everything: list[HostState] = []
+        try:
+            for play, hosts in self._plays:
+                if self._stop.is_set() or _broken(everything):
+                    break
+                clusters = Clusters(hosts, self._settings.kubeconfig, self._settings.context)
+                states = self._look(play, hosts, clusters)
+                everything += states
+                act(states, clusters)
+                for state in states:
+                    self._close_play(state)
+        finally:
+            for connection in self._connections.values():
+                connection.close()
+        return everything
+
+    # -- plan and gate ------------------------------------------------------------------------
+
+    def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
+        groups = self._inventory.groups
+        states = [
+            HostState(
+                host,
+                play,
+                Subject(host, play, self._playbook.path, self._settings.extra, groups),
+            )
+            for host in hosts
+        ]
+        self._in_parallel(states, lambda state: self._plan_one(state, clusters))
+        return states
+
+    def _plan_one(self, state: HostState, clusters: Clusters) -> None:
+        try:
+            state.connection = self._connected(state.host)
+            state.plan = observe(
+                lambda seen: plan_host(state.subject, seen),
+                state.observed,
+                state.connection,
+                lambda: _or_unknown(clusters.node(state.host)),
+            )
+            self._gate(state, clusters)
+        except UnreachableError as error:
+            state.result = HostResult(state.host.name, "unreachable", str(error))
+        except GpurunError as error:
+            state.result = HostResult(state.host.name, "failed", str(error))
+        self._events.emit("host-planned", state.host.name, "", **planned(state))
+
+    def _connected(self, host: Host) -> Connection:
+        if host.name not in self._connections:
+            connection = Connection(
+                host,
+                connect_timeout=self._settings.connect_timeout,
+                become_password=self._settings.become_password or host.become_password,
+            )
+            connection.open()
+            self._connections[host.name] = connection
+        return self._connections[host.name]
+
+    def _gate(self, state: HostState, clusters: Clusters) -> None:
+        plan = state.plan
+        assert plan is not None
+        if plan.pending or self._settings.resumed:
+            state.node = clusters.node(state.host)
+        if plan.pending and not plan.problem and disrupts(plan):
+            state.preview = _preview(state, clusters)
+        state.gate = gate(plan, state.node, state.preview, self._settings.run)
+        if state.gate.verdict == "deny":
+            reason = "; ".join(state.gate.reasons)
+            state.result = HostResult(state.host.name, state.gate.status, reason)
+        elif not plan.pending and not self._abandoned(state):
+            state.result = HostResult(state.host.name, "ok")
+
+    def _abandoned(self, state: HostState) -> bool:
+        """An earlier try of this run left the node in maintenance."""
+        node = state.node
+        return isinstance(node, NodeState) and node.annotations.get(RUN) == self._settings.run
+
+    # -- enact --------------------------------------------------------------------------------
+
+    def _enact(self, states: list[HostState], clusters: Clusters) -> None:
+        self._ask(states)
+        work = [state for state in states if state.waits_for_work]
+        failed = 0
+        for number, wave in enumerate(waves(work, states[0].play.waves if states else ())):
+            if self._stop.is_set() or failed > states[0].play.max_failed:
+                why = "stopped" if self._stop.is_set() else f"{failed} host(s) failed before it"
+                for state in wave:
+                    self._ended(state, HostResult(state.host.name, "skipped", f"not begun: {why}"))
+                continue
+            names = ", ".join(state.host.name for state in wave)
+            self._events.emit("wave-started", "", names, number=number + 1)
+            self._in_parallel(wave, lambda state: self._enact_one(state, clusters))
+            failed += sum(1 for state in wave if not _good(state.result))
+
+    def _ask(self, states: list[HostState]) -> None:
+        approved = self._review(states)
+        for state in states:
+            if state.waits_for_work and state.gate.verdict == "ask" and not approved:
+                reason = f"{'; '.join(state.gate.reasons)}: not approved (--yes approves)"
+                self._ended(state, HostResult(state.host.name, "denied", reason))
+
+    def _enact_one(self, state: HostState, clusters: Clusters) -> None:
+        assert state.plan is not None and state.connection is not None
+        if self._stop.is_set():
+            self._ended(state, HostResult(state.host.name, "skipped", "not begun: stopped"))
+            return
+        node = self._maintenance(state, clusters)
+        run = HostRun(
+            state.subject,
+            state.plan,
+            state.observed,
+            state.connection,
+            node,
+            self._events,
+            self._stop,
+            self._settings.resumed,
+        )
+        try:
+            result = run.run()
+        except Exception as error:
+            result = HostResult(
+                state.host.name, "failed", f"internal error: {error!r}", node.left()
+            )
+        self._ended(state, result)
+
+    def _maintenance(self, state: HostState, clusters: Clusters) -> Maintenance:
+        cluster = clusters.of(state.host)
+        if cluster is None or not isinstance(state.node, NodeState):
+            return Maintenance()
+        return NodeMaintenance(
+            cluster,
+            state.host,
+            state.node,
+            self._settings.run,
+            f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}",
+            self._events,
+            self._stop,
+            self._settings.lock_timeout,
+        )
+
+    def _ended(self, state: HostState, result: HostResult) -> None:
+        state.result = result
+        self._events.emit(
+            "host-done",
+            state.host.name,
+            result.reason,
+            status=result.status,
+            left=result.left,
+            changed=result.changed,
+        )
+
+    def _close_play(self, state: HostState) -> None:
+        connection = state.connection
+        if state.result is not None and state.result.status == "unreachable" and connection:
+            connection.close()
+            self._connections.pop(state.host.name, None)
+
+    def _in_parallel(self, states: Sequence[HostState], act: Callable[[HostState], None]) -> None:
+        if not states:
+            return
+        with ThreadPoolExecutor(min(self._settings.forks, len(states))) as pool:
+            for future in as_completed([pool.submit(act, state) for state in states]):
+                future.result()
+
+
+def _good(result: HostResult | None) -> bool:
+    return result is not None and result.status in ("ok", "changed", "denied")
+
+
+def _broken(states: Sequence[HostState]) -> bool:
+    """A play of an apply that went wrong: the next one must not build on it."""
+    return any(
+        s.result is not None and s.result.status in ("failed", "drifted", "skipped") for s in states
+    )
+
+
+def _or_unknown(node: NodeState | Unknown | None) -> NodeState | Unknown:
+    if node is None:
+        return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+    return node
+
+
+def _preview(state: HostState, clusters: Clusters) -> DrainPreview | Unknown | None:
+    cluster = clusters.of(state.host)
+    if cluster is None or state.plan is None or not isinstance(state.node, NodeState):
+        return None
+    try:
+        return preview(cluster, state.node, state.play.drain, drain_mode(state.plan))
+    except ClusterError as error:
+        return Unknown(str(error))
+
+
+def planned(state: HostState) -> dict[str, Any]:
+    """A host's plan as plain data, for events, the journal and `--output json`."""
+    from runner.reports.data import host_plan
+
+    return host_plan(state)

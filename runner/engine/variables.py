@@ -1,0 +1,81 @@
+"""What templates may look up on a host: variables, facts read on demand, results not known yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from runner.engine.planning import Needs
+from runner.facts.base import FACTS, load_fact
+from runner.kube.state import NODE
+from runner.modules.base import Unknown
+from runner.playbook.templates import NotYetKnown
+
+
+class NeedsLook(NotYetKnown):
+    """The host must be read once more before this value is known; `Needs` says what to read."""
+
+
+class KnownAfterChange(NotYetKnown):
+    """The value depends on a change that has not been made yet."""
+
+
+class FactUnknown(NotYetKnown):
+    """The host answered, but its answer could not be understood."""
+
+
+class Facts(Mapping[str, Any]):
+    """`facts.NAME`, read from what was observed; a missing one is noted in `needs`."""
+
+    def __init__(self, observed: Mapping[str, Any], needs: Needs, become: bool = True) -> None:
+        self._observed = observed
+        self._needs = needs
+        self._become = become
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in FACTS:
+            raise KeyError(name)
+        fact = load_fact(name)
+        key = fact.probe.key if fact.probe else NODE
+        if key not in self._observed:
+            if fact.probe:
+                self._needs.probes[key] = replace(fact.probe, become=self._become)
+            else:
+                self._needs.cluster = True
+            raise NeedsLook(f"facts.{name}")
+        state = self._observed[key]
+        if isinstance(state, Unknown):
+            raise FactUnknown(f"facts.{name}: {state}")
+        return fact.export(state)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FACTS)
+
+    def __len__(self) -> int:
+        return len(FACTS)
+
+
+class Later(Mapping[str, Any]):
+    """A registered result of a task that has not run: `changed` is known, the rest is not."""
+
+    def __init__(self, name: str, known: Mapping[str, Any]) -> None:
+        self._name = name
+        self._known = known
+
+    def _refuse(self) -> KnownAfterChange:
+        return KnownAfterChange(f"the result '{self._name}' is known after the change")
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._known:
+            return self._known[key]
+        raise self._refuse()
+
+    def __iter__(self) -> Iterator[str]:
+        raise self._refuse()
+
+    def __len__(self) -> int:
+        raise self._refuse()
+
+    def __str__(self) -> str:
+        raise self._refuse()

@@ -1,0 +1,177 @@
+"""The journal: every run and every step, written to SQLite before and after it happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from runner.engine.events import Event
+from runner.errors import GpurunError
+
+VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, started TEXT NOT NULL, ended TEXT, status TEXT NOT NULL,
+    playbook TEXT NOT NULL, arguments TEXT NOT NULL, pid INTEGER NOT NULL
+);
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES runs(id),
+    time TEXT NOT NULL, host TEXT NOT NULL, kind TEXT NOT NULL,
+    text TEXT NOT NULL, data TEXT NOT NULL
+);
+CREATE INDEX events_of_run ON events(run, number);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run as the journal knows it. `ended` is empty while it runs or when it was killed."""
+
+    id: str
+    started: str
+    ended: str
+    status: str
+    playbook: str
+    arguments: Mapping[str, Any]
+    pid: int
+
+
+def default_path() -> Path:
+    """$GPURUN_JOURNAL, else $XDG_STATE_HOME/gpurun/journal.sqlite (~/.local/state)."""
+    named = os.environ.get("GPURUN_JOURNAL")
+    if named:
+        return Path(named)
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "gpurun" / "journal.sqlite"
+
+
+def new_run_id() -> str:
+    """Sortable by time, unique, safe in names: 20261124-173512-4fa2."""
+    return datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+
+
+class Journal:
+    """An open journal, usable from several threads.
+
+    Raises:
+        GpurunError: the file cannot be opened or written, or is of a newer gpurun.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            self._db = sqlite3.connect(path, check_same_thread=False, timeout=30)
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> GpurunError:
+        return GpurunError(
+            f"the journal {self._path} cannot be used: {error}",
+            "GPURUN_JOURNAL names another file",
+        )
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise GpurunError(f"the journal {self._path} is of a newer gpurun")
+            if version == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    if statement.strip():
+                        self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        try:
+            with self._lock, self._db:
+                self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def begin(self, run: str, playbook: str, arguments: Mapping[str, Any]) -> None:
+        """Record a run before anything is done; a resumed one is opened again."""
+        self._write(
+            "INSERT INTO runs VALUES (?, ?, '', 'running', ?, ?, ?)"
+            " ON CONFLICT(id) DO UPDATE SET ended='', status='running', pid=excluded.pid",
+            (run, _now(), playbook, json.dumps(dict(arguments)), os.getpid()),
+        )
+
+    def end(self, run: str, status: str) -> None:
+        """Record how a run ended: done, failed, or interrupted."""
+        self._write("UPDATE runs SET ended=?, status=? WHERE id=?", (_now(), status, run))
+
+    def record(self, run: str, event: Event) -> None:
+        """Write one event; on disk when this returns."""
+        self._write(
+            "INSERT INTO events(run, time, host, kind, text, data) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                run,
+                event.time.isoformat(timespec="milliseconds"),
+                event.host,
+                event.kind,
+                event.text,
+                json.dumps(event.data, default=str),
+            ),
+        )
+
+    def runs(self, limit: int = 50) -> list[RunRecord]:
+        """The latest runs, newest first."""
+        rows = self._db.execute(
+            "SELECT id, started, ended, status, playbook, arguments, pid FROM runs"
+            " ORDER BY started DESC, id DESC LIMIT ?",
+            (limit,),
+        )
+        return [_record(row) for row in rows]
+
+    def run(self, run: str) -> RunRecord:
+        """One run by its id or an unambiguous beginning of it; "last" is the newest.
+
+        Raises:
+            GpurunError: none or several match.
+        """
+        found = self.runs(1) if run == "last" else [r for r in self.runs(10_000) if r.id == run]
+        found = found or [r for r in self.runs(10_000) if r.id.startswith(run)]
+        if len(found) != 1:
+            what = "several runs begin" if found else "no run begins"
+            raise GpurunError(f"{what} with '{run}' in {self._path}", "gpurun history lists them")
+        return found[0]
+
+    def events(self, run: str) -> list[Event]:
+        """All events of a run, oldest first."""
+        rows = self._db.execute(
+            "SELECT kind, host, text, data, time FROM events WHERE run=? ORDER BY number", (run,)
+        )
+        return [
+            Event(kind, host, text, json.loads(data), datetime.fromisoformat(time))
+            for kind, host, text, data, time in rows
+        ]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def _record(row: tuple[Any, ...]) -> RunRecord:
+    run, started, ended, status, playbook, arguments, pid = row
+    return RunRecord(run, started, ended or "", status, playbook, json.loads(arguments), pid)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,214 @@
+"""Plans and results as plain data: the one form that JSON output, journal and terminal share."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runner.engine.planning import PlannedStep
+from runner.facts.base import plain
+from runner.modules.base import Change, FileDiff, Unknown
+
+if TYPE_CHECKING:
+    from runner.engine.run import HostState
+
+STATUSES = (
+    "ok",
+    "changed",
+    "skipped",
+    "failed",
+    "unreachable",
+    "drifted",
+    "unknown",
+    "denied",
+)
+
+
+def host_plan(state: HostState) -> dict[str, Any]:
+    """One host of one play: its changes, gate, drain and what stands in the way."""
+    plan = state.plan
+    if plan is None:
+        return {
+            "play": state.play.name,
+            "status": state.result.status if state.result else "unknown",
+            "reasons": [state.result.reason] if state.result else [],
+            "changes": [],
+            "messages": [],
+        }
+    return {
+        "play": state.play.name,
+        "status": _plan_status(state),
+        "reasons": list(state.gate.reasons),
+        "risk": plan.risk.name.lower() if plan.pending else "none",
+        "disruption": plan.disruption.name.lower(),
+        "drain": _drain(state),
+        "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
+        "waits": [str(plain(wait)) for step in plan.steps for wait in step.waits],
+        "messages": [f"{s.label}: {text}" for s in plan.steps for text in s.messages],
+        "skipped": [
+            {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
+        ],
+    }
+
+
+def _plan_status(state: HostState) -> str:
+    plan = state.plan
+    assert plan is not None
+    if state.result is not None and state.result.status != "ok":
+        return state.result.status
+    return "pending" if plan.pending else "ok"
+
+
+def _drain(state: HostState) -> dict[str, Any] | None:
+    preview = state.preview
+    if preview is None:
+        return None
+    if isinstance(preview, Unknown):
+        return {"unknown": str(preview)}
+    return {
+        "evict": [pod.full_name for pod in preview.evict],
+        "ignored": list(preview.ignored),
+        "blocked": list(preview.blocked),
+        "waits": list(preview.waits),
+        "grace_seconds": preview.grace,
+    }
+
+
+def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:
+    """A step's changes; a deferred step is one change that is known later."""
+    if step.status == "deferred":
+        return [
+            {
+                "host": host,
+                "task": step.label,
+                "summary": f"known after change: {step.reason}",
+                "risk": step.risk.name.lower(),
+                "disruption": step.disruption.name.lower(),
+                "predictable": False,
+                "before": None,
+                "after": None,
+                "diff": "",
+            }
+        ]
+    return [_change(host, step, change) for change in step.changes]
+
+
+def _change(host: str, step: PlannedStep, change: Change) -> dict[str, Any]:
+    return {
+        "host": host,
+        "task": step.label,
+        "summary": change.summary,
+        "risk": change.risk.name.lower(),
+        "disruption": change.disruption.name.lower(),
+        "predictable": change.predictable,
+        "before": plain(change.before),
+        "after": plain(change.after),
+        "diff": diff_text(change.diff) if change.diff else "",
+    }
+
+
+def diff_text(diff: FileDiff) -> str:
+    """A unified diff with mode and owner in the same block."""
+    lines = [f"{name}: {before} -> {after}" for name, before, after in diff.attributes]
+    if diff.sensitive:
+        return "\n".join([*lines, "(content not shown)"])
+    before = _lines(diff.before)
+    after = _lines(diff.after)
+    names = (
+        f"{diff.path} (before)" if diff.before is not None else "/dev/null",
+        f"{diff.path} (after)" if diff.after is not None else "/dev/null",
+    )
+    return "\n".join([*lines, *difflib.unified_diff(before, after, *names, lineterm="")])
+
+
+def _lines(text: str | None) -> list[str]:
+    """Lines, with what cannot be seen made visible: trailing blanks, CR, a missing newline."""
+    if text is None:
+        return []
+    lines = [_visible(line) for line in text.split("\n")]
+    if lines[-1] == "":
+        return lines[:-1]
+    return [*lines, "\\ no newline at end of file"]
+
+
+def _visible(line: str) -> str:
+    carriage = line.endswith("\r")
+    line = line.removesuffix("\r")
+    bare = line.rstrip(" \t")
+    tail = line[len(bare) :].replace(" ", "·").replace("\t", "→")
+    return bare + tail + ("␍" if carriage else "")
+
+
+def summary(states: Sequence[HostState], applied: bool) -> dict[str, int]:
+    """How many hosts ended how. A host of several plays counts with its worst."""
+    worst: dict[str, str] = {}
+    for state in states:
+        status = _status(state, applied)
+        known = worst.get(state.host.name, "ok")
+        worst[state.host.name] = max(status, known, key=_SEVERITY.__getitem__)
+    counts = Counter(worst.values())
+    names = STATUSES if applied else (*STATUSES, "pending")
+    return {name: counts.get(name, 0) for name in names}
+
+
+_SEVERITY = {
+    name: number
+    for number, name in enumerate(
+        (
+            "ok",
+            "pending",
+            "changed",
+            "skipped",
+            "denied",
+            "unknown",
+            "drifted",
+            "unreachable",
+            "failed",
+        )
+    )
+}
+
+
+def _status(state: HostState, applied: bool) -> str:
+    if state.result is not None:
+        return state.result.status
+    if applied:
+        return "skipped"
+    return "pending" if state.plan and state.plan.pending else "ok"
+
+
+def report(run: str, states: Sequence[HostState], applied: bool) -> dict[str, Any]:
+    """The object that `--output json` prints."""
+    plans = [(state, host_plan(state)) for state in states]
+    return {
+        "run": run,
+        "applied": applied,
+        "hosts": [
+            {
+                "host": state.host.name,
+                **{key: value for key, value in plan.items() if key != "changes"},
+                "status": _status(state, applied),
+                "reason": state.result.reason if state.result else "",
+                "left": state.result.left if state.result else "",
+            }
+            for state, plan in plans
+        ],
+        "changes": [change for _, plan in plans for change in plan["changes"]],
+        "summary": summary(states, applied),
+    }
+
+
+def exit_code(counts: Mapping[str, int], applied: bool) -> int:
+    """0 done or nothing to do; 1 error; 2 changes pending (plan) or partly failed (apply);
+    3 drifted; 4 gate denied."""
+    if counts["drifted"]:
+        return 3
+    bad = counts["failed"] + counts["unreachable"] + counts["unknown"] + counts["skipped"]
+    good = counts["ok"] + counts["changed"] + counts.get("pending", 0)
+    if bad:
+        return 2 if good and applied else 1
+    if counts.get("pending"):
+        return 2
+    return 4 if counts["denied"] else 0

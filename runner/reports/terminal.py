@@ -1,0 +1,177 @@
+"""What a person sees: grouped plans with diffs, progress as it happens, and the end of each host.
+
+Text of hosts and playbooks never reaches the terminal as control codes or markup: everything goes
+through `printable` into rich `Text`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from runner.engine.events import Event
+from runner.hosts.display import printable
+from runner.reports.data import host_plan, summary
+
+if TYPE_CHECKING:
+    from runner.engine.run import HostState
+
+_STYLES = {
+    "pending": "yellow",
+    "changed": "yellow",
+    "ok": "green",
+    "failed": "bold red",
+    "unreachable": "bold red",
+    "drifted": "bold red",
+    "unknown": "magenta",
+    "denied": "magenta",
+    "skipped": "cyan",
+}
+
+
+class Terminal:
+    """Prints plans, progress and results.
+
+    Args:
+        console: where to; `--output json` gives one that writes to stderr.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def line(self, text: str, style: str = "") -> None:
+        """One line, made safe."""
+        self._console.print(Text(printable(text), style=style), soft_wrap=True)
+
+    # -- plans --------------------------------------------------------------------------------
+
+    def plans(self, states: Sequence[HostState]) -> None:
+        """All plans, hosts with equal ones together."""
+        for play in dict.fromkeys(state.play for state in states):
+            of_play = [state for state in states if state.play is play]
+            self.line(f"Play: {play.name} ({_count(len(of_play), 'host')})", "bold")
+            for group in _groups(of_play):
+                self._group(*group)
+            self.line("")
+
+    def _group(self, hosts: list[str], plan: Mapping[str, Any]) -> None:
+        status, changes = plan["status"], plan["changes"]
+        style = _STYLES.get(status, "")
+        named = _names(hosts)
+        if status == "ok":
+            self.line(f"  {named}: nothing to do", style)
+        elif status == "pending":
+            self.line(
+                f"  {named}: {_count(len(changes), 'change')}, "
+                f"risk {plan['risk']}, disruption {plan['disruption']}",
+                style,
+            )
+        else:
+            self.line(f"  {named}: {status}", style)
+            for reason in plan["reasons"]:
+                self._indented(reason, "      ")
+        for text in plan["messages"]:
+            self._indented(text, "      ")
+        if status == "pending" or plan.get("drain"):
+            self._changes(changes)
+            self._drain(plan.get("drain"))
+
+    def _changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        for change in changes:
+            mark = "~" if change["predictable"] else "?"
+            unpredictable = "" if change["predictable"] else " (unpredictable)"
+            self.line(f"    {mark} {change['task']}: {change['summary']}{unpredictable}")
+            for line in change["diff"].splitlines():
+                self.line(f"        {line}", _diff_style(line))
+
+    def _drain(self, drain: Mapping[str, Any] | None) -> None:
+        if not drain:
+            return
+        evict = drain.get("evict", [])
+        if evict:
+            self.line(
+                f"    drain: evicts {', '.join(evict)} "
+                f"(grace periods up to {drain['grace_seconds']:g} s)"
+            )
+        elif "evict" in drain:
+            self.line("    drain: no pod has to go")
+        for text in [*drain.get("waits", []), *drain.get("blocked", [])]:
+            self._indented(text, "    drain: ")
+
+    def _indented(self, text: str, indent: str) -> None:
+        for line in text.splitlines():
+            self.line(indent + line)
+
+    # -- progress -----------------------------------------------------------------------------
+
+    def event(self, event: Event) -> None:
+        """One line for what just happened, where a person wants to see it."""
+        if event.kind == "wave-started":
+            self.line(f"Wave {event.data['number']}: {event.text}", "bold")
+        elif event.kind == "progress":
+            self.line(f"  {event.host}: {event.text}", "dim")
+        elif event.kind == "step-started":
+            self.line(f"  {event.host}: {event.text} ...")
+        elif event.kind == "step-done":
+            self.line(f"  {event.host}: {event.text}: done", "green")
+        elif event.kind == "host-done" and event.data["status"] == "changed":
+            note = f" ({event.text})" if event.text else ""
+            self.line(f"  {event.host}: changed{note}", "green")
+        elif event.kind == "host-done":
+            self._host_done(event)
+
+    def _host_done(self, event: Event) -> None:
+        status = event.data["status"]
+        self._indented(f"{event.host}: {status}: {event.text}", "  ")
+        if event.data.get("left"):
+            self.line(f"  {event.host}: {event.data['left']}", "bold red")
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def end(self, run: str, states: Sequence[HostState], applied: bool) -> None:
+        """The closing lines."""
+        if applied:
+            for state in states:
+                if state.result is not None and state.result.left:
+                    self.line(f"{state.host.name}: {state.result.left}", "bold red")
+        counts = summary(states, applied)
+        shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        if applied and counts["ok"] == sum(counts.values()):
+            shown += ": no change"
+        self.line(f"{'Applied' if applied else 'Plan'}: {shown or 'no host'}", "bold")
+        if applied:
+            self.line(f"Run {run} (gpurun show {run})", "dim")
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith("+"):
+        return "green"
+    return "red" if line.startswith("-") else ""
+
+
+def _groups(states: Iterable[HostState]) -> list[tuple[list[str], dict[str, Any]]]:
+    """Hosts with equal plans together, in the order of their first host."""
+    groups: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for state in states:
+        plan = host_plan(state)
+        anonymous = {
+            **plan,
+            "changes": [{k: v for k, v in c.items() if k != "host"} for c in plan["changes"]],
+        }
+        key = json.dumps(anonymous, sort_keys=True, default=str)
+        groups.setdefault(key, ([], plan))[0].append(state.host.name)
+    return list(groups.values())
+
+
+def _names(hosts: Sequence[str]) -> str:
+    if len(hosts) <= 6:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[:5])} and {len(hosts) - 5} more"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
