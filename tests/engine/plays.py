@@ -1,0 +1,69 @@
+"""Plays for engine tests, from YAML text, planned and enacted on the local machine."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from runner.engine.enact import HostResult, HostRun, Maintenance
+from runner.engine.events import Event, Events
+from runner.engine.observe import observe
+from runner.engine.planner import Subject, plan_host
+from runner.engine.planning import HostPlan
+from runner.errors import Origin
+from runner.inventory.model import Host
+from runner.modules.base import Unknown
+from runner.playbook.load import load_playbook
+from tests.engine.local_host import LocalHost
+
+
+def subject(folder: Path, text: str, **variables: Any) -> Subject:
+    """The first play of a playbook text on one host."""
+    path = folder / "playbook.yaml"
+    path.write_text(text)
+    play = load_playbook(path).plays[0]
+    host = Host("gpu-1", "192.0.2.1", Origin("hosts.yaml", 1, 1), variables=variables)
+    return Subject(host, play, path)
+
+
+class OneHost:
+    """A play on one host, from plan to result."""
+
+    def __init__(self, folder: Path, text: str, **variables: Any) -> None:
+        self.subject = subject(folder, text, **variables)
+        self.local = LocalHost()
+        self.observed: dict[str, Any] = {}
+        self.happened: list[Event] = []
+        self.node: Any = Unknown("no cluster in this test")
+        self.stop = threading.Event()
+
+    def plan(self) -> HostPlan:
+        return observe(
+            lambda seen: plan_host(self.subject, seen),
+            self.observed,
+            self.local,
+            lambda: self.node,
+        )
+
+    def apply(self, plan: HostPlan | None = None, node: Maintenance | None = None) -> HostResult:
+        approved = plan or self.plan()
+        run = HostRun(
+            self.subject,
+            approved,
+            self.observed,
+            self.local,
+            node or Maintenance(),
+            Events([self.happened.append]),
+            self.stop,
+        )
+        return run.run()
+
+    def again(self) -> HostPlan:
+        """A fresh look and plan."""
+        self.observed.clear()
+        return self.plan()
+
+
+def statuses(plan: HostPlan) -> list[str]:
+    return [step.status for step in plan.steps]

@@ -1,0 +1,101 @@
+"""Gates: what lets a host's plan through, asks, or denies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from runner.engine.gates import drain_mode, gate
+from runner.engine.planning import HostPlan, PlannedStep, StepKey
+from runner.errors import Origin
+from runner.inventory.model import Host
+from runner.kube.drain import DrainPreview
+from runner.kube.maintenance import RUN
+from runner.kube.state import DrainOptions, NodeState
+from runner.modules.base import Change, Disruption, Risk, Unknown
+from runner.playbook.document import Map, Play, Task
+
+ORIGIN = Origin("playbook.yaml", 1, 1)
+HOST = Host("gpu-1", "192.0.2.1", ORIGIN)
+PLAY = Play("play", "all", ORIGIN)
+TASK = Task("task", "copy", Map(), ORIGIN)
+NODE = NodeState("gpu-1")
+
+
+def plan(risk: Risk = Risk.LOW, disruption: Disruption = Disruption.NONE) -> HostPlan:
+    change = Change("change", (), risk=risk, disruption=disruption)
+    step = PlannedStep(
+        StepKey("tasks", 0), TASK, "task", "change", (change,), risk=risk, disruption=disruption
+    )
+    return HostPlan(HOST, PLAY, (step,))
+
+
+NOTHING = HostPlan(HOST, PLAY, ())
+
+
+def test_nothing_to_do_is_allowed_whatever_the_cluster_says() -> None:
+    assert gate(NOTHING, Unknown("down"), None, "run").verdict == "allow"
+
+
+@pytest.mark.parametrize(
+    ("risk", "verdict"), [(Risk.LOW, "allow"), (Risk.MEDIUM, "ask"), (Risk.HIGH, "ask")]
+)
+def test_medium_and_high_risk_ask(risk: Risk, verdict: str) -> None:
+    assert gate(plan(risk), NODE, None, "run").verdict == verdict
+
+
+def test_a_cluster_that_cannot_be_read_denies() -> None:
+    answer = gate(plan(), Unknown("connection refused"), None, "run")
+    assert answer.verdict == "deny"
+    assert "connection refused" in answer.reasons[0]
+
+
+def test_pods_must_go_but_there_is_no_cluster() -> None:
+    answer = gate(plan(Risk.HIGH, Disruption.GPU), None, None, "run")
+    assert answer.verdict == "deny"
+    assert "kubeconfig" in answer.reasons[0]
+
+
+def test_without_a_cluster_harmless_changes_are_allowed() -> None:
+    assert gate(plan(), None, None, "run").verdict == "allow"
+
+
+def test_a_node_of_an_unfinished_run_is_not_taken() -> None:
+    node = replace(NODE, annotations={RUN: "other"})
+    answer = gate(plan(), node, None, "run")
+    assert answer.verdict == "deny"
+    assert "gpurun resume other" in answer.reasons[0]
+    assert gate(plan(), node, None, "other").verdict == "allow"
+
+
+def test_a_drain_that_can_never_succeed_denies_with_the_reason() -> None:
+    preview = DrainPreview(blocked=("budget default/always",))
+    answer = gate(plan(Risk.HIGH, Disruption.GPU), NODE, preview, "run")
+    assert answer.verdict == "deny"
+    assert "default/always" in answer.reasons[0]
+
+
+def test_a_drain_that_cannot_be_previewed_denies() -> None:
+    answer = gate(plan(Risk.HIGH, Disruption.GPU), NODE, Unknown("forbidden"), "run")
+    assert answer.verdict == "deny"
+
+
+@pytest.mark.parametrize(
+    ("disruption", "mode"),
+    [
+        (Disruption.NONE, "none"),
+        (Disruption.SERVICE, "none"),
+        (Disruption.GPU, "gpu"),
+        (Disruption.NODE, "full"),
+        (Disruption.REBOOT, "full"),
+    ],
+)
+def test_the_drain_follows_the_largest_disruption(disruption: Disruption, mode: str) -> None:
+    assert drain_mode(plan(Risk.HIGH, disruption)) == mode
+
+
+def test_a_play_may_name_the_drain() -> None:
+    host_plan = plan(Risk.HIGH, Disruption.GPU)
+    play = replace(PLAY, drain=DrainOptions(mode="full"))
+    assert drain_mode(replace(host_plan, play=play)) == "full"

@@ -1,0 +1,268 @@
+"""Promises 1, 2, 3 and 7: the plan is the truth, no change no touch, done means seen, one exec."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.engine.enact import Maintenance
+from runner.hosts.script import Command
+from tests.engine.plays import OneHost, statuses
+
+TWO_FILES = """
+- name: files
+  hosts: all
+  tasks:
+    - name: first
+      copy: {{content: "one\\n", dest: {folder}/first}}
+    - name: second
+      copy: {{content: "two\\n", dest: {folder}/second}}
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> OneHost:
+    return OneHost(tmp_path, TWO_FILES.format(folder=tmp_path))
+
+
+def test_a_plan_changes_nothing(two: OneHost, tmp_path: Path) -> None:
+    plan = two.plan()
+    assert statuses(plan) == ["change", "change"]
+    assert not (tmp_path / "first").exists()
+    assert two.local.changes == []
+
+
+def test_one_exec_to_look_and_one_to_change(two: OneHost, tmp_path: Path) -> None:
+    result = two.apply()
+    assert (result.status, result.changed) == ("changed", 2)
+    assert (tmp_path / "second").read_text() == "two\n"
+    assert len(two.local.looks) == 1
+    assert len(two.local.changes) == 1
+
+
+def test_a_second_apply_has_nothing_to_do(two: OneHost) -> None:
+    two.apply()
+    two.local.changes.clear()
+    assert statuses(two.again()) == ["ok", "ok"]
+    assert two.apply().status == "ok"
+    assert two.local.changes == []
+
+
+def test_a_host_that_changed_since_the_plan_is_left_alone(two: OneHost, tmp_path: Path) -> None:
+    plan = two.plan()
+    (tmp_path / "first").write_text("somebody was here\n")
+    result = two.apply(plan)
+    assert result.status == "drifted"
+    assert (tmp_path / "first").read_text() == "somebody was here\n"
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_command_that_succeeds_without_effect_is_a_failure(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: lies
+  hosts: all
+  tasks:
+    - name: first
+      copy: {{content: "one\\n", dest: {tmp_path}/first}}
+""",
+    )
+    plan = one.plan()
+    (change,) = plan.steps[0].changes
+    idle = replace(change, do=(Command("idle", "true"),))
+    lying = replace(plan, steps=(replace(plan.steps[0], changes=(idle,)),))
+    result = one.apply(lying)
+    assert result.status == "failed"
+    assert "the commands succeeded, but still to do" in result.reason
+
+
+def test_a_refused_precondition_stops_the_host_before_any_task(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: refused
+  hosts: all
+  vars: {{ready: false}}
+  preconditions:
+    - name: ready
+      assert: {{that: ready, msg: this host is not ready}}
+  tasks:
+    - name: first
+      copy: {{content: x, dest: {tmp_path}/first}}
+""",
+    )
+    plan = one.plan()
+    assert statuses(plan) == ["refused"]
+    assert plan.problem is not None
+    assert "this host is not ready" in plan.problem.reason
+    assert "ready" in plan.problem.reason
+
+
+def test_what_depends_on_an_unpredictable_command_is_known_after_it(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: later
+  hosts: all
+  tasks:
+    - name: ask
+      shell: echo 42
+      register: answer
+    - name: keep
+      copy: {{content: "{{{{ answer.stdout }}}}", dest: {tmp_path}/answer}}
+""",
+    )
+    plan = one.plan()
+    assert statuses(plan) == ["change", "deferred"]
+    assert not plan.steps[0].changes[0].predictable
+    assert "known after" in plan.steps[1].reason
+    result = one.apply(plan)
+    assert result.status == "changed", result
+    assert (tmp_path / "answer").read_text() == "42\n"
+
+
+def test_a_handler_runs_once_after_the_tasks_and_only_when_notified(tmp_path: Path) -> None:
+    text = f"""
+- name: handlers
+  hosts: all
+  tasks:
+    - name: first
+      copy: {{content: x, dest: {tmp_path}/first}}
+      notify: count
+    - name: second
+      copy: {{content: y, dest: {tmp_path}/second}}
+      notify: count
+  handlers:
+    - name: count
+      shell: echo ran >> {tmp_path}/count
+"""
+    one = OneHost(tmp_path, text)
+    assert statuses(one.plan()) == ["change", "change", "change"]
+    one.apply()
+    assert (tmp_path / "count").read_text() == "ran\n"
+    assert statuses(one.again()) == ["ok", "ok"]
+
+
+def test_a_handler_that_an_interrupted_run_owes_is_run_by_the_next_one(tmp_path: Path) -> None:
+    text = f"""
+- name: owed {tmp_path}
+  hosts: all
+  tasks:
+    - name: first
+      copy: {{content: x, dest: {tmp_path}/first}}
+      notify: restart
+  handlers:
+    - name: restart
+      shell: test -e {tmp_path}/allowed && echo ran >> {tmp_path}/count
+"""
+    one = OneHost(tmp_path, text)
+    assert one.apply().status == "failed"
+    (tmp_path / "allowed").touch()
+    assert statuses(one.again()) == ["ok", "change"]
+    assert one.apply().status == "changed"
+    assert (tmp_path / "count").read_text() == "ran\n"
+    assert statuses(one.again()) == ["ok"]
+
+
+def test_read_only_commands_run_while_looking_even_in_a_plan(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        """
+- name: look
+  hosts: all
+  tasks:
+    - name: answer
+      command: {cmd: echo 42, read_only: true}
+      register: answer
+    - name: say
+      debug: "the answer is {{ answer.stdout }}"
+""",
+    )
+    plan = one.plan()
+    assert statuses(plan) == ["ok", "ok"]
+    assert plan.steps[1].messages == ("the answer is 42",)
+
+
+def test_host_output_is_never_a_template(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        """
+- name: hostile
+  hosts: all
+  tasks:
+    - name: hostile
+      command: {argv: [echo, "{{ '{{' }} 6 * 7 {{ '}}' }}"], read_only: true}
+      register: hostile
+    - name: say
+      debug: "{{ hostile.stdout }}"
+""",
+    )
+    assert one.plan().steps[1].messages == ("{{ 6 * 7 }}",)
+
+
+def test_loops_plan_one_step_per_item(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: loop
+  hosts: all
+  tasks:
+    - name: file
+      copy: {{content: "{{{{ item }}}}", dest: "{tmp_path}/{{{{ item }}}}"}}
+      loop: [a, b]
+      register: files
+    - name: say
+      debug: "{{{{ files.changed }}}}"
+""",
+    )
+    plan = one.plan()
+    assert [step.label for step in plan.steps] == ["file (a)", "file (b)", "say"]
+    assert one.apply(plan).changed == 2
+
+
+def test_an_interrupted_host_that_was_not_touched_is_given_back(two: OneHost) -> None:
+    left: list[str] = []
+
+    class Node(Maintenance):
+        def leave(self) -> str:
+            left.append("left")
+            return ""
+
+    two.stop.set()
+    result = two.apply(node=Node())
+    assert (result.status, left) == ("skipped", ["left"])
+    assert two.local.changes == []
+
+
+def test_a_touched_host_that_broke_stays_out_of_service_and_says_so(two: OneHost) -> None:
+    class Node(Maintenance):
+        def left(self) -> str:
+            return "node gpu-1 stays cordoned"
+
+    plan = two.plan()
+    two.local.breaks_at_change = True
+    result = two.apply(plan, Node())
+    assert result.status == "unreachable"
+    assert result.left == "node gpu-1 stays cordoned"
+
+
+def test_verify_failing_is_a_failure_of_the_host(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: verified
+  hosts: all
+  tasks:
+    - name: first
+      copy: {{content: x, dest: {tmp_path}/first}}
+  verify:
+    - name: proof
+      assert: {{that: false, msg: it does not work}}
+""",
+    )
+    result = one.apply()
+    assert result.status == "failed"
+    assert "verify: proof" in result.reason and "it does not work" in result.reason
