@@ -54,14 +54,18 @@ def carry_out(
     _, say = consoles(output)
     journal = Journal(default_path())
     try:
-        with stopping(say) as stop:
+        with stopping() as stop:
             events = Events(
                 [lambda event: journal.record(run, event), say.event], redactor([password])
             )
             review = Review(say, options.yes)
             work = build(options, run, events, review, stop, password, resumed)
             journal.begin(run, str(Path(options.playbook).resolve()), options.as_arguments())
-            states = work.apply()
+            try:
+                states = work.apply()
+            except KeyboardInterrupt:
+                journal.end(run, "stopped")
+                raise
             code = finish(output, say, run, states, applied=True)
             journal.end(run, _status(code, stop.is_set()))
         return 130 if stop.is_set() and code else code

@@ -77,7 +77,10 @@ def main() -> None:
     except GpurunError as error:
         code = _fail(str(error), 1)
     except KeyboardInterrupt:
-        code = _fail("stopped", 130)
+        _fail("stopped; nothing was begun that is not finished", 130)
+        # Threads that still wait for a host must not hold the terminal.
+        sys.stderr.flush()
+        os._exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

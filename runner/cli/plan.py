@@ -29,7 +29,7 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
     password = become_password(ask_become_pass)
     _, say = consoles(output)
     run = new_run_id()
-    with stopping(say) as stop:
+    with stopping() as stop:
         events = Events([], redactor([password]))
         states = build(options, run, events, lambda asking: False, stop, password).plan()
         say.plans(states)

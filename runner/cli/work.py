@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli.options import RunOptions, extra_variables
+from runner.engine.stop import Stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,18 +43,25 @@ def consoles(output: str) -> tuple[Console, Terminal]:
 
 
 @contextmanager
-def stopping(say: Terminal) -> Iterator[threading.Event]:
-    """An event set by the first Ctrl-C or SIGTERM; the second one ends at once."""
-    stop = threading.Event()
+def stopping() -> Iterator[Stop]:
+    """A request to stop, set by Ctrl-C, SIGTERM or a lost terminal.
+
+    While nothing has been changed yet, the signal ends the run at once (KeyboardInterrupt). Later
+    the first one lets every host finish its current step, and the second one ends at once.
+    """
+    stop = Stop()
 
     def asked(number: int, frame: FrameType | None) -> None:
+        if not stop.gentle:
+            raise KeyboardInterrupt
         if stop.is_set():
             os.write(2, b"\ngpurun: ended at once; gpurun resume last finishes what was begun\n")
             os._exit(130)
         stop.set()
         os.write(2, b"\ngpurun: stopping after the current step of every host (again: at once)\n")
 
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, asked) for number in signals}
     try:
         yield stop
     finally:
@@ -67,7 +74,7 @@ def build(
     run: str,
     events: Events,
     review: Review,
-    stop: threading.Event,
+    stop: Stop,
     password: str | None,
     resumed: bool = False,
 ) -> Run:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from runner.engine.gates import Gate, drain_mode, gate
 from runner.engine.observe import observe
 from runner.engine.planner import Subject, plan_host
 from runner.engine.planning import HostPlan
+from runner.engine.stop import Stop
 from runner.engine.waves import waves
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
@@ -87,7 +87,7 @@ class Run:
         settings: Settings,
         events: Events,
         review: Review,
-        stop: threading.Event,
+        stop: Stop,
     ) -> None:
         self._playbook = playbook
         self._inventory = inventory
@@ -191,6 +191,13 @@ class Run:
 
     def _enact(self, states: list[HostState], clusters: Clusters) -> None:
         self._ask(states)
+        self._stop.gentle = True
+        try:
+            self._waves(states, clusters)
+        finally:
+            self._stop.gentle = False
+
+    def _waves(self, states: list[HostState], clusters: Clusters) -> None:
         work = [state for state in states if state.waits_for_work]
         failed = 0
         for number, wave in enumerate(waves(work, states[0].play.waves if states else ())):
@@ -270,9 +277,13 @@ class Run:
     def _in_parallel(self, states: Sequence[HostState], act: Callable[[HostState], None]) -> None:
         if not states:
             return
-        with ThreadPoolExecutor(min(self._settings.forks, len(states))) as pool:
+        pool = ThreadPoolExecutor(min(self._settings.forks, len(states)))
+        try:
             for future in as_completed([pool.submit(act, state) for state in states]):
                 future.result()
+        finally:
+            # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _good(result: HostResult | None) -> bool:
