@@ -1,0 +1,284 @@
+"""GPUs and their driver as nvidia-smi and the kernel show them.
+
+Unknown stays unknown: nvidia-smi's "[N/A]", "N/A" and relatives become None, never 0 or False, and
+output that cannot be understood raises `Unknown`.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+
+from runner.facts.base import Fact
+from runner.hosts.script import Result
+from runner.modules.base import Probe, Unknown
+
+GPUS_KEY = "nvidia:gpus"
+DRIVER_KEY = "nvidia:driver"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A GPU instance. `placement` is "start:size"; `compute` names its compute instances: one
+    named like the profile is the whole instance, "1c.3g.20gb" a part."""
+
+    profile: str
+    placement: str
+    id: int
+    compute: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> int:
+        return int(self.placement.partition(":")[0])
+
+    @property
+    def whole(self) -> bool:
+        """It has exactly one compute instance, of its full size."""
+        return self.compute == (self.profile,)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process with a context on a GPU, as nvidia-smi shows it; monitors are not shown."""
+
+    pid: int
+    name: str
+    instance: int | None = None
+    """GPU instance id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU.
+
+    Args:
+        pci: bus id as nvidia-smi prints it, "00000000:07:00.0".
+        device: PCI device id, upper case hex ("2330"); "" unknown.
+        memory: MiB; None unknown.
+        mig_capable: None where nvidia-smi does not say.
+        mig_mode_current, mig_mode_pending: True enabled, False disabled, None not available.
+    """
+
+    index: int
+    uuid: str
+    product: str
+    pci: str
+    device: str = ""
+    memory: int | None = None
+    mig_capable: bool | None = None
+    mig_mode_current: bool | None = None
+    mig_mode_pending: bool | None = None
+    instances: tuple[Instance, ...] = ()
+    processes: tuple[Process, ...] = ()
+
+
+class Gpus(tuple[Gpu, ...]):
+    """The GPUs of a host; `reason` says why there are none."""
+
+    reason: str
+
+    def __new__(cls, gpus: tuple[Gpu, ...] | list[Gpu] = (), reason: str = "") -> Gpus:
+        made = super().__new__(cls, gpus)
+        made.reason = reason
+        return made
+
+
+_UNAVAILABLE = re.compile(r"\[?(N/A|Not Supported|Unknown Error|Insufficient Permissions)\]?", re.I)
+
+
+def value_of(text: str | None) -> str | None:
+    """A value as nvidia-smi prints it; None for each of its ways to say that there is none."""
+    text = (text or "").strip()
+    return None if not text or _UNAVAILABLE.fullmatch(text) else text
+
+
+def _mode(text: str | None, where: str) -> bool | None:
+    value = value_of(text)
+    if value is None:
+        return None
+    if value not in ("Enabled", "Disabled"):
+        raise Unknown(f"nvidia-smi -q -x shows {where} as {value!r}, not Enabled or Disabled")
+    return value == "Enabled"
+
+
+_GPUS_SHELL = """\
+command -v nvidia-smi >/dev/null 2>&1 || exit 127
+report=$(nvidia-smi -q -x) || { rc=$?; printf '%s\\n' "$report"; exit "$rc"; }
+printf '%s\\n' "$report"
+case $report in
+*'<current_mig>Enabled'*)
+    printf '%s\\n' '== mig -lgi'
+    nvidia-smi mig -lgi
+    printf '%s\\n' '== mig -lci'
+    nvidia-smi mig -lci
+    ;;
+esac
+exit 0
+"""
+# The listings exit with 6 when there is nothing to list, so that their text alone is read.
+
+_NO_GPUS = {
+    127: "nvidia-smi is not installed",
+    9: "the NVIDIA driver is not loaded",
+}
+
+
+def parse_gpus(result: Result) -> Gpus:
+    """The GPUs of `_GPUS_SHELL`'s output. Raises Unknown for what cannot be read."""
+    if result.rc in _NO_GPUS:
+        return Gpus(reason=_NO_GPUS[result.rc])
+    if result.rc != 0 or result.truncated or result.timed_out:
+        raise Unknown(f"nvidia-smi -q -x failed (exit {result.rc}): {result.error_text[:400]}")
+    report, listed, lists = result.text.partition("== mig -lgi\n")
+    instances, _, compute = lists.partition("== mig -lci\n")
+    found = parse_instances(instances, compute) if listed else {}
+    return Gpus(
+        [
+            _gpu(index, element, tuple(found.get(index, ())))
+            for index, element in enumerate(_gpu_elements(report))
+        ]
+    )
+
+
+def _gpu_elements(report: str) -> list[ElementTree.Element]:
+    try:
+        log = ElementTree.fromstring(report)
+    except ElementTree.ParseError as error:
+        first = report.strip().splitlines()[:1]
+        raise Unknown(f"nvidia-smi -q -x printed no XML ({error}): {first}") from None
+    gpus = log.findall("gpu")
+    if (log.findtext("attached_gpus") or "").strip() != str(len(gpus)):
+        raise Unknown(
+            f"nvidia-smi -q -x says {log.findtext('attached_gpus')} attached GPUs but shows "
+            f"{len(gpus)}: one may have fallen off the bus (see dmesg for Xid 79)"
+        )
+    return gpus
+
+
+def _gpu(index: int, element: ElementTree.Element, instances: tuple[Instance, ...]) -> Gpu:
+    uuid = value_of(element.findtext("uuid"))
+    product = value_of(element.findtext("product_name"))
+    if uuid is None or product is None:
+        raise Unknown(f"nvidia-smi -q -x shows GPU {index} without UUID or product name")
+    current = _mode(element.findtext("mig_mode/current_mig"), f"current MIG mode of GPU {index}")
+    pending = _mode(element.findtext("mig_mode/pending_mig"), f"pending MIG mode of GPU {index}")
+    memory = value_of(element.findtext("fb_memory_usage/total"))
+    device = value_of(element.findtext("pci/pci_device_id")) or ""
+    return Gpu(
+        index=index,
+        uuid=uuid,
+        product=product,
+        pci=value_of(element.findtext("pci/pci_bus_id")) or element.get("id") or "",
+        device=device.upper().removeprefix("0X")[:4],
+        memory=int(memory.split()[0]) if memory else None,
+        # A GPU without MIG shows N/A for both modes; without the element nothing is known.
+        mig_capable=None if element.find("mig_mode") is None else current is not None,
+        mig_mode_current=current,
+        mig_mode_pending=pending,
+        instances=instances,
+        processes=tuple(_process(one) for one in element.findall("processes/process_info")),
+    )
+
+
+def _process(element: ElementTree.Element) -> Process:
+    pid = value_of(element.findtext("pid"))
+    if pid is None:
+        raise Unknown("nvidia-smi -q -x shows a process without its id")
+    gi = value_of(element.findtext("gpu_instance_id"))
+    return Process(
+        int(pid), value_of(element.findtext("process_name")) or "?", int(gi) if gi else None
+    )
+
+
+_GI_ROW = re.compile(
+    r"^\|\s*(?P<gpu>\d+)\s+MIG (?P<name>\S+)\s+\d+\s+(?P<id>\d+)\s+(?P<place>\d+:\d+)\s*\|$", re.M
+)
+_CI_ROW = re.compile(r"^\|\s*(?P<gpu>\d+)\s+(?P<gi>\d+)\s+MIG (?P<name>\S+)\s+\d+\*?\s+\d+\s", re.M)
+
+
+def parse_instances(gpu_instances: str, compute_instances: str) -> dict[int, list[Instance]]:
+    """GPU index -> its instances, from the texts of `mig -lgi` and `mig -lci`."""
+    compute: dict[tuple[str, str], list[str]] = {}
+    for row in _CI_ROW.finditer(compute_instances):
+        compute.setdefault((row["gpu"], row["gi"]), []).append(row["name"])
+    found: dict[int, list[Instance]] = {}
+    for row in _GI_ROW.finditer(gpu_instances):
+        parts = tuple(compute.get((row["gpu"], row["id"]), ()))
+        instance = Instance(row["name"], row["place"], int(row["id"]), parts)
+        found.setdefault(int(row["gpu"]), []).append(instance)
+    rows = len(re.findall(r"^\|\s*\d", gpu_instances, re.M))
+    if rows != sum(map(len, found.values())) or not (found or "No GPU instances" in gpu_instances):
+        raise Unknown(
+            f"nvidia-smi mig -lgi could not be understood: {gpu_instances.strip()[:400]!r}"
+        )
+    return found
+
+
+GPUS = Fact(
+    "gpus",
+    "GPUs with product, UUID, memory, MIG mode, instances and processes; empty without a driver",
+    Probe(key=GPUS_KEY, shell=_GPUS_SHELL, parse=parse_gpus, timeout=60.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """The NVIDIA driver.
+
+    Args:
+        installed: version of the kernel module on disk; "" if there is none.
+        loaded: version of the loaded module; "" if none is loaded.
+        mismatch: loaded and library or module on disk differ, so that nothing works before a
+            reload or reboot; None where that is unknown.
+        reason: why there is no working driver; "" if there is one.
+    """
+
+    installed: str = ""
+    loaded: str = ""
+    mismatch: bool | None = None
+    reason: str = ""
+
+
+_DRIVER_SHELL = """\
+printf 'installed=%s\\n' "$(modinfo -F version nvidia 2>/dev/null)"
+printf 'loaded=%s\\n' "$(sed -n '/^NVRM version:/{p;q;}' /proc/driver/nvidia/version 2>/dev/null)"
+if command -v nvidia-smi >/dev/null 2>&1; then
+    answer=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1)
+    printf 'rc=%s\\n%s\\n' "$?" "$answer"
+else
+    printf 'rc=127\\n'
+fi
+"""
+_VERSION = re.compile(r"\b\d{3}\.\d+(?:\.\d+)?\b")
+
+
+def _version_in(text: str) -> str:
+    found = _VERSION.search(text)
+    return found[0] if found else ""
+
+
+def parse_driver(result: Result) -> Driver:
+    """The driver of `_DRIVER_SHELL`'s output. Raises Unknown for what cannot be read."""
+    shape = re.match(r"installed=(.*)\nloaded=(.*)\nrc=(\d+)\n([\s\S]*)", result.text)
+    if result.rc != 0 or result.truncated or shape is None:
+        raise Unknown(f"the driver's versions could not be read: {result.error_text[:400]}")
+    installed, loaded, answer = _version_in(shape[1]), _version_in(shape[2]), shape[4]
+    rc = int(shape[3])
+    if rc == 0:
+        loaded = loaded or _version_in(answer)
+        return Driver(installed or loaded, loaded, bool(installed) and installed != loaded)
+    if rc == 18:
+        return Driver(installed, loaded, True, " ".join(answer.split()))
+    if rc == 127 and not installed:
+        return Driver(installed, loaded, None, "no NVIDIA driver is installed")
+    if rc == 9:
+        return Driver(installed, loaded, None, "the NVIDIA driver is not loaded")
+    return Driver(installed, loaded, None, f"nvidia-smi failed (exit {rc}): {answer.strip()[:400]}")
+
+
+DRIVER = Fact(
+    "driver",
+    "NVIDIA driver: version on disk and loaded, and whether they differ",
+    Probe(key=DRIVER_KEY, shell=_DRIVER_SHELL, parse=parse_driver),
+)

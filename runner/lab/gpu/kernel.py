@@ -1,0 +1,261 @@
+"""The kernel's side of the driver: modules, the kernel log, /proc/driver/nvidia, open devices."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from .state import Answer, Gpu, State, changing, model_of, read, version_on_disk
+
+FAMILY = ("nvidia", "nvidia_modeset", "nvidia_uvm", "nvidia_drm")
+STARTED = ("nvidia", "nvidia_modeset", "nvidia_uvm")
+"""What a boot loads, the driver first."""
+
+NO_DRIVER = (
+    "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that "
+    "the latest NVIDIA driver is installed and running.\n"
+)
+
+
+def problem(state: State, on_disk: str) -> Answer | None:
+    """Why NVML cannot be used, as nvidia-smi says it; None: it can."""
+    if not on_disk:
+        return Answer(127, err="nvidia-smi: command not found\n")
+    loaded = state["modules"].get("nvidia", "")
+    if not loaded:
+        return Answer(9, NO_DRIVER)
+    if loaded != on_disk:
+        library = ".".join(on_disk.split(".")[:2])
+        return Answer(
+            18,
+            "Failed to initialize NVML: Driver/library version mismatch\n"
+            f"NVML library version: {library}\n",
+        )
+    return None
+
+
+def log(state: State, line: str) -> None:
+    """Append to the kernel log; the clock of the simulation ticks once per line."""
+    state["log"].append(f"[{5.25 + 0.5 * len(state['log']):12.6f}] {line}")
+
+
+def load(state: State, module: str, version: str) -> None:
+    """Load a module of the family and, before it, the driver it depends on."""
+    for name in ("nvidia", module):
+        if name not in state["modules"]:
+            state["modules"][name] = state["modules"].get("nvidia", version)
+            if name == "nvidia":
+                log(state, f"NVRM: loading NVIDIA UNIX x86_64 Kernel Module  {version}")
+
+
+def forget_volatile(state: State, gpus: list[Gpu] | None = None, driver: bool = True) -> None:
+    """What GPUs (None: all) lose in a reset, and with the driver's unload when `driver`.
+
+    No instance survives either. Ampere's pending mode takes effect; Hopper's mode lives in the
+    driver and goes with it.
+    """
+    volatile = model_of(state).mode_is_volatile
+    for gpu in state["gpus"] if gpus is None else gpus:
+        gpu["instances"] = []
+        if volatile and driver:
+            gpu["mig"] = gpu["mig_pending"] = False
+        gpu["mig"] = gpu["mig_pending"]
+
+
+def start(state: State, version: str) -> None:
+    """A boot: everything volatile is gone; the driver of that version is loaded, if any."""
+    state["modules"] = {}
+    state["clients"] = {}
+    state["log"] = []
+    for gpu in state["gpus"]:
+        gpu["lost"] = False
+    forget_volatile(state)
+    if version:
+        for module in STARTED:
+            load(state, module, version)
+
+
+def boot(arguments: list[str], root: Path) -> Answer:
+    """`boot [VERSION]`: what happens to GPUs and driver when the node boots."""
+    with changing(root) as state:
+        start(state, arguments[0] if arguments else version_on_disk(root))
+    write_proc(root, state)
+    return Answer()
+
+
+def write_proc(root: Path, state: State) -> None:
+    """Write /proc/driver/nvidia as the loaded driver shows it, where that can be written."""
+    folder = root / "proc/driver/nvidia"
+    version = state["modules"].get("nvidia", "")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not version:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "version").write_text(
+            f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  "
+            "Fri May 31 09:35:42 UTC 2024\n"
+            "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
+        )
+        for gpu in state["gpus"]:
+            _write_information(folder, state, gpu)
+    except OSError:
+        return  # A real /proc: the folder can only be made where the lab mounted one of its own.
+
+
+def _write_information(folder: Path, state: State, gpu: Gpu) -> None:
+    bus = gpu["pci"].lower()[4:]
+    place = folder / "gpus" / bus
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "information").write_text(
+        f"Model: \t\t {model_of(state).product}\n"
+        f"GPU UUID: \t {gpu['uuid']}\n"
+        f"Bus Type: \t PCIe\n"
+        f"Bus Location: \t {bus}\n"
+        f"Device Minor: \t {gpu['index']}\n"
+        f"GPU Excluded:\t No\n"
+    )
+
+
+def modprobe(arguments: list[str], root: Path) -> Answer:
+    """`modprobe [-r] MODULE…`. Modules other than the driver's load and unload without effect."""
+    names = [name.replace("-", "_") for name in arguments if not name.startswith("-")]
+    if "-r" in arguments or "--remove" in arguments:
+        return _unload(names, root, "modprobe: FATAL: Module {name} is in use.\n", quiet=True)
+    on_disk = version_on_disk(root)
+    # Only the first name is a module, the others are its parameters; -a takes them all.
+    wanted = names if "-a" in arguments or "--all" in arguments else names[:1]
+    with changing(root) as state:
+        for name in wanted:
+            if name not in FAMILY:
+                state["modules"].setdefault(name, "")
+            elif on_disk:
+                load(state, name, on_disk)
+            else:
+                return Answer(1, err=f"modprobe: FATAL: Module {name} not found in directory\n")
+    write_proc(root, state)
+    return Answer()
+
+
+def rmmod(arguments: list[str], root: Path) -> Answer:
+    """`rmmod MODULE…`"""
+    names = [name.replace("-", "_") for name in arguments if not name.startswith("-")]
+    return _unload(names, root, "rmmod: ERROR: Module {name} is in use{by}\n", quiet=False)
+
+
+def _users(state: State, name: str) -> list[str]:
+    """Loaded modules that need this one."""
+    needs = {"nvidia": FAMILY[1:], "nvidia_modeset": ("nvidia_drm",)}
+    return [module for module in needs.get(name, ()) if module in state["modules"]]
+
+
+def _unload(names: list[str], root: Path, refusal: str, quiet: bool) -> Answer:
+    with changing(root) as state:
+        answer = Answer()
+        for name in names:
+            if name not in state["modules"]:
+                if not quiet:
+                    answer = Answer(1, err=f"rmmod: ERROR: Module {name} is not currently loaded\n")
+                    break
+                continue
+            users = _users(state, name)
+            if users or (name == "nvidia" and state["clients"]):
+                by = f" by: {' '.join(users)}" if users else ""
+                answer = Answer(1, err=refusal.format(name=name, by=by))
+                break
+            del state["modules"][name]
+            if name == "nvidia":
+                forget_volatile(state)
+    write_proc(root, state)
+    return answer
+
+
+def lsmod(_: list[str], root: Path) -> Answer:
+    state = read(root)
+    lines = ["Module                  Size  Used by"]
+    for name in reversed(state["modules"]):
+        users = _users(state, name)
+        held = len(users) + (len(state["clients"]) if name == "nvidia" else 0)
+        size = 56823808 if name == "nvidia" else 65536
+        lines.append(f"{name:<20}{size:>8}  {held} {','.join(users)}".rstrip())
+    return Answer(0, "\n".join(lines) + "\n")
+
+
+def modinfo(arguments: list[str], root: Path) -> Answer:
+    """`modinfo [-F FIELD] MODULE`: the module on disk, whatever is loaded."""
+    field = ""
+    names: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in ("-F", "--field"):
+            field = next(rest, "")
+        elif not argument.startswith("-"):
+            names.append(argument)
+    version = version_on_disk(root)
+    name = names[0].replace("-", "_") if names else ""
+    if name not in FAMILY or not version:
+        return Answer(1, err=f"modinfo: ERROR: Module {name} not found.\n")
+    fields = {
+        "filename": f"/lib/modules/simulated/updates/dkms/{name.replace('_', '-')}.ko",
+        "version": version,
+        "license": "NVIDIA",
+        "supported": "external",
+    }
+    if field:
+        return Answer(0, f"{fields.get(field, '')}\n" if field in fields else "")
+    return Answer(0, "".join(f"{label + ':':<16}{value}\n" for label, value in fields.items()))
+
+
+def dmesg(_: list[str], root: Path) -> Answer:
+    """The kernel log since boot; options change nothing."""
+    lines = ["[    0.000000] Linux version (simulated node)", *read(root)["log"]]
+    return Answer(0, "\n".join(lines) + "\n")
+
+
+def fuser(arguments: list[str], root: Path) -> Answer:
+    """`fuser [-v] FILE…`: who holds the device files; a file nobody holds is left out."""
+    state = read(root)
+    out, err = "", ""
+    for path in (argument for argument in arguments if not argument.startswith("-")):
+        holders = _holders(state, path)
+        if not holders:
+            continue
+        out += "".join(f" {pid}" for pid, _ in holders)
+        for number, (pid, name) in enumerate(holders):
+            where = f"{path}:" if number == 0 else ""
+            err += f"{where:<20} root {pid:>10} F...m {name}\n"
+    header = f"{'':<20} {'USER':<8} {'PID':>6} ACCESS COMMAND\n" if err else ""
+    return Answer(0 if out else 1, out, header + err if "-v" in arguments else "")
+
+
+def _holders(state: State, path: str) -> list[tuple[int, str]]:
+    name = path.rsplit("/", 1)[-1]
+    index = name.removeprefix("nvidia")
+    return [
+        (client["pid"], client["name"])
+        for client in state["clients"].values()
+        if (index.isdigit() and holds(state, client["gpus"], int(index))) or (name == "nvidiactl")
+    ]
+
+
+def holds(state: State, gpus: list[int | str], index: int) -> bool:
+    """Whether a client's list names that GPU, or a MIG device on it."""
+    gpu = state["gpus"][index] if index < len(state["gpus"]) else None
+    if gpu is None:
+        return False
+    return bool({index, gpu["uuid"], *mig_uuids(gpu)} & set(gpus))
+
+
+def mig_uuids(gpu: Gpu) -> list[str]:
+    """UUIDs of the GPU's MIG devices, in the order of their index."""
+    return [
+        mig_uuid(gpu, instance["id"], compute["id"])
+        for instance in sorted(gpu["instances"], key=lambda one: one["id"])
+        for compute in sorted(instance["compute"], key=lambda one: one["id"])
+    ]
+
+
+def mig_uuid(gpu: Gpu, gi: int, ci: int) -> str:
+    """UUID of one MIG device: the same whenever it is created in the same place."""
+    return f"MIG-{uuid.uuid5(uuid.UUID(gpu['uuid'][4:]), f'{gi}/{ci}')}"

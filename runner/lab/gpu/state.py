@@ -1,0 +1,162 @@
+"""A node's GPU state: one JSON file, every access under a lock, every write atomic."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from .models import MODELS, Model
+from .placement import Placed
+
+FOLDER = "var/lib/gpu-simulator"
+VERSION_FILE = "usr/lib/gpu-simulator/version"
+"""Version of the driver on disk, as its package installs it; absent: no driver installed."""
+
+
+class Answer(NamedTuple):
+    """What a command prints and exits with."""
+
+    rc: int = 0
+    out: str = ""
+    err: str = ""
+
+
+class NodeMissing(Exception):
+    """There is no simulated GPU state below this root."""
+
+
+class ComputeInstance(TypedDict):
+    id: int
+    slices: int
+    start: int
+
+
+class Instance(TypedDict):
+    """A GPU instance: profile name, start of its placement, its compute instances."""
+
+    id: int
+    profile: str
+    start: int
+    compute: list[ComputeInstance]
+
+
+class Gpu(TypedDict):
+    index: int
+    uuid: str
+    pci: str
+    serial: str
+    mig: bool
+    mig_pending: bool
+    persistence: bool
+    lost: bool
+    """Fell off the bus."""
+    resettable: bool
+    """False: the reset is not exposed, as in many pass-through machines."""
+    instances: list[Instance]
+
+
+class Client(TypedDict):
+    """A process that holds GPUs. `gpus`: indexes, or UUIDs of GPUs or MIG devices.
+
+    `monitor`: it holds them through NVML only (device plugin, exporter).
+    """
+
+    pid: int
+    name: str
+    gpus: list[int | str]
+    monitor: bool
+
+
+class State(TypedDict):
+    model: str
+    modules: dict[str, str]
+    """Loaded kernel module -> its version."""
+    gpus: list[Gpu]
+    clients: dict[str, Client]
+    log: list[str]
+    """Lines of the kernel log since boot."""
+
+
+def model_of(state: State) -> Model:
+    return MODELS[state["model"]]
+
+
+def placed(state: State, gpu: Gpu) -> list[Placed]:
+    """The GPU's instances as placements."""
+    model = model_of(state)
+    found = ((model.profile(i["profile"]), i["start"]) for i in gpu["instances"])
+    return [(profile, start) for profile, start in found if profile is not None]
+
+
+def version_on_disk(root: Path) -> str:
+    """Version of the installed driver; "" if none is."""
+    try:
+        return (root / VERSION_FILE).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _path(root: Path) -> Path:
+    return root / FOLDER / "state.json"
+
+
+@contextmanager
+def _locked(root: Path, kind: int) -> Iterator[None]:
+    """Hold the lock. The file is opened for reading only, so that any user may look."""
+    try:
+        descriptor = os.open(root / FOLDER / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        where = root / FOLDER
+        raise NodeMissing(f"no simulated GPUs here ({where} does not exist)") from None
+    try:
+        fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(root: Path, state: State) -> None:
+    fresh = _path(root).with_suffix(".new")
+    with fresh.open("w") as file:
+        json.dump(state, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(_path(root))
+
+
+def _load(root: Path) -> State:
+    state: State = json.loads(_path(root).read_text())
+    return state
+
+
+def read(root: Path) -> State:
+    """The state as it is now. Raises NodeMissing."""
+    with _locked(root, fcntl.LOCK_SH):
+        return _load(root)
+
+
+@contextmanager
+def changing(root: Path) -> Iterator[State]:
+    """The state for changing; written when the block ends without an exception."""
+    with _locked(root, fcntl.LOCK_EX):
+        state = _load(root)
+        yield state
+        _write(root, state)
+
+
+def initialise(root: Path, state: State) -> None:
+    """Write a new node's state."""
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    (root / FOLDER / "lock").touch()
+    with _locked(root, fcntl.LOCK_EX):
+        _write(root, state)
+
+
+def may_change(root: Path) -> bool:
+    """Whether the caller has the rights of root on the node: may write its state."""
+    return os.access(root / FOLDER, os.W_OK)
