@@ -1,0 +1,152 @@
+"""What a change can ask of the cluster, each done only when it is seen done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from runner.errors import ClusterError
+from runner.kube.api import RefusalError
+from runner.kube.parse import Pod, parse_node, quantity
+from runner.kube.state import RestartDaemonSetPod, SetLabels, WaitAllocatable
+from runner.kube.waiting import Progress, wait_until
+
+if TYPE_CHECKING:
+    from runner.kube.cluster import Cluster
+
+APART = 1.0
+"""Seconds two equal readings of allocatable must lie apart: it drops for a moment when the
+device plugin registers anew."""
+
+
+def set_labels(cluster: Cluster, node: str, action: SetLabels) -> None:
+    """Set or remove labels and read them back from the answer."""
+    labels = dict(action.labels)
+    patch = {"metadata": {"labels": labels}}
+    answer = parse_node(cluster.patch_node(node, patch, f"set labels of node {node}"))
+    wrong = [key for key, value in labels.items() if answer.labels.get(key) != value]
+    if wrong:
+        raise ClusterError(
+            f"node {node}: labels were accepted but are not as wanted: {', '.join(wrong)}",
+            "something else on the cluster sets these labels",
+        )
+
+
+def wait_allocatable(
+    cluster: Cluster, node: str, action: WaitAllocatable, progress: Progress, stop: threading.Event
+) -> None:
+    """Wait for two readings at least a second apart that show the wanted number."""
+    since: float | None = None
+
+    def missing() -> str:
+        nonlocal since
+        seen = allocatable(cluster, node, action.resource)
+        if seen != action.value:
+            since = None
+            return f"{seen} so far"
+        now = time.monotonic()
+        since = now if since is None else since
+        return "" if now - since >= APART else f"{seen} seen once, looking again"
+
+    wait_until(
+        missing,
+        doing=f"node {node}: waiting for {action.value} allocatable {action.resource}",
+        timeout=action.timeout,
+        progress=progress,
+        stop=stop,
+    )
+
+
+def allocatable(cluster: Cluster, node: str, resource: str) -> int:
+    """How many of a resource the node offers now; 0 when it does not name it."""
+    text = parse_node(cluster.node(node)).allocatable.get(resource, "0")
+    try:
+        return quantity(text)
+    except ValueError as error:
+        raise ClusterError(f"node {node}: allocatable {resource}: {error}") from error
+
+
+def restart_pod(
+    cluster: Cluster,
+    node: str,
+    action: RestartDaemonSetPod,
+    since: datetime,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Delete the DaemonSet's old pods on the node and wait for a Ready one that is not old."""
+    name = f"{action.namespace}/{action.name}"
+    uid = daemonset_uid(cluster, action)
+    # creationTimestamp is by the server's clock.
+    began = since + cluster.api.clock_offset
+    old = {pod.state.uid: pod for pod in owned(cluster, node, uid) if not created_after(pod, began)}
+    for pod in old.values():
+        if not pod.state.deleting:
+            progress(f"deleting {pod.state.full_name} on {node} so that {name} starts it anew")
+            delete(cluster, pod)
+
+    def missing() -> str:
+        pods = owned(cluster, node, uid)
+        left = [pod.state.full_name for pod in pods if pod.state.uid in old]
+        if left:
+            return f"{', '.join(left)} is still terminating"
+        new = [pod.state for pod in pods if not pod.state.deleting]
+        if not new:
+            return "no new pod yet"
+        waiting = [pod.full_name for pod in new if not pod.ready]
+        return f"{', '.join(waiting)} is not Ready" if waiting else ""
+
+    wait_until(
+        missing,
+        doing=f"restarting DaemonSet {name} on {node}",
+        timeout=action.timeout,
+        progress=progress,
+        stop=stop,
+    )
+
+
+def daemonset_uid(cluster: Cluster, action: RestartDaemonSetPod) -> str:
+    """UID of the DaemonSet; a missing one is told with those that could be meant."""
+    path = f"/apis/apps/v1/namespaces/{action.namespace}/daemonsets/{action.name}"
+    try:
+        found = cluster.api.get(path, f"read DaemonSet {action.namespace}/{action.name}")
+    except RefusalError as error:
+        if error.code == 404:
+            error.hint = "kubectl get daemonsets --all-namespaces lists those there are"
+        raise
+    return str(found["metadata"]["uid"])
+
+
+def owned(cluster: Cluster, node: str, uid: str) -> list[Pod]:
+    """The pods on the node that a controller owns."""
+    return [pod for pod in cluster.pods_on(node) if pod.owner_uid == uid]
+
+
+def created_after(pod: Pod, moment: datetime) -> bool:
+    """Whether the pod is younger than the moment; within the same second it counts as older."""
+    try:
+        created = datetime.fromisoformat(pod.state.created)
+    except ValueError as error:
+        raise ClusterError(
+            f"{pod.state.full_name}: creation time {pod.state.created!r} cannot be read"
+        ) from error
+    return created > moment
+
+
+def delete(cluster: Cluster, pod: Pod) -> None:
+    """Delete exactly this pod; one that is gone or was replaced meanwhile is fine."""
+    path = f"/api/v1/namespaces/{pod.state.namespace}/pods/{pod.state.name}"
+    body = {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": {"uid": pod.state.uid},
+    }
+    try:
+        cluster.api.request(
+            "DELETE", path, f"delete pod {pod.state.full_name}", body=body, repeatable=True
+        )
+    except RefusalError as error:
+        if error.code not in (404, 409):
+            raise

@@ -1,0 +1,404 @@
+"""One connection to a cluster's API server: requests in, plain JSON out, failures as sentences.
+
+lightkube supplies what is hard and not ours: kubeconfig, TLS, client certificates, tokens, exec
+plugins. Objects stay JSON: fields this program does not know survive a round trip, deletions can
+carry preconditions and `Retry-After` is seen, none of which lightkube's typed calls offer; and
+msgspec's first decoding of a type, which is not thread-safe, never happens beside another thread.
+
+Permissions used by this package (least RBAC): nodes get/list/patch, pods list/delete, pods/eviction
+create, daemonsets.apps get/list, poddisruptionbudgets.policy list, and in kube-system
+leases.coordination.k8s.io get/create/update.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import ClusterError
+
+if TYPE_CHECKING:
+    import httpx2
+    from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+
+Json = Mapping[str, Any]
+
+PAGE = 500
+"""Objects per list request."""
+RETRY_DELAYS = (0.2, 0.6, 1.2)
+"""Seconds before a read is asked again when nothing, or "busy", was answered."""
+TIMEOUT = 30.0
+"""Seconds without a byte of an answer."""
+BUSY = frozenset({429, 502, 503, 504})
+FIELD_MANAGER = "gpurun"
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+
+
+class SilenceError(ClusterError):
+    """No usable answer: down, timed out, broken off, or not what an API server says."""
+
+    hung = False
+    """The connection stood, or was tried for, until the time was over."""
+
+
+class RefusalError(ClusterError):
+    """The API server answered with an error.
+
+    Args:
+        code: HTTP status.
+        reason: machine-readable reason of the Status object ("Conflict").
+        causes: (reason, message) of each detail.
+        said: the server's own message.
+        retry_after: seconds the server asks to wait, if it does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str,
+        code: int,
+        reason: str = "",
+        causes: Sequence[tuple[str, str]] = (),
+        said: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint)
+        self.code = code
+        self.reason = reason
+        self.causes = tuple(causes)
+        self.said = said
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the connection's settings came from, for messages."""
+
+    server: str
+    file: str
+    context: str
+
+
+class Api:
+    """Requests to one API server. Safe to share between threads; connects when first used.
+
+    Args:
+        kubeconfig: a file; None: `KUBECONFIG`, ~/.kube/config, or the pod's service account.
+        context: a context of that file; None: its current one.
+    """
+
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
+        self._source = Source("", "", "")
+        self.requests = 0
+        """Requests sent so far."""
+        self.clock_offset = timedelta(0)
+        """The server's clock minus ours, as its last answer told; whole seconds are its grain."""
+
+    @property
+    def server(self) -> str:
+        """URL of the API server; empty before the first request."""
+        return self._source.server
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def get(self, path: str, asked: str) -> Json:
+        """Read one object. `asked` says in words what is wanted ("read node gpu-1")."""
+        return self.request("GET", path, asked)
+
+    def collection(
+        self, path: str, asked: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[Json, ...]:
+        """All objects of a collection that match the selectors, page by page."""
+        for _ in range(3):
+            try:
+                return tuple(self._pages(path, asked, labels, fields))
+            except RefusalError as error:
+                if error.code != 410:  # the list expired between two pages: start again
+                    raise
+        raise SilenceError(
+            f"{self.server}: {asked}: the list expired three times while it was being read",
+            "the API server is overloaded or its history very short; try again later",
+        )
+
+    def _pages(self, path: str, asked: str, labels: str, fields: str) -> list[Json]:
+        query = {"limit": str(PAGE)}
+        query |= {"labelSelector": labels} if labels else {}
+        query |= {"fieldSelector": fields} if fields else {}
+        found: list[Json] = []
+        while True:
+            answer = self.request("GET", path, asked, query=query)
+            items = answer.get("items")
+            # The real server answers null for an empty list of some kinds.
+            if "items" not in answer or not isinstance(items, list | None):
+                raise self._garbage(asked, "an answer that is not a list")
+            found += items or []
+            token = (answer.get("metadata") or {}).get("continue")
+            if not token:
+                return found
+            query["continue"] = token
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        asked: str,
+        *,
+        body: object = None,
+        content_type: str = JSON,
+        query: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+        timeout: float | None = None,
+    ) -> Json:
+        """One request and its JSON answer.
+
+        Args:
+            repeatable: may be sent again when no answer came. Reads are; a write is only when it
+                carries a resourceVersion or UID, or sets the same values however often it is sent.
+            timeout: seconds without a byte of an answer; None: `TIMEOUT`.
+
+        Raises:
+            SilenceError: nothing usable was answered.
+            RefusalError: the server said no.
+        """
+        delays = RETRY_DELAYS if (method == "GET" if repeatable is None else repeatable) else ()
+        for delay in delays:
+            try:
+                return self._once(method, path, asked, body, content_type, query, timeout)
+            except RefusalError as error:
+                # A 429 of an eviction is a disruption budget: the caller's business.
+                if error.code not in BUSY or method != "GET":
+                    raise
+                time.sleep(min(error.retry_after or delay, 5.0))
+            except SilenceError as error:
+                if error.hung:  # waited long enough already
+                    raise
+                time.sleep(delay)
+        return self._once(method, path, asked, body, content_type, query, timeout)
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        asked: str,
+        body: object,
+        content_type: str,
+        query: Mapping[str, str] | None,
+        timeout: float | None,
+    ) -> Json:
+        import httpx2
+
+        client = self._connected()
+        params = dict(query or {})
+        if method in ("POST", "PUT", "PATCH"):
+            params.setdefault("fieldManager", FIELD_MANAGER)
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": JSON} | ({"Content-Type": content_type} if body is not None else {})
+        with self._lock:
+            self.requests += 1
+        try:
+            response = client.request(
+                method,
+                path,
+                params=params,
+                content=content,
+                headers=headers,
+                timeout=httpx2.Timeout(timeout or TIMEOUT, connect=10.0),
+            )
+        except httpx2.TimeoutException as error:
+            silence = self._silence(asked, f"no answer in time ({type(error).__name__})")
+            silence.hung = True
+            raise silence from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise self._silence(asked, printable(str(error)) or type(error).__name__) from error
+        except Exception as error:  # exec plugins and token files fail inside the request
+            raise ClusterError(
+                f"{self.server}: {asked}: no credentials: {printable(str(error))}",
+                f"check the user of context {self._source.context!r} in {self._source.file}",
+            ) from error
+        self._note_clock(response.headers.get("date"))
+        return self._answer(response, asked)
+
+    def _answer(self, response: httpx2.Response, asked: str) -> Json:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if response.is_success:
+            if not isinstance(answer, dict):
+                raise self._garbage(asked, printable(response.text[:80]) or "an empty answer")
+            return answer
+        raise self._refusal(
+            asked, response.status_code, answer, response.headers.get("retry-after")
+        )
+
+    def _refusal(
+        self, asked: str, code: int, answer: object, retry_after: str | None
+    ) -> ClusterError:
+        if not isinstance(answer, dict) or answer.get("kind") != "Status":
+            if code in BUSY:
+                return RefusalError(
+                    f"{self.server}: {asked}: HTTP {code}", "the API server is busy", code
+                )
+            return self._garbage(asked, f"HTTP {code} that is no Kubernetes answer")
+        said = printable(str(answer.get("message") or answer.get("reason") or f"HTTP {code}"))
+        details = answer.get("details") or {}
+        causes = [
+            (str(cause.get("reason", "")), printable(str(cause.get("message", ""))))
+            for cause in details.get("causes") or []
+        ]
+        return RefusalError(
+            f"{self.server}: {asked}: {said}",
+            self._hint(code),
+            code,
+            str(answer.get("reason") or ""),
+            causes,
+            said,
+            seconds(retry_after) or seconds(details.get("retryAfterSeconds")),
+        )
+
+    def _hint(self, code: int) -> str:
+        flags = f"--kubeconfig {self._source.file} --context {self._source.context}"
+        if code == 401:
+            return f"the credentials are not accepted; look with: kubectl {flags} auth whoami"
+        if code == 403:
+            return f"the user lacks this permission; look with: kubectl {flags} auth can-i --list"
+        return ""
+
+    def _silence(self, asked: str, why: str) -> SilenceError:
+        return SilenceError(
+            f"{self.server}: {asked}: {why}",
+            f"is the API server up and is this its address? (context {self._source.context!r}"
+            f" in {self._source.file})",
+        )
+
+    def _garbage(self, asked: str, what: str) -> SilenceError:
+        return SilenceError(
+            f"{self.server}: {asked}: answered {what}",
+            f"is this a Kubernetes API server? (context {self._source.context!r}"
+            f" in {self._source.file})",
+        )
+
+    def _note_clock(self, date: str | None) -> None:
+        if not date:
+            return
+        with contextlib.suppress(ValueError, TypeError):
+            offset = parsedate_to_datetime(date) - datetime.now(UTC)
+            # The header has whole seconds; below two seconds nothing can be said.
+            self.clock_offset = offset if abs(offset) > timedelta(seconds=2) else timedelta(0)
+
+    def _connected(self) -> httpx2.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> httpx2.Client:
+        import httpx2
+        from lightkube.config.client_adapter import Client, ConnectionParams
+
+        config = self._load()
+        self._source = Source(
+            config.cluster.server, str(config.fname or "service account"), config.context_name
+        )
+        host = httpx2.URL(config.cluster.server).host
+        # As in Go's client, a proxy of the environment is never asked for this machine itself.
+        local = host in ("localhost", "::1") or host.startswith("127.")
+        try:
+            return Client(config, ConnectionParams(trust_env=not local))
+        except Exception as error:  # ssl, base64 and file errors of whatever the file names
+            raise ClusterError(
+                f"{self._source.file}: context {config.context_name!r} cannot be used:"
+                f" {printable(str(error))}",
+                "check the certificates, keys and user of that context",
+            ) from error
+
+    def _load(self) -> SingleConfig:
+        from lightkube.config.models import NameValue, User
+        from lightkube.core.exceptions import ConfigError
+
+        name = "kubeconfig"
+        try:
+            name, found = self._kubeconfigs()
+            config = found.get(self._context)
+        except ClusterError:
+            raise
+        except ConfigError as error:
+            raise ClusterError(
+                f"{name}: {printable(str(error))}", "name a file with --kubeconfig"
+            ) from error
+        except Exception as error:  # YAML, missing keys, wrong types: lightkube lets them through
+            raise ClusterError(
+                f"{name}: not a usable kubeconfig: {type(error).__name__}: {printable(str(error))}",
+                "compare it with: kubectl config view",
+            ) from error
+        if config is None:
+            raise ClusterError(f"{name}: no context is chosen", "set current-context in it")
+        user = config.user or User()
+        if user.exec and user.exec.apiVersion == "client.authentication.k8s.io/v1":
+            # lightkube refuses v1 by name; the token is in the same place as in v1beta1. v1
+            # plugins expect the request in this variable.
+            info = {
+                "apiVersion": user.exec.apiVersion,
+                "kind": "ExecCredential",
+                "spec": {"interactive": False},
+            }
+            extra = NameValue("KUBERNETES_EXEC_INFO", json.dumps(info))
+            user.exec.env = [*(user.exec.env or []), extra]
+            user.exec.apiVersion = "client.authentication.k8s.io/v1beta1"
+        return config._replace(user=user)
+
+    def _kubeconfigs(self) -> tuple[str, KubeConfig]:
+        from lightkube.config.kubeconfig import SERVICE_ACCOUNT, KubeConfig
+
+        listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+        if self._kubeconfig is None and len(listed) > 1:
+            raise ClusterError(
+                "KUBECONFIG names several files, and gpurun reads one",
+                "merge them: kubectl config view --flatten > merged, then --kubeconfig merged",
+            )
+        home = Path("~/.kube/config").expanduser()
+        chosen = self._kubeconfig or (Path(listed[0]) if listed else home)
+        if chosen == home and not home.exists() and Path(SERVICE_ACCOUNT, "token").exists():
+            return SERVICE_ACCOUNT, KubeConfig.from_service_account()
+        if not chosen.expanduser().is_file():
+            raise ClusterError(
+                f"{chosen}: no such kubeconfig",
+                "name one with --kubeconfig, or in the environment variable KUBECONFIG",
+            )
+        return str(chosen), KubeConfig.from_file(chosen)
+
+
+def printable(text: str, most: int = 500) -> str:
+    """Text of a server without control characters and not longer than a message should be."""
+    clean = "".join(char if char.isprintable() else " " for char in text).strip()
+    return clean if len(clean) <= most else clean[: most - 1] + "…"
+
+
+def seconds(value: object) -> float | None:
+    """A Retry-After in seconds; None where there is none or it is a date."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if 0 <= number < 3600 else None

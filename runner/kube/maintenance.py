@@ -1,0 +1,307 @@
+"""Taking a node out of service and giving it back exactly as it was.
+
+What was done is written on the node itself, in the same patch that does it, so that any later
+process with the same run id can undo it: annotations `gpurun.dev/run` (a run works here),
+`gpurun.dev/cordoned-by` and `gpurun.dev/cordoned-at` (that run cordoned it), `gpurun.dev/paused`
+(operator labels that were changed, and their values before).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.errors import ClusterError
+from runner.kube.api import Json, RefusalError
+from runner.kube.cluster import DAEMONSETS, Cluster
+from runner.kube.parse import parse_node, understood
+from runner.kube.state import NodeState
+from runner.kube.waiting import Progress, wait_until
+
+RUN = "gpurun.dev/run"
+CORDONED_BY = "gpurun.dev/cordoned-by"
+CORDONED_AT = "gpurun.dev/cordoned-at"
+PAUSED = "gpurun.dev/paused"
+
+DEPLOY = "nvidia.com/gpu.deploy."
+PAUSED_VALUE = "paused-for-gpurun"
+CLIENTS = tuple(
+    DEPLOY + name
+    for name in (
+        "device-plugin",
+        "gpu-feature-discovery",
+        "dcgm-exporter",
+        "dcgm",
+        "nvsm",
+        "mig-manager",
+        "operator-validator",
+        "client",
+    )
+)
+"""Labels by which NVIDIA's operator places what holds a GPU open or would meddle: those that its
+own mig-manager and driver-manager pause. The driver and the container toolkit are not among them:
+pausing them would unload the driver and rewrite the runtime's configuration."""
+
+OTHERS_MARKS = ("k8saas.nvidia.com/cordon-by", "skyhook.nvidia.com/cordon_")
+"""Labels and annotations (or their beginnings) by which other programs say that they cordoned."""
+
+GONE_TIMEOUT = 300.0
+READY_TIMEOUT = 300.0
+CONFLICTS = 8
+"""How often a patch is made anew because the node changed meanwhile (kubelets write often)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """A node taken out of scheduling. `ours`: this run did it, and will undo it."""
+
+    ours: bool
+    note: str
+
+
+def begin(cluster: Cluster, node: str, run: str) -> Cordon:
+    """Cordon a node and mark it as ours; one that is cordoned already stays whose it is.
+
+    Raises:
+        ClusterError: refused, unreachable, or the node does not exist.
+    """
+    cordon = Cordon(False, "")
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        nonlocal cordon
+        by = state.annotations.get(CORDONED_BY, "")
+        if state.unschedulable and by != run:
+            who = f"gpurun run {by}" if by else "somebody else"
+            cordon = Cordon(False, f"node {node} was cordoned by {who} before and will stay so")
+            return {"metadata": {"annotations": {RUN: run}}}
+        if state.unschedulable:
+            cordon = Cordon(True, f"node {node} is cordoned by this run already")
+            return {"metadata": {"annotations": {RUN: run}}}
+        cordon = Cordon(True, f"node {node} cordoned")
+        marks = {RUN: run, CORDONED_BY: run, CORDONED_AT: datetime.now(UTC).isoformat()}
+        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
+
+    after = change(cluster, node, patch, f"cordon node {node}")
+    if not after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the cordon was accepted but the node is schedulable",
+            "something on the cluster removes cordons; find it before going on",
+        )
+    return cordon
+
+
+def end(cluster: Cluster, node: str, run: str) -> str:
+    """Give the node back: uncordon it if this run cordoned it, and remove our marks.
+
+    Labels still paused by this run are restored in the same patch. Nothing is left to do the
+    second time.
+
+    Returns:
+        A sentence for the user.
+    """
+    told = ""
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        nonlocal told
+        told, wanted = _ending(state, run)
+        return wanted
+
+    try:
+        change(cluster, node, patch, f"uncordon node {node}")
+    except RefusalError as error:
+        if error.code == 404:
+            return f"node {node} is no longer in the cluster"
+        raise
+    return told
+
+
+def _ending(state: NodeState, run: str) -> tuple[str, Mapping[str, Any]]:
+    """What to tell and what to patch to undo all that `run` did to the node."""
+    notes = state.annotations
+    paused_by, labels = paused(state)
+    mine = paused_by == run
+    remove: dict[str, None] = {RUN: None} if notes.get(RUN) == run else {}
+    remove |= {PAUSED: None} if mine else {}
+    spec: dict[str, Any] = {}
+    others = sorted(k for k in (*state.labels, *notes) if k.startswith(OTHERS_MARKS))
+    if notes.get(CORDONED_BY) != run:
+        told = "stays cordoned as it was before" if state.unschedulable else "is schedulable"
+    else:
+        remove |= {CORDONED_BY: None, CORDONED_AT: None}
+        if not state.unschedulable:
+            told = "was uncordoned by somebody else meanwhile"
+        elif others:
+            told = f"stays cordoned: {others[0]} says that another program wants it so as well"
+        else:
+            told, spec = "uncordoned", {"unschedulable": None}
+    restored = _restored(state, labels) if mine else {}
+    patch: dict[str, Any] = {}
+    if remove or restored:
+        patch["metadata"] = {"annotations": remove, "labels": restored}
+    if spec:
+        patch["spec"] = spec
+    return f"node {state.name} {told}", patch
+
+
+def pause_daemonsets(
+    cluster: Cluster, node: str, run: str, progress: Progress, stop: threading.Event
+) -> tuple[str, ...]:
+    """Make NVIDIA's operator take its GPU clients off the node, and wait until they are gone.
+
+    Labels paused by a run that died are taken over, so that they are restored in the end.
+
+    Returns:
+        namespace/name of the DaemonSets that were there.
+
+    Raises:
+        ClusterError: the pods are not gone after five minutes.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        _, before = paused(state)
+        now = {key: "true" for key in CLIENTS if state.labels.get(key) == "true"}
+        if not now and not before:
+            return {}
+        note = json.dumps({"run": run, "labels": {**before, **now}}, sort_keys=True)
+        labels = dict.fromkeys(now, PAUSED_VALUE)
+        return {"metadata": {"annotations": {PAUSED: note}, "labels": labels}}
+
+    state = change(cluster, node, patch, f"pause GPU clients on node {node}")
+    _, labels = paused(state)
+    if not labels:
+        return ()
+    placed = daemonsets_by(cluster, labels)
+    progress(f"node {node}: paused {', '.join(sorted(placed.values())) or 'no DaemonSet'}")
+
+    def missing() -> str:
+        left = [p.state.full_name for p in cluster.pods_on(node) if p.owner_uid in placed]
+        return f"{', '.join(left)} still there" if left else ""
+
+    wait_until(
+        missing,
+        doing=f"node {node}: waiting for GPU clients of the operator to go",
+        timeout=GONE_TIMEOUT,
+        progress=progress,
+        stop=stop,
+    )
+    return tuple(sorted(placed.values()))
+
+
+def resume_daemonsets(
+    cluster: Cluster, node: str, run: str, progress: Progress, stop: threading.Event
+) -> None:
+    """Restore the labels that `pause_daemonsets` changed and wait until the pods are Ready again.
+
+    The annotation goes last: whoever continues after a crash waits for the same pods.
+
+    Raises:
+        ClusterError: the pods are not Ready after five minutes.
+    """
+
+    def restore(state: NodeState) -> Mapping[str, Any]:
+        by, before = paused(state)
+        restored = _restored(state, before) if by == run else {}
+        return {"metadata": {"labels": restored}} if restored else {}
+
+    state = change(cluster, node, restore, f"resume GPU clients on node {node}")
+    by, labels = paused(state)
+    if by != run:
+        return
+    wanted = [key for key in labels if state.labels.get(key) == labels[key]]
+    placed = daemonsets_by(cluster, wanted, state.labels)
+    progress(f"node {node}: resumed {', '.join(sorted(placed.values())) or 'no DaemonSet'}")
+
+    def missing() -> str:
+        pods = cluster.pods_on(node)
+        ready = {p.owner_uid for p in pods if p.state.ready and not p.state.deleting}
+        lacking = sorted(name for uid, name in placed.items() if uid not in ready)
+        return f"{', '.join(lacking)} not Ready" if lacking else ""
+
+    wait_until(
+        missing,
+        doing=f"node {node}: waiting for GPU clients of the operator",
+        timeout=READY_TIMEOUT,
+        progress=progress,
+        stop=stop,
+    )
+
+    def forget(state: NodeState) -> Mapping[str, Any]:
+        return {"metadata": {"annotations": {PAUSED: None}}} if paused(state)[0] == run else {}
+
+    change(cluster, node, forget, f"unmark node {node}")
+
+
+def paused(state: NodeState) -> tuple[str, dict[str, str]]:
+    """(run, label -> value before) of the paused annotation; ("", {}) without one."""
+    text = state.annotations.get(PAUSED)
+    if text is None:
+        return "", {}
+    try:
+        note = json.loads(text)
+        return str(note["run"]), {str(key): str(value) for key, value in note["labels"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ClusterError(
+            f"node {state.name}: annotation {PAUSED} cannot be read: {text[:80]!r}",
+            f"set the labels {DEPLOY}* as they should be and remove the annotation",
+        ) from error
+
+
+def _restored(state: NodeState, before: Mapping[str, str]) -> dict[str, str]:
+    """Labels to set; one that somebody changed meanwhile is theirs."""
+    return {k: value for k, value in before.items() if state.labels.get(k) == PAUSED_VALUE}
+
+
+def daemonsets_by(
+    cluster: Cluster, keys: Mapping[str, str] | list[str], labels: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """UID -> namespace/name of DaemonSets that are placed by any of these node labels.
+
+    `labels`: only those whose whole node selector these labels satisfy.
+    """
+    found: dict[str, str] = {}
+    for item in cluster.api.collection(DAEMONSETS, "list DaemonSets"):
+        uid, name, selector = understood(_placement, item, "DaemonSet")
+        fits = labels is None or all(labels.get(k) == value for k, value in selector.items())
+        if fits and any(key in selector for key in keys):
+            found[uid] = name
+    return found
+
+
+def _placement(item: Json) -> tuple[str, str, dict[str, str]]:
+    meta = item["metadata"]
+    selector = item["spec"]["template"]["spec"].get("nodeSelector") or {}
+    return str(meta["uid"]), f"{meta['namespace']}/{meta['name']}", dict(selector)
+
+
+def change(
+    cluster: Cluster, node: str, patch: Callable[[NodeState], Mapping[str, Any]], asked: str
+) -> NodeState:
+    """Patch a node on condition that it is still as it was read; again when it is not.
+
+    Args:
+        patch: what to change of the state just read; {} for nothing.
+
+    Returns:
+        The node afterwards.
+    """
+    for _ in range(CONFLICTS):
+        item = cluster.node(node)
+        state = parse_node(item)
+        wanted = patch(state)
+        if not wanted:
+            return state
+        version = {"resourceVersion": item["metadata"]["resourceVersion"]}
+        body = {**wanted, "metadata": {**wanted.get("metadata", {}), **version}}
+        try:
+            return parse_node(cluster.patch_node(node, body, asked))
+        except RefusalError as error:
+            if error.code != 409:
+                raise
+    raise ClusterError(
+        f"node {node}: {asked}: it was changed by others {CONFLICTS} times in a row",
+        "something on the cluster writes this node all the time",
+    )

@@ -1,0 +1,83 @@
+"""Waiting for the cluster: bounded, interruptible, patient with a short silence."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from runner.errors import ClusterError
+from runner.kube.api import SilenceError
+
+POLL = 1.0
+"""Seconds between two looks, as kubectl drain has it."""
+PATIENCE = 60.0
+"""Seconds the API server may be silent in mid-wait (a control plane being upgraded)."""
+
+Progress = Callable[[str], None]
+
+
+class StoppedError(ClusterError):
+    """The stop event was set; what was asked for is not done."""
+
+
+class Patience:
+    """Turns a short silence of the API server into waiting; a long one is raised."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._silent_since: float | None = None
+
+    def heard(self) -> None:
+        """An answer came."""
+        self._silent_since = None
+
+    def bear(self, error: SilenceError) -> None:
+        """No answer came: raises it again once that has lasted too long."""
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+            self._progress(f"the API server does not answer, waiting: {error.message}")
+        if now - self._silent_since > PATIENCE:
+            raise error
+
+
+def wait_until(
+    missing: Callable[[], str],
+    *,
+    doing: str,
+    timeout: float,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Look every second until nothing is missing.
+
+    Args:
+        missing: looks once; "" when all is well, else what is still missing, in words.
+        doing: what is waited for, for messages.
+        timeout: seconds.
+
+    Raises:
+        ClusterError: time is over (with what was missing last), or the API failed for too long.
+        StoppedError: `stop` was set.
+    """
+    end = time.monotonic() + timeout
+    patience = Patience(progress)
+    told = ""
+    lacking = "no answer yet"
+    while True:
+        try:
+            lacking = missing()
+            patience.heard()
+            if not lacking:
+                return
+        except SilenceError as error:
+            patience.bear(error)
+        if lacking != told:
+            progress(f"{doing}: {lacking}")
+            told = lacking
+        left = end - time.monotonic()
+        if left <= 0:
+            raise ClusterError(f"{doing}: not after {timeout:.0f} s: {lacking}")
+        if stop.wait(min(POLL, left)):
+            raise StoppedError(f"{doing}: stopped: {lacking}")
