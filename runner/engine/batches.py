@@ -28,6 +28,8 @@ def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
         if batch and not _same_login(batch[-1], step):
             return batch
         batch.append(step)
+        if step.task.ignore_errors or step.task.failed_when:
+            return batch  # what follows depends on how this one ends
     return batch
 
 

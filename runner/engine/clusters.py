@@ -160,8 +160,9 @@ class NodeMaintenance(Maintenance):
             )
 
     def perform(self, action: ClusterAction, since: datetime) -> None:
+        # Part of making a changed node whole: bounded by its own deadline, not ended by a stop.
         self._cluster.perform(
-            self._node, action, since=since, progress=self._progress, stop=self._stop
+            self._node, action, since=since, progress=self._progress, stop=threading.Event()
         )
 
     def leave(self) -> str:

@@ -20,7 +20,7 @@ from runner.engine.events import Events
 from runner.engine.gates import drain_mode
 from runner.engine.observe import Hosts, observe, parsed
 from runner.engine.pending import unmark
-from runner.engine.planner import Subject, plan_host, plan_verify
+from runner.engine.planner import Subject, failed_condition, plan_host, plan_verify
 from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
@@ -87,7 +87,8 @@ class HostRun:
     Args:
         approved: the plan that passed the gates; nothing beyond it is done.
         observed: what the plan was made from; kept up to date by every re-read.
-        resumed: finish a node that an earlier try of this run left in maintenance.
+        touched: something on the host may differ from before; true from the start for a node
+            that an earlier try of this run left in maintenance.
     """
 
     subject: Subject
@@ -97,10 +98,8 @@ class HostRun:
     node: Maintenance
     events: Events
     stop: threading.Event
-    resumed: bool = False
     done: dict[StepKey, Done] = field(default_factory=dict)
     touched: bool = False
-    """Something on the host may differ from before."""
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def run(self) -> HostResult:
@@ -164,7 +163,8 @@ class HostRun:
             batch = first_batch(left)
             if not batch:
                 return
-            self._check_stop()
+            if not (self.touched and _finishes(batch[0])):
+                self._check_stop()
             if batch[0].status == "deferred":
                 plan = self._replan(batch[0])
             elif batch[0].waits or cluster_actions(batch[0]):
@@ -199,6 +199,7 @@ class HostRun:
                 raise StepFailed(f"{step.label}: was not run")
             if result.status == "failed":
                 self._failed(step, number, result)
+                return
         states = self._reread(step, results[-1])
         if all(change.predictable for change in step.changes):
             _check_seen(step, states)
@@ -219,11 +220,12 @@ class HostRun:
         if unpredictable:
             self.observed.clear()
         self.observed.update(states)
-        result = {
-            "changed": True,
-            "skipped": False,
-            **({"rc": last.rc, **_output(last)} if unpredictable else {}),
-        }
+        printed = {"rc": last.rc, **_output(last)} if unpredictable else {}
+        result = {"changed": True, "skipped": False, "failed": False, **printed}
+        condition = failed_condition(self.subject, step.task, self.observed, result)
+        if condition:
+            self._emit("step-failed", step, reason=condition)
+            raise StepFailed(f"{step.label}: failed_when: {condition}")
         self.done[step.key] = Done(result, changed=True)
         self._emit("step-done", step)
 
@@ -231,6 +233,9 @@ class HostRun:
         why = f"{step.label}: {_why(step, number, result)}"
         self._emit("step-failed", step, reason=why)
         if step.task.ignore_errors:
+            last = result.do[-1] if result.do else Result(1)
+            failed = {"changed": True, "failed": True, "rc": last.rc, **_output(last)}
+            self.done[step.key] = Done(failed, changed=True)
             return
         undo = undo_block(step, number)
         if undo is None:
@@ -325,6 +330,11 @@ def check_within(approved: HostPlan, plan: HostPlan) -> None:
                 f"{step.label}: risk {step.risk.name.lower()} or disruption "
                 f"{step.disruption.name.lower()} is more than the approved plan showed"
             )
+
+
+def _finishes(step: PlannedStep) -> bool:
+    """A step that a changed host needs to be whole again: not left out when the run is stopped."""
+    return step.key.section == "handlers" or bool(step.waits)
 
 
 def _check_seen(step: PlannedStep, states: Mapping[str, Any]) -> None:

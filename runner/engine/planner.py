@@ -62,6 +62,15 @@ def plan_verify(subject: Subject, observed: Mapping[str, Any]) -> HostPlan | Nee
     return walk.needs or HostPlan(subject.host, subject.play, steps)
 
 
+def failed_condition(
+    subject: Subject, task: Task, observed: Mapping[str, Any], result: Mapping[str, Any]
+) -> str:
+    """The `failed_when` condition that an executed task's result fulfils, or ""."""
+    walk = _Walk(subject, ChainMap({}, dict(observed)), {})
+    variables = {**walk.variables(task), **({task.register: result} if task.register else {})}
+    return next((c for c in task.failed_when if holds(c, variables, task.origin)), "")
+
+
 class _Walk:
     """One walk over a play. Its state is what earlier tasks leave for later ones."""
 
@@ -126,7 +135,7 @@ class _Walk:
     def _items(
         self, section: Section, index: int, task: Task
     ) -> Iterator[tuple[int, Mapping[str, Any], PlannedStep | None]]:
-        variables = self._variables(task)
+        variables = self.variables(task)
         if task.loop is None:
             yield 0, variables, None
             return
@@ -233,7 +242,7 @@ class _Walk:
             environment={str(k): str(v) for k, v in environment.items()},
         )
 
-    def _variables(self, task: Task) -> dict[str, Any]:
+    def variables(self, task: Task) -> dict[str, Any]:
         host, play = self.subject.host, self.subject.play
         return {
             **host.variables,

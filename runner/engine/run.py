@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,19 @@ class Run:
             state.result = HostResult(state.host.name, "unreachable", str(error))
         except GpurunError as error:
             state.result = HostResult(state.host.name, "failed", str(error))
+        except Exception as error:
+            state.result = HostResult(state.host.name, "failed", f"internal error: {error!r}")
+        self._say_left(state, clusters)
         self._events.emit("host-planned", state.host.name, "", **planned(state))
+
+    def _say_left(self, state: HostState, clusters: Clusters) -> None:
+        """A resumed run that cannot go on with a node says that it is still out of service."""
+        if not self._settings.resumed or state.result is None or state.result.status == "ok":
+            return
+        state.node = clusters.node(state.host)
+        if self._abandoned(state):
+            left = f"still cordoned by run {self._settings.run}"
+            state.result = replace(state.result, left=left)
 
     def _connected(self, host: Host) -> Connection:
         if host.name not in self._connections:
@@ -232,7 +244,7 @@ class Run:
             node,
             self._events,
             self._stop,
-            self._settings.resumed,
+            touched=self._abandoned(state),
         )
         try:
             result = run.run()

@@ -266,3 +266,73 @@ def test_verify_failing_is_a_failure_of_the_host(tmp_path: Path) -> None:
     result = one.apply()
     assert result.status == "failed"
     assert "verify: proof" in result.reason and "it does not work" in result.reason
+
+
+def test_ignored_errors_are_registered_and_the_rest_goes_on(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: ignored
+  hosts: all
+  tasks:
+    - name: fails
+      shell: exit 3
+      register: outcome
+      ignore_errors: true
+    - name: goes on
+      copy: {{content: "rc {{{{ outcome.rc }}}}", dest: {tmp_path}/rc}}
+""",
+    )
+    assert one.apply().status == "changed"
+    assert (tmp_path / "rc").read_text() == "rc 3"
+
+
+def test_failed_when_judges_an_executed_command(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: judged
+  hosts: all
+  tasks:
+    - name: says error
+      shell: echo error
+      register: outcome
+      failed_when: "'error' in outcome.stdout"
+    - name: never
+      copy: {{content: x, dest: {tmp_path}/never}}
+""",
+    )
+    result = one.apply()
+    assert result.status == "failed"
+    assert "failed_when" in result.reason
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_stop_after_the_change_still_runs_the_handlers(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: stopped
+  hosts: all
+  tasks:
+    - name: change and be stopped
+      copy: {{content: x, dest: {tmp_path}/first}}
+      notify: restart
+    - name: more
+      shell: echo more > {tmp_path}/more
+      ignore_errors: true
+  handlers:
+    - name: restart
+      shell: echo ran > {tmp_path}/restarted
+""",
+    )
+    plan = one.plan()
+    stop_after_first = one.local.change
+
+    def change(blocks):  # type: ignore[no-untyped-def]
+        one.stop.set()
+        return stop_after_first(blocks)
+
+    one.local.change = change  # type: ignore[method-assign]
+    assert one.apply(plan).status == "changed"
+    assert (tmp_path / "restarted").exists()
