@@ -72,6 +72,11 @@ $(nvidia-smi -i "$pending" --gpu-reset 2>&1)"
     fi
     [ -n "$wrong" ] || return 0
     [ -z "$pending" ] || nvidia-smi -i "$pending" -mig "$5" >/dev/null 2>&1
+    case $said in
+    *'is not supported'*)
+        fail "MIG mode is not $3 on $wrong and GPUs cannot be reset here (a virtual machine?)" \\
+            "Run nvidia-smi -mig $2, reboot the host and apply again" "$said" ;;
+    esac
     fail "MIG mode is not $3 on $wrong" "$said"
 }
 """
@@ -182,9 +187,8 @@ def guard(gpus: Sequence[Gpu]) -> str:
         "        --query-gpu=index,uuid,mig.mode.current,mig.mode.pending\n"
         f"{listing})\n"
         "seen=$(printf '%s\\n' \"$state\" | sha256sum)\n"
-        f'[ "${{seen%% *}}" = {hashlib.sha256(state.encode()).hexdigest()} ] && exit 0\n'
-        "printf 'MIG state is now:\\n%s\\n' \"$state\" >&2\n"
-        "exit 1\n"
+        f'[ "${{seen%% *}}" = {hashlib.sha256(state.encode()).hexdigest()} ] ||\n'
+        "    { printf 'MIG state is now:\\n%s\\n' \"$state\" >&2; false; }\n"
     )
 
 

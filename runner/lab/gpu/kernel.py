@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shutil
 import uuid
 from pathlib import Path
@@ -214,29 +215,25 @@ def dmesg(_: list[str], root: Path) -> Answer:
 
 
 def fuser(arguments: list[str], root: Path) -> Answer:
-    """`fuser [-v] FILE…`: who holds the device files; a file nobody holds is left out."""
+    """`fuser [-v] FILE…`: who holds the device files; a file nobody holds is left out.
+
+    A pattern counts as all GPUs it fits: a simulated node has no device files a shell could find.
+    """
     state = read(root)
-    out, err = "", ""
-    for path in (argument for argument in arguments if not argument.startswith("-")):
-        holders = _holders(state, path)
-        if not holders:
+    patterns = [argument for argument in arguments if not argument.startswith("-")]
+    out, table = "", ""
+    for gpu in state["gpus"]:
+        path = f"/dev/nvidia{gpu['index']}"
+        if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns):
             continue
-        out += "".join(f" {pid}" for pid, _ in holders)
-        for number, (pid, name) in enumerate(holders):
+        clients = [c for c in state["clients"].values() if holds(state, c["gpus"], gpu["index"])]
+        for number, client in enumerate(clients):
+            out += f" {client['pid']}"
             where = f"{path}:" if number == 0 else ""
-            err += f"{where:<20} root {pid:>10} F...m {name}\n"
-    header = f"{'':<20} {'USER':<8} {'PID':>6} ACCESS COMMAND\n" if err else ""
-    return Answer(0 if out else 1, out, header + err if "-v" in arguments else "")
-
-
-def _holders(state: State, path: str) -> list[tuple[int, str]]:
-    name = path.rsplit("/", 1)[-1]
-    index = name.removeprefix("nvidia")
-    return [
-        (client["pid"], client["name"])
-        for client in state["clients"].values()
-        if (index.isdigit() and holds(state, client["gpus"], int(index))) or (name == "nvidiactl")
-    ]
+            table += f"{where:<20} root {client['pid']:>10} F...m {client['name']}\n"
+    if "-v" in arguments and table:
+        return Answer(0, out, f"{'':<20} {'USER':<8} {'PID':>6} ACCESS COMMAND\n{table}")
+    return Answer(0 if out else 1, out)
 
 
 def holds(state: State, gpus: list[int | str], index: int) -> bool:

@@ -71,7 +71,7 @@ def _gpu_rows(row: Row) -> list[str]:
 
 def _mig_rows(state: State, gpus: list[Gpu]) -> list[str]:
     lines: list[str] = []
-    for gpu, one in [(gpu, one) for gpu in gpus for one in devices_of(state, gpu)]:
+    for gpu, one in [(each, one) for each in gpus for one in devices_of(state, each)]:
         p = one.profile
         sm = p.sm * one.compute["slices"] // p.slices
         lines += [
