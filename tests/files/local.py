@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from runner.hosts.script import Command, Result
 from runner.modules.base import Change, Context, Outcome, Probe
 from runner.modules.files.state import FileState, key
@@ -37,7 +39,11 @@ class Local:
 
     @property
     def context(self) -> Context:
-        return Context(host="node", read=self.files.__getitem__)
+        return Context(host="node", read=self.files.__getitem__, template=self._render)
+
+    @staticmethod
+    def _render(text: str, name: str) -> str:
+        return str(jinja2.Template(text).render(inventory_hostname="node"))
 
     def look(self, probes: Sequence[Probe]) -> dict[str, Any]:
         return {probe.key: self._state(probe) for probe in probes}
