@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -25,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ClusterError
+from runner.kube.kubeconfig import load, printable
 
 if TYPE_CHECKING:
     import httpx2
-    from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 
 Json = Mapping[str, Any]
 
@@ -229,7 +228,7 @@ class Api:
             silence = self._silence(asked, f"no answer in time ({type(error).__name__})")
             silence.hung = True
             raise silence from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise self._silence(asked, printable(str(error)) or type(error).__name__) from error
         except Exception as error:  # exec plugins and token files fail inside the request
             raise ClusterError(
@@ -317,7 +316,7 @@ class Api:
         import httpx2
         from lightkube.config.client_adapter import Client, ConnectionParams
 
-        config = self._load()
+        config = load(self._kubeconfig, self._context)
         self._source = Source(
             config.cluster.server, str(config.fname or "service account"), config.context_name
         )
@@ -332,67 +331,6 @@ class Api:
                 f" {printable(str(error))}",
                 "check the certificates, keys and user of that context",
             ) from error
-
-    def _load(self) -> SingleConfig:
-        from lightkube.config.models import NameValue, User
-        from lightkube.core.exceptions import ConfigError
-
-        name = "kubeconfig"
-        try:
-            name, found = self._kubeconfigs()
-            config = found.get(self._context)
-        except ClusterError:
-            raise
-        except ConfigError as error:
-            raise ClusterError(
-                f"{name}: {printable(str(error))}", "name a file with --kubeconfig"
-            ) from error
-        except Exception as error:  # YAML, missing keys, wrong types: lightkube lets them through
-            raise ClusterError(
-                f"{name}: not a usable kubeconfig: {type(error).__name__}: {printable(str(error))}",
-                "compare it with: kubectl config view",
-            ) from error
-        if config is None:
-            raise ClusterError(f"{name}: no context is chosen", "set current-context in it")
-        user = config.user or User()
-        if user.exec and user.exec.apiVersion == "client.authentication.k8s.io/v1":
-            # lightkube refuses v1 by name; the token is in the same place as in v1beta1. v1
-            # plugins expect the request in this variable.
-            info = {
-                "apiVersion": user.exec.apiVersion,
-                "kind": "ExecCredential",
-                "spec": {"interactive": False},
-            }
-            extra = NameValue("KUBERNETES_EXEC_INFO", json.dumps(info))
-            user.exec.env = [*(user.exec.env or []), extra]
-            user.exec.apiVersion = "client.authentication.k8s.io/v1beta1"
-        return config._replace(user=user)
-
-    def _kubeconfigs(self) -> tuple[str, KubeConfig]:
-        from lightkube.config.kubeconfig import SERVICE_ACCOUNT, KubeConfig
-
-        listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
-        if self._kubeconfig is None and len(listed) > 1:
-            raise ClusterError(
-                "KUBECONFIG names several files, and gpurun reads one",
-                "merge them: kubectl config view --flatten > merged, then --kubeconfig merged",
-            )
-        home = Path("~/.kube/config").expanduser()
-        chosen = self._kubeconfig or (Path(listed[0]) if listed else home)
-        if chosen == home and not home.exists() and Path(SERVICE_ACCOUNT, "token").exists():
-            return SERVICE_ACCOUNT, KubeConfig.from_service_account()
-        if not chosen.expanduser().is_file():
-            raise ClusterError(
-                f"{chosen}: no such kubeconfig",
-                "name one with --kubeconfig, or in the environment variable KUBECONFIG",
-            )
-        return str(chosen), KubeConfig.from_file(chosen)
-
-
-def printable(text: str, most: int = 500) -> str:
-    """Text of a server without control characters and not longer than a message should be."""
-    clean = "".join(char if char.isprintable() else " " for char in text).strip()
-    return clean if len(clean) <= most else clean[: most - 1] + "…"
 
 
 def seconds(value: object) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from runner.errors import ClusterError
@@ -153,9 +153,9 @@ def quantity(value: object) -> int:
     suffix = next((s for s in ("Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T") if text.endswith(s)), "")
     try:
         number = Decimal(text.removesuffix(suffix)) * SUFFIXES.get(suffix, 1)
-    except InvalidOperation:
+    except ArithmeticError:
         raise ValueError(f"not a quantity: {text!r}") from None
-    if not abs(number) < 2**63 or number != int(number):
+    if not number.is_finite() or abs(number) >= 2**63 or number != int(number):
         raise ValueError(f"not a whole number: {text!r}")
     return int(number)
 

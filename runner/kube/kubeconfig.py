@@ -1,0 +1,97 @@
+"""Which cluster, and as whom: the kubeconfig as lightkube reads it, with mistakes as sentences."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import ClusterError
+
+if TYPE_CHECKING:
+    from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+    from lightkube.config.models import User
+
+EXEC = "client.authentication.k8s.io/"
+
+
+def load(kubeconfig: Path | None, context: str | None) -> SingleConfig:
+    """The settings of one context, as kubectl would choose them.
+
+    Args:
+        kubeconfig: a file; None: `KUBECONFIG`, ~/.kube/config, or the pod's service account.
+        context: None: the file's current context.
+
+    Raises:
+        ClusterError: the file is missing, broken, or lacks the context.
+    """
+    from lightkube.config.models import User
+    from lightkube.core.exceptions import ConfigError
+
+    path = choose(kubeconfig)
+    name = str(path) if path else "service account"
+    try:
+        config = _read(path).get(context)
+    except ConfigError as error:
+        raise ClusterError(
+            f"{name}: {printable(str(error))}", "kubectl config get-contexts lists the contexts"
+        ) from error
+    except Exception as error:  # YAML, missing keys, wrong types: lightkube lets them through
+        raise ClusterError(
+            f"{name}: not a usable kubeconfig: {type(error).__name__}: {printable(str(error))}",
+            "compare it with: kubectl config view",
+        ) from error
+    if config is None:
+        raise ClusterError(f"{name}: no context is chosen", "set current-context in it")
+    return config._replace(user=_with_exec_v1(config.user or User()))
+
+
+def choose(kubeconfig: Path | None) -> Path | None:
+    """The file to read; None: this runs in a pod and uses its service account."""
+    from lightkube.config.kubeconfig import SERVICE_ACCOUNT
+
+    listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    if kubeconfig is None and len(listed) > 1:
+        raise ClusterError(
+            "KUBECONFIG names several files, and gpurun reads one",
+            "merge them: kubectl config view --flatten > merged, then --kubeconfig merged",
+        )
+    home = Path("~/.kube/config")
+    path = (kubeconfig or Path(listed[0] if listed else home)).expanduser()
+    if path.is_file():
+        return path
+    if kubeconfig is None and not listed and Path(SERVICE_ACCOUNT, "token").exists():
+        return None
+    raise ClusterError(
+        f"{path}: no such kubeconfig",
+        "name one with --kubeconfig, or in the environment variable KUBECONFIG",
+    )
+
+
+def _read(path: Path | None) -> KubeConfig:
+    from lightkube.config.kubeconfig import KubeConfig
+
+    return KubeConfig.from_file(path) if path else KubeConfig.from_service_account()
+
+
+def _with_exec_v1(user: User) -> User:
+    """Let credential plugins of API version v1 through, which lightkube refuses by name.
+
+    The token is in the same place as in v1beta1; v1 plugins expect the request in a variable.
+    """
+    from lightkube.config.models import NameValue
+
+    if user.exec and user.exec.apiVersion == f"{EXEC}v1":
+        spec = {"interactive": False}
+        info = {"apiVersion": f"{EXEC}v1", "kind": "ExecCredential", "spec": spec}
+        extra = NameValue("KUBERNETES_EXEC_INFO", json.dumps(info))
+        user.exec.env = [*(user.exec.env or []), extra]
+        user.exec.apiVersion = f"{EXEC}v1beta1"
+    return user
+
+
+def printable(text: str, most: int = 500) -> str:
+    """Text of a server without control characters and not longer than a message should be."""
+    clean = "".join(char if char.isprintable() else " " for char in text).strip()
+    return clean if len(clean) <= most else clean[: most - 1] + "…"
