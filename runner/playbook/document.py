@@ -24,6 +24,8 @@ class Map(dict[str, Any]):
         super().__init__(values or {})
         self.origin = origin
         self.origins: dict[str, Origin] = dict(origins or {})
+        self.keys_at: dict[str, Origin] = {}
+        """Where each key (not its value) was written."""
 
     def where(self, key: str) -> Origin | None:
         """Where the value of `key` was written, else where the mapping begins."""
@@ -42,6 +44,21 @@ class Seq(list[Any]):
         super().__init__(values or [])
         self.origin = origin
         self.origins: list[Origin] = list(origins or [])
+
+
+class TemplateText(str):
+    """Text of a user's file that holds template marks, and where it stands.
+
+    Only text of this type is ever evaluated inside variables, mappings and lists; what a host
+    printed is a plain `str` and stays data at any depth.
+    """
+
+    origin: Origin | None
+
+    def __new__(cls, text: str, origin: Origin | None = None) -> TemplateText:
+        made = super().__new__(cls, text)
+        made.origin = origin
+        return made
 
 
 @dataclass(frozen=True, slots=True)

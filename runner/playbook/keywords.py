@@ -1,0 +1,204 @@
+"""What Ansible has and gpurun has not: each with the nearest way to do it here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+PLAY_KEYS: dict[str, str] = {
+    "name": "what the play is for",
+    "hosts": "pattern of inventory hosts",
+    "become": "run as root through sudo",
+    "become_user": "only root",
+    "become_method": "only sudo",
+    "vars": "variables of the play",
+    "vars_files": "YAML files of variables, relative to the playbook",
+    "environment": "environment variables of its commands",
+    "preconditions": "tasks that look only; a host that fails one is left alone",
+    "tasks": "what the hosts shall be like",
+    "handlers": "tasks that run when notified by a change",
+    "verify": "tasks that look only, after the changes",
+    "rollout": "waves and how many hosts may fail",
+    "serial": "Ansible's name for rollout.waves",
+    "risk": "the least risk of every change of the play",
+    "drain": "how nodes are drained",
+    "gather_facts": "accepted; facts are read when a task names them",
+}
+
+TASK_KEYS: dict[str, str] = {
+    "name": "what the task makes true",
+    "when": "condition, or a list of conditions that must all hold",
+    "notify": "handlers to run after a change",
+    "register": "variable that takes the result",
+    "loop": "list; the task runs for each `item`",
+    "vars": "variables of the task",
+    "args": "further arguments of a module written as one line",
+    "become": "run as root through sudo",
+    "become_user": "only root",
+    "become_method": "only sudo",
+    "timeout": "seconds a command may take on the host",
+    "environment": "environment variables of its commands",
+    "risk": "low, medium or high",
+    "disruption": "none, service, gpu, node or reboot",
+    "because": "why risk or disruption is set lower than the module's own",
+    "failed_when": "conditions on the result that mean failure",
+    "changed_when": "accepted as false for command and shell; without effect",
+    "ignore_errors": "go on after a failure",
+    "tags": "names for --tags and --skip-tags",
+}
+
+_BLOCK = "Write the tasks one after the other and give each its `when`."
+_INCLUDE = "Write the tasks into this file; a YAML anchor can hold what repeats."
+_ROLE = "Write what the role does as tasks of the play; roles are not read yet."
+_LOOP = "Write loop: with the list; the item is the variable `item`."
+
+REFUSED_TASK_KEYS: dict[str, str] = {
+    "action": "Write the module's name as the key.",
+    "local_action": "Tasks run on the play's hosts only; do local work before gpurun.",
+    "always": _BLOCK,
+    "any_errors_fatal": "Set rollout.max_failed of the play (0 is the default).",
+    "async": "Set timeout; gpurun waits for a step and kills it on the host when time is up.",
+    "block": _BLOCK,
+    "check_mode": "Leave it out: a plan never changes anything.",
+    "collections": "Leave it out: modules are built in.",
+    "connection": "Hosts are reached by SSH only.",
+    "debugger": "Leave it out; look at gpurun plan.",
+    "delay": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
+    "delegate_facts": "Leave it out.",
+    "delegate_to": "Write a play of its own for that host; cluster work has its own modules "
+    "(node_label, daemonset_restart).",
+    "diff": "Leave it out: a plan always shows differences.",
+    "import_playbook": "Run the playbooks one after the other.",
+    "import_role": _ROLE,
+    "import_tasks": _INCLUDE,
+    "include": _INCLUDE,
+    "include_role": _ROLE,
+    "include_tasks": _INCLUDE,
+    "include_vars": "Use vars_files of the play.",
+    "listen": "Notify the handler by its name.",
+    "loop_control": "Leave it out; the item is the variable `item`.",
+    "module_defaults": "Write the arguments at the tasks.",
+    "no_log": "Leave it out: secrets are redacted by value everywhere.",
+    "poll": "Set timeout instead.",
+    "rescue": _BLOCK,
+    "retries": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
+    "run_once": "Write a play of its own for one host: hosts: group[0].",
+    "throttle": "Use rollout.waves of the play.",
+    "until": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
+    "with_dict": 'Write loop: "{{ mapping | dict2items }}"; item.key and item.value.',
+    "with_fileglob": _LOOP,
+    "with_first_found": _LOOP,
+    "with_flattened": 'Write loop: "{{ lists | flatten }}".',
+    "with_indexed_items": _LOOP,
+    "with_items": _LOOP,
+    "with_list": _LOOP,
+    "with_nested": _LOOP,
+    "with_sequence": 'Write loop: "{{ range(1, 5) | list }}".',
+    "with_subelements": _LOOP,
+    "with_together": "Write loop: with a list of the pairs; the item is the variable `item`.",
+}
+
+REFUSED_PLAY_KEYS: dict[str, str] = {
+    "any_errors_fatal": "Set rollout.max_failed (0, the default, stops at the first failure).",
+    "become_exe": "Only sudo is used.",
+    "collections": "Leave it out: modules are built in.",
+    "connection": "Hosts are reached by SSH only.",
+    "fact_path": "Leave it out.",
+    "force_handlers": "Leave it out: a notification survives a failed run.",
+    "gather_subset": "Leave it out: facts are read when a task names them.",
+    "gather_timeout": "Leave it out.",
+    "import_playbook": "Run the playbooks one after the other.",
+    "max_fail_percentage": "Set rollout.max_failed to the number of hosts that may fail.",
+    "module_defaults": "Write the arguments at the tasks.",
+    "order": "Hosts go in inventory order.",
+    "port": "Set ansible_port in the inventory.",
+    "post_tasks": "Put them at the end of tasks; checks belong in verify.",
+    "pre_tasks": "Put them at the start of tasks; checks belong in preconditions.",
+    "remote_user": "Set ansible_user in the inventory.",
+    "roles": _ROLE,
+    "strategy": "Use rollout.waves; inside a wave hosts go independently.",
+    "tags": "Put tags at the tasks.",
+    "throttle": "Use rollout.waves.",
+    "user": "Set ansible_user in the inventory.",
+    "vars_prompt": "Pass values with -e name=value.",
+}
+
+_FILE = "Use copy or template for the whole file, or toml for single keys of a TOML file."
+_FACT = "Use vars of the task or play: they are rendered when used."
+_LOOK = "Use command with read_only: true and register."
+
+ABSENT_MODULES: dict[str, str] = {
+    "add_host": "Put the host into the inventory.",
+    "apt_key": "Use copy to put the key into /etc/apt/keyrings.",
+    "apt_repository": "Use copy to write the file under /etc/apt/sources.list.d.",
+    "blockinfile": _FILE,
+    "cron": "Use copy to write a file under /etc/cron.d.",
+    "dnf": "Only apt is managed so far; use command with unless.",
+    "expect": "Use command with input it needs on the command line or in a file.",
+    "fail": "Use assert.",
+    "fetch": _LOOK,
+    "find": _LOOK,
+    "get_url": "Put the file beside the playbook and use copy.",
+    "git": "Use command with creates.",
+    "group": "Use command with unless.",
+    "group_by": "Use groups of the inventory.",
+    "hostname": "Use command with unless.",
+    "import_role": _ROLE,
+    "import_tasks": _INCLUDE,
+    "include": _INCLUDE,
+    "include_role": _ROLE,
+    "include_tasks": _INCLUDE,
+    "include_vars": "Use vars_files of the play.",
+    "ini_file": _FILE,
+    "k8s": "Use node_label or daemonset_restart, or kubectl.",
+    "k8s_drain": "Leave it out: nodes are cordoned and drained when a change needs it.",
+    "kubernetes.core.k8s": "Use node_label or daemonset_restart, or kubectl.",
+    "kubernetes.core.k8s_drain": "Leave it out: nodes are drained when a change needs it.",
+    "lineinfile": _FILE,
+    "meta": "Leave it out: handlers run after a play's tasks.",
+    "modprobe": "Use copy for /etc/modules-load.d and command with unless for now.",
+    "mount": "Use copy for a systemd mount unit and service.",
+    "package": "Use apt.",
+    "package_facts": "Use facts.packages.",
+    "pause": "Leave it out: plan shows the changes and apply asks.",
+    "ping": "Leave it out: an unreachable host is reported as such.",
+    "pip": "Use command with unless.",
+    "raw": "Use shell.",
+    "replace": _FILE,
+    "script": "Use copy to put the script there and command to run it.",
+    "service_facts": "Use command with read_only: true and register.",
+    "set_fact": _FACT,
+    "setup": "Leave it out: facts.NAME is read when a task names it.",
+    "slurp": _LOOK,
+    "stat": _LOOK,
+    "synchronize": "Use copy for single files.",
+    "sysctl": "Use copy for a file under /etc/sysctl.d and a handler with command.",
+    "systemd": "Use service; its arguments are the same.",
+    "systemd_service": "Use service; its arguments are the same.",
+    "tempfile": "Use shell.",
+    "unarchive": "Use command with creates.",
+    "uri": "Use command with curl.",
+    "user": "Use command with unless.",
+    "wait_for": "Use wait_allocatable, or shell with a loop.",
+    "wait_for_connection": "Leave it out: reboot waits until the host answers.",
+    "yum": "Only apt is managed so far; use command with unless.",
+}
+
+_PREFIXES = ("ansible.builtin.", "ansible.legacy.")
+
+
+def short_name(module: str) -> str:
+    """Ansible's fully qualified name of a built-in module as its short name."""
+    for prefix in _PREFIXES:
+        if module.startswith(prefix):
+            return module.removeprefix(prefix)
+    return module
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint naming what was probably meant, else all that is known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 2, 0.6)
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"Known: {', '.join(names)}."
