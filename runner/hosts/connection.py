@@ -1,0 +1,273 @@
+"""A host that can be looked at and changed: one SSH connection, one exchange per batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from runner.errors import GpurunError, UnreachableError
+from runner.hosts.become import no_shell, wrong_password
+from runner.hosts.display import printable
+from runner.hosts.errors import BecomeError, HostError, LostError
+from runner.hosts.frames import Batch, change_batch, look_batch, steps_of
+from runner.hosts.outcome import outcomes
+from runner.hosts.script import Block, BlockResult, Command, Result
+from runner.inventory.model import Host
+
+if TYPE_CHECKING:
+    import fabric
+
+    from runner.hosts.shell import RemoteShell
+
+__all__ = ["BecomeError", "Connection", "HostError", "LostError"]
+
+_BOOT_ID = Command("boot id", "cat /proc/sys/kernel/random/boot_id", timeout=10, become=False)
+_REBOOT = Command("reboot", "sync; systemctl reboot || reboot || shutdown -r now", timeout=30)
+_POLL = 1.0
+
+
+class Connection:
+    """The one connection to a host during a run. Used by one thread.
+
+    Args:
+        host: where and as whom.
+        connect_timeout: seconds for each step of connecting.
+        become_password: for sudo, when it asks for one; default: the host's own.
+    """
+
+    def __init__(
+        self, host: Host, *, connect_timeout: float = 10.0, become_password: str | None = None
+    ) -> None:
+        self.host = host
+        self._timeout = connect_timeout
+        self._password = become_password or host.become_password
+        self._login: fabric.Connection | None = None
+        self._shells: dict[bool, RemoteShell] = {}
+
+    def open(self) -> None:
+        """Connects and logs in, unless that is done.
+
+        Raises:
+            UnreachableError: in plain words why not, and what to try.
+        """
+        from runner.hosts.login import log_in
+
+        if self._login is None:
+            self._login = log_in(self.host, self._timeout)
+
+    def close(self) -> None:
+        """Ends the remote shells, which remove their files, and the connection."""
+        from runner.hosts.login import log_out
+
+        for shell in self._shells.values():
+            shell.close()
+        self._shells.clear()
+        if self._login is not None:
+            log_out(self._login)
+            self._login = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def look(self, commands: Sequence[Command]) -> dict[str, Result]:
+        """Runs commands in order, each on its own; one that fails stops none of the others.
+
+        One exchange for those as root and one for those as the login user.
+
+        Returns:
+            results by key.
+
+        Raises:
+            UnreachableError: the connection cannot be made; `LostError` when it broke meanwhile.
+            BecomeError: sudo refuses. HostError: no working shell there.
+        """
+        results: dict[str, Result] = {}
+        for become in (True, False):
+            mine = [command for command in commands if self._becomes(command) == become]
+            if mine:
+                found = self._exchange(become, look_batch(mine), mine)
+                results |= {mine[index].key: result for index, result in found.items()}
+        return {command.key: results[command.key] for command in commands}
+
+    def change(self, blocks: Sequence[Block]) -> list[BlockResult]:
+        """Runs blocks in order until one has drifted or failed; later ones are "not run".
+
+        One exchange for all, as long as the privilege stays the same.
+
+        Raises:
+            UnreachableError, BecomeError, HostError: as `look`. What a `LostError` names as
+                running may have had its effect.
+        """
+        done: list[BlockResult] = []
+        for group in self._by_privilege(blocks):
+            if done and done[-1].status != "done":
+                done += [BlockResult(block.key, "not run") for block in group]
+                continue
+            privileges = self._privileges(group)
+            if len(privileges) > 1:
+                results = self._step_by_step(group[0])
+            else:
+                become = privileges.pop() if privileges else False
+                results = self._exchange(become, change_batch(group), steps_of(group))
+            done += outcomes(group, results)
+        return done
+
+    def reboot(self, timeout: float) -> None:
+        """Reboots the host and waits until it is back with another boot id.
+
+        Args:
+            timeout: seconds until it must answer again.
+
+        Raises:
+            UnreachableError: it did not come back in time.
+            HostError: it refused to reboot.
+        """
+        before = self._boot_id()
+        deadline = time.monotonic() + timeout
+        try:
+            asked = self.look([_REBOOT])[_REBOOT.key]
+            if asked.rc not in (0, 124, 129, 130, 137, 143):
+                raise HostError(
+                    f"{self.host.name}: does not reboot: {printable(asked.error_text)}",
+                    "Try it by hand: sudo reboot",
+                )
+        except UnreachableError:
+            pass  # The session usually dies with the host.
+        self.close()
+        self._await_boot(before, deadline, timeout)
+
+    def _await_boot(self, before: str, deadline: float, timeout: float) -> None:
+        last = "it still runs the old boot"
+        while time.monotonic() < deadline:
+            try:
+                if self._boot_id() != before:
+                    return
+                last = "it still runs the old boot"
+            except GpurunError as error:
+                last = error.message
+                if "host key" in last:
+                    raise
+            self.close()
+            time.sleep(_POLL)
+        raise UnreachableError(
+            f"{self.host.name}: has not come back within {timeout:g} s of its reboot; last: {last}",
+            "Look at its console or BMC; raise the reboot task's timeout if it is only slow.",
+        )
+
+    def _boot_id(self) -> str:
+        result = self.look([_BOOT_ID])[_BOOT_ID.key]
+        if result.rc or not result.text.strip():
+            raise HostError(
+                f"{self.host.name}: its boot id is unknown: {printable(result.error_text)}",
+                "Without /proc/sys/kernel/random/boot_id a reboot cannot be proven.",
+            )
+        return result.text.strip()
+
+    def _becomes(self, step: Command) -> bool:
+        """Whether a step needs sudo: root already is what it would become."""
+        self.open()
+        assert self._login is not None
+        return step.become and self._login.user != "root"
+
+    def _by_privilege(self, blocks: Sequence[Block]) -> list[list[Block]]:
+        """Neighbours that one remote shell can run; a block that needs both stands alone."""
+        groups: list[list[Block]] = []
+        for block in blocks:
+            together = [*groups[-1], block] if groups else [block]
+            if groups and len(self._privileges(together)) <= 1:
+                groups[-1] = together
+            else:
+                groups.append([block])
+        return groups
+
+    def _privileges(self, blocks: Sequence[Block]) -> set[bool]:
+        return {self._becomes(step) for step in steps_of(blocks)}
+
+    def _step_by_step(self, block: Block) -> dict[int, Result]:
+        """A block of both privileges: the order of `change_batch`, one exchange per step."""
+        results: dict[int, Result] = {}
+        going = True
+        first_reread = len(steps_of([block])) - len(block.reread)
+        for index, step in enumerate(steps_of([block])):
+            if not going and index < first_reread:
+                continue
+            results[index] = self.look([step])[step.key]
+            going = going and results[index].rc == 0
+            if block.guard and index == 0 and not going:
+                break
+        return results
+
+    def _exchange(self, become: bool, batch: Batch, steps: Sequence[Command]) -> dict[int, Result]:
+        """Results by position in steps."""
+        from runner.hosts.shell import BrokenError, NoShellError
+
+        shell = self._shell(become)
+        try:
+            return {frame.index: frame.result for frame in shell.run(batch)}
+        except NoShellError as error:
+            raise self._no_shell(become, error.said) from error
+        except BrokenError as error:
+            self.close()
+            finished = {steps[frame.index].key: frame.result for frame in error.frames}
+            after = error.frames[-1].index + 1 if error.frames else 0
+            raise self._lost(error.why, finished, steps[after:]) from error
+
+    def _lost(self, why: str, finished: dict[str, Result], rest: Sequence[Command]) -> LostError:
+        running = rest[0].key if rest else None
+        last = (
+            f"the last finished step is '{list(finished)[-1]}'" if finished else "no step finished"
+        )
+        unsure = f"; '{running}' or what follows it may have had its effect" if running else ""
+        return LostError(
+            f"{self.host.name}: lost while steps ran ({why}): {last}{unsure}",
+            "Look again before you change anything: `gpurun resume` does.",
+            finished,
+            running,
+        )
+
+    def _shell(self, become: bool) -> RemoteShell:
+        import paramiko
+
+        from runner.hosts.shell import NoShellError, RemoteShell, WrongPasswordError
+
+        self.open()
+        assert self._login is not None
+        if become in self._shells:
+            return self._shells[become]
+        try:
+            shell = RemoteShell(
+                self._login.transport,
+                become=become,
+                password=self._password if become else None,
+                timeout=self._timeout,
+            )
+        except WrongPasswordError as error:
+            user = self._login.user
+            self.close()
+            raise wrong_password(self.host.name, user) from error
+        except NoShellError as error:
+            raise self._no_shell(become, error.said) from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            self.close()
+            raise UnreachableError(
+                f"{self.host.name}: logged in, but nothing can be run: {printable(str(error))}",
+                "sshd may limit sessions (MaxSessions) or force a command for this key.",
+            ) from error
+        self._shells[become] = shell
+        return shell
+
+    def _no_shell(self, become: bool, said: str) -> HostError:
+        user = self._login.user if self._login else ""
+        self.close()
+        return no_shell(self.host.name, user, become, said)

@@ -1,0 +1,113 @@
+"""What every remote shell is told first: POSIX sh with coreutils, nothing else.
+
+Speed: a step costs four processes (its shell, `timeout` and one `tee` per stream); everything
+else is done by builtins. `tee` below `ulimit -f` keeps the first part of a stream, drops the rest
+and goes on draining, and it outlives a step whose daemon kept the pipe, so that the daemon never
+meets a closed one.
+"""
+
+PRELUDE = r"""
+unset ENV BASH_ENV CDPATH
+word=@WORD@
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin${PATH:+:$PATH}
+LC_ALL=C
+if [ -e /usr/lib/locale/C.utf8 ] || [ -e /usr/lib/locale/C.UTF-8 ]; then LC_ALL=C.UTF-8
+else case $(locale -a 2>&1) in *C.[uU][tT][fF]*8*) LC_ALL=C.UTF-8 ;; esac; fi
+export PATH LC_ALL
+umask 022
+cd /
+folder=
+lost() { # Ends the shell, with the reason.
+  printf '\n%s lost %s\n' "$word" "${*:-no space or no right to write in $folder}"
+  exit 1
+}
+case $(command -v printf) in
+  /* | '') lost "its /bin/sh has no built-in printf" ;;
+esac
+for tool in base64 cat mkfifo mktemp rm sleep tee timeout; do
+  command -v "$tool" >/dev/null || lost "it has no command '$tool' (GNU coreutils)"
+done
+trap '[ -z "$folder" ] || rm -rf "$folder"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+trap : USR1
+for place in /run /dev/shm /tmp /var/tmp; do
+  folder=$(mktemp -d "$place/gpurun.XXXXXXXXXX" 2>/dev/null) || continue
+  printf 'room to write\n' >"$folder/late" && break
+  rm -rf "$folder"
+  folder=
+done 2>/dev/null
+[ "$folder" ] || lost "no folder for temporary files: $(mktemp -d "/tmp/gpurun.XXXXXXXXXX" 2>&1)"
+exec 2>/dev/null
+start() { # How many steps: makes a pipe for both streams of each.
+  late=$folder/late
+  : >"$late" || lost
+  n=0
+  pipes=
+  while [ "$n" -lt "$1" ]; do
+    pipes="$pipes $folder/$n.p $folder/$n.q"
+    n=$((n + 1))
+  done
+  [ -z "$pipes" ] || mkfifo $pipes || lost
+  watch </dev/null >/dev/null &
+  watcher=$!
+}
+watch() { # Tells the shell to stop waiting for the output of a step that ended a while ago.
+  before=
+  while sleep 1 && kill -0 $$ && [ -d "$folder" ]; do
+    now=
+    read -r now <"$late"
+    if [ "$now" ] && [ "$now" = "$before" ]; then
+      : >"$folder/$now.g"
+      kill -USR1 $$
+    fi
+    before=$now
+  done
+}
+keep() { # Pipe, file: keeps the first 8 MiB (16 where ulimit counts in KiB), drops the rest.
+  ulimit -f 16384
+  trap '' XFSZ
+  exec tee "$2" <"$1" >/dev/null
+}
+settle() { # Process, step: waits until all output is there. A daemon may hold the pipe for ever.
+  while :; do
+    wait "$1"
+    kept=$?
+    [ "$kept" -gt 128 ] || break
+    [ ! -e "$folder/$2.g" ] || return 0
+  done
+  [ "$kept" -ne 1 ] || over=1
+}
+run() { # Step, seconds, file for its standard input. Returns the step's exit code.
+  step=$folder/$1
+  over=0 began=0 ended=0 _=
+  keep "$step.p" "$step.o" &
+  out=$!
+  keep "$step.q" "$step.e" &
+  err=$!
+  read -r began _ </proc/uptime
+  timeout -k 5 "$2" sh "$step.s" <"$3" >"$step.p" 2>"$step.q"
+  rc=$?
+  read -r ended _ </proc/uptime
+  printf '%s\n' "$1" >"$late"
+  settle "$out" "$1"
+  settle "$err" "$1"
+  : >"$late"
+  printf '\n%s step %s\n' "$word" "$1 $rc $began $ended $over $2"
+  [ ! -s "$step.o" ] || cat "$step.o"
+  printf '\n%s out\n' "$word"
+  [ ! -s "$step.e" ] || cat "$step.e"
+  printf '\n%s err\n' "$word"
+  : >"$step.o"
+  : >"$step.e"
+  return "$rc"
+}
+finish() { # Ends the batch, leaves the shell ready for the next.
+  kill "$watcher"
+  rm -f "$folder"/*
+  printf '\n%s end\n' "$word"
+}
+printf '\n%s ready\n' "$word"
+"""
