@@ -72,6 +72,7 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         "ignored": list(preview.ignored),
         "blocked": list(preview.blocked),
         "waits": list(preview.waits),
+        "warnings": list(preview.warnings),
         "grace_seconds": preview.grace,
     }
 

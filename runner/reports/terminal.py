@@ -51,7 +51,8 @@ class Terminal:
 
     def plans(self, states: Sequence[HostState]) -> None:
         """All plans, hosts with equal ones together."""
-        for play in dict.fromkeys(state.play for state in states):
+        plays = {id(state.play): state.play for state in states}
+        for play in plays.values():
             of_play = [state for state in states if state.play is play]
             self.line(f"Play: {play.name} ({_count(len(of_play), 'host')})", "bold")
             for group in _groups(of_play):
@@ -76,9 +77,8 @@ class Terminal:
                 self._indented(reason, "      ")
         for text in plan["messages"]:
             self._indented(text, "      ")
-        if status == "pending" or plan.get("drain"):
-            self._changes(changes)
-            self._drain(plan.get("drain"))
+        self._changes(changes)
+        self._drain(plan.get("drain"))
 
     def _changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
         for change in changes:
@@ -99,8 +99,10 @@ class Terminal:
             )
         elif "evict" in drain:
             self.line("    drain: no pod has to go")
-        for text in [*drain.get("waits", []), *drain.get("blocked", [])]:
-            self._indented(text, "    drain: ")
+        for kind in ("unknown", "warnings", "waits", "blocked"):
+            texts = drain.get(kind, ())
+            for text in [texts] if isinstance(texts, str) else texts:
+                self._indented(text, "    drain: ")
 
     def _indented(self, text: str, indent: str) -> None:
         for line in text.splitlines():
