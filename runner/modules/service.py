@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from runner.hosts.script import Command, Result
+from runner.facts.apt import PLANNED, planned_probe
+from runner.facts.systemd import ServiceState, key, probe
+from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -21,7 +22,6 @@ from runner.modules.base import (
     Probe,
     Refused,
     Risk,
-    Unknown,
 )
 
 _SUFFIXES = (".service", ".socket", ".timer", ".target", ".mount", ".path", ".slice", ".automount")
@@ -61,77 +61,6 @@ class ServiceArguments(Arguments):
     @property
     def unit(self) -> str:
         return self.name if self.name.endswith(_SUFFIXES) else f"{self.name}.service"
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceState:
-    """A unit as `systemctl show` tells it (org.freedesktop.systemd1(5))."""
-
-    unit: str
-    load: str
-    active: str
-    sub: str = ""
-    file_state: str = ""
-    main_pid: int = 0
-    invocation: str = ""
-    restarts: int = 0
-    needs_reload: bool = False
-    type: str = ""
-    result: str = ""
-    can_reload: bool = False
-
-    @property
-    def runs(self) -> bool:
-        """Active; or, of a one-shot, done with success since boot."""
-        finished = self.active == "inactive" and self.result == "success" and self.invocation
-        return self.active in ("active", "reloading") or bool(self.type == "oneshot" and finished)
-
-
-_PROPERTIES = {
-    "LoadState": "load",
-    "ActiveState": "active",
-    "SubState": "sub",
-    "UnitFileState": "file_state",
-    "MainPID": "main_pid",
-    "InvocationID": "invocation",
-    "NRestarts": "restarts",
-    "NeedDaemonReload": "needs_reload",
-    "Type": "type",
-    "Result": "result",
-    "CanReload": "can_reload",
-}
-
-
-def key(unit: str) -> str:
-    """The probe key of a unit."""
-    return f"service:{unit.removesuffix('.service')}"
-
-
-def probe(unit: str, become: bool = True) -> Probe:
-    """Look at one unit (name with suffix)."""
-    shell = f"systemctl show --no-pager -p {','.join(_PROPERTIES)} -- {shlex.quote(unit)}"
-    return Probe(key(unit), shell, partial(parse, unit), become=become)
-
-
-def parse(unit: str, result: Result) -> ServiceState:
-    """The printed properties as a state. Raises Unknown without systemd or for odd output."""
-    if result.rc != 0:
-        why = result.error_text or f"systemctl exited {result.rc}"
-        if result.rc == 127 or "not been booted with systemd" in why:
-            why = "this host does not run systemd"
-        raise Unknown(f"{unit}: its state is not known: {why}")
-    pairs = dict(line.partition("=")[::2] for line in result.text.splitlines() if "=" in line)
-    values: dict[str, Any] = {
-        field: pairs[name] for name, field in _PROPERTIES.items() if name in pairs
-    }
-    if "load" not in values or "active" not in values:
-        raise Unknown(f"{unit}: systemctl show gave no LoadState and ActiveState")
-    for number in ("main_pid", "restarts"):
-        text = values.get(number, "0")
-        values[number] = int(text) if text.isdecimal() else 0
-    for flag in ("needs_reload", "can_reload"):
-        values[flag] = values.get(flag) == "yes"
-    return ServiceState(unit, **values)
 
 
 class Service(Module[ServiceArguments]):
@@ -175,13 +104,15 @@ handlers:
     )
 
     def probes(self, args: ServiceArguments, context: Context) -> Sequence[Probe]:
-        return (probe(args.unit, context.become),)
+        return (probe(args.unit, context.become), planned_probe(context.become))
 
     def plan(
         self, args: ServiceArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
         state: ServiceState = observed[key(args.unit)]
         if state.load == "not-found" and not _is_gone_as_wanted(args):
+            if observed[PLANNED]:
+                return Outcome(changes=(_once_installed(args, context),))
             raise Refused(
                 f"{args.unit} does not exist on this host: install what brings it, or check the "
                 "name with `systemctl list-unit-files`"
@@ -191,6 +122,40 @@ handlers:
 
 def _is_gone_as_wanted(args: ServiceArguments) -> bool:
     return args.state in (None, "stopped") and not args.enabled and not args.masked
+
+
+def _once_installed(args: ServiceArguments, context: Context) -> Change:
+    """Earlier tasks install packages, one of which may bring the unit; nothing is known of it."""
+    verbs = {"started": "start", "restarted": "restart", "reloaded": "start", "stopped": "stop"}
+    steps = ["mask"] if args.masked else []
+    if args.enabled is not None:
+        steps.append("enable" if args.enabled else "disable")
+    if args.state:
+        steps.append(verbs[args.state])
+    after = ServiceState(
+        args.unit,
+        load="masked" if args.masked else "loaded",
+        active="inactive" if args.state in (None, "stopped") else "active",
+        file_state={None: "", True: "enabled", False: "disabled"}[args.enabled],
+    )
+    return Change(
+        summary=f"{args.unit}: {', '.join(steps)} (once a package of this play has brought it)",
+        do=tuple(_command(verb, after, context) for verb in steps),
+        risk=Risk.MEDIUM,
+        disruption=Disruption.SERVICE,
+        before={"load": "not-found"},
+        after={"load": after.load, "active": after.active, "unit_file_state": after.file_state},
+        overlay={key(args.unit): after},
+        predictable=False,
+    )
+
+
+def _command(verb: str, state: ServiceState, context: Context) -> Command:
+    timeout = 120.0 if context.timeout is None else context.timeout
+    unit = shlex.quote(state.unit)
+    runs = verb in ("start", "stop", "restart", "reload")
+    shell = _script(verb, unit, state) if runs else f"systemctl {verb} -- {unit}"
+    return Command(verb, shell, b"", timeout, context.become)
 
 
 def _changes(args: ServiceArguments, state: ServiceState, context: Context) -> Iterator[Change]:
@@ -268,12 +233,12 @@ def _unit_file_change(
     now, then = before.file_state, after.file_state
     return Change(
         summary=f"{before.unit}: {verb} ({now or 'no unit file state'} -> {then})",
-        do=(Command(verb, f"systemctl {verb} -- {unit}", become=context.become),),
+        do=(_command(verb, before, context),),
         guard=_guard(unit, "UnitFileState", now, then),
         before={"unit_file_state": now},
         after={"unit_file_state": then},
         overlay={key(before.unit): after},
-        undo=(Command(inverse, f"systemctl {inverse} -- {unit}", become=context.become),),
+        undo=(_command(inverse, before, context),),
     )
 
 
@@ -317,12 +282,11 @@ def _started(state: ServiceState) -> ServiceState:
 
 def _run_change(verb: str, before: ServiceState, after: ServiceState, context: Context) -> Change:
     unit = shlex.quote(before.unit)
-    timeout = 120.0 if context.timeout is None else context.timeout
     now = f"{before.active}, PID {before.main_pid}" if before.main_pid else before.active
     inverse = {"start": "stop", "stop": "start"}.get(verb)
     return Change(
         summary=f"{before.unit}: {verb} ({now})",
-        do=(Command(verb, _script(verb, unit, before), b"", timeout, context.become),),
+        do=(_command(verb, before, context),),
         # A restart is right in whatever state the unit is by then.
         guard=_guard(unit, "ActiveState", before.active, after.active) if inverse else "",
         risk=Risk.LOW if verb == "start" else Risk.MEDIUM,
@@ -330,11 +294,7 @@ def _run_change(verb: str, before: ServiceState, after: ServiceState, context: C
         before={"active": before.active, "sub": before.sub, "main_pid": before.main_pid},
         after={"active": after.active, "sub": after.sub},
         overlay={key(before.unit): after},
-        undo=(
-            (Command(inverse, f"systemctl {inverse} -- {unit}", b"", timeout, context.become),)
-            if inverse
-            else ()
-        ),
+        undo=(_command(inverse, before, context),) if inverse else (),
     )
 
 

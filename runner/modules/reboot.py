@@ -1,0 +1,125 @@
+"""`reboot`: restart the host and go on when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from runner.facts.system import BOOT_ID
+from runner.hosts.script import Result
+from runner.modules.base import (
+    Arguments,
+    Change,
+    Context,
+    Disruption,
+    Module,
+    Outcome,
+    Probe,
+    Reboot,
+    Risk,
+    Unknown,
+)
+
+_REQUIRED = "reboot:required"
+
+
+class RebootArguments(Arguments):
+    timeout: float = Field(600.0, gt=0, description="Seconds until the host must be back.")
+    only_if_required: Annotated[bool, Field(strict=True)] = Field(
+        False, description="Reboot only if the host asks for it (`/run/reboot-required` exists)."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """Whether the host asks for a reboot, and for which packages."""
+
+    required: bool
+    packages: tuple[str, ...] = ()
+
+
+def parse_required(result: Result) -> Required:
+    """Debian's and Ubuntu's /run/reboot-required and the list of packages beside it."""
+    if result.rc != 0:
+        raise Unknown(f"whether a reboot is required is not known: {result.error_text}")
+    first, *packages = result.text.splitlines() or [""]
+    if first not in ("yes", "no"):
+        raise Unknown("whether a reboot is required is not known")
+    return Required(first == "yes", tuple(dict.fromkeys(packages)))
+
+
+_LOOK = """\
+if [ -e /run/reboot-required ] || [ -e /var/run/reboot-required ]; then
+  echo yes; cat /run/reboot-required.pkgs 2>/dev/null || :
+else echo no; fi"""
+
+
+class RebootModule(Module[RebootArguments]):
+    """Reboots the host and waits until another boot of it answers.
+
+    A host counts as rebooted when its boot id is another one; how the connection ended says
+    nothing. High risk; every pod must go first.
+
+    As a handler it reboots when it is notified. As an ordinary task it reboots in every apply: use
+    `when`, or `only_if_required: true` for what Debian and Ubuntu packages ask for.
+    """
+
+    name = "reboot"
+    arguments = RebootArguments
+    risk = Risk.HIGH
+    disruption = Disruption.REBOOT
+    examples = (
+        """\
+- name: reboot into the new driver
+  reboot:
+    timeout: 900
+  when: facts.driver.loaded != facts.driver.installed
+""",
+        """\
+- name: reboot where packages ask for it
+  reboot:
+    only_if_required: true
+""",
+    )
+
+    def probes(self, args: RebootArguments, context: Context) -> Sequence[Probe]:
+        assert BOOT_ID.probe
+        return (
+            replace(BOOT_ID.probe, become=context.become),
+            Probe(_REQUIRED, _LOOK, parse_required, become=context.become),
+        )
+
+    def plan(self, args: RebootArguments, observed: Mapping[str, Any], context: Context) -> Outcome:
+        boot_id: str = observed["boot_id"]
+        required: Required = observed[_REQUIRED]
+        wanted = required.required if args.only_if_required else context.notified
+        result = {"boot_id": boot_id, "required": required.required}
+        if not wanted:
+            return Outcome(result=result)
+        asked = f" (asked for by {', '.join(required.packages)})" if required.packages else ""
+        timeout = args.timeout if context.timeout is None else context.timeout
+        return Outcome(
+            changes=(
+                Change(
+                    summary=f"reboot{asked}",
+                    do=(Reboot(timeout),),
+                    guard=_guard(boot_id),
+                    risk=Risk.HIGH,
+                    disruption=Disruption.REBOOT,
+                    before={"boot_id": boot_id},
+                    after={"boot_id": "known after change"},
+                    overlay={"boot_id": "", _REQUIRED: Required(False)},
+                ),
+            ),
+            result=result,
+        )
+
+
+def _guard(boot_id: str) -> str:
+    """Nobody else rebooted it meanwhile. After a planned reboot the id is not known: no guard."""
+    if not boot_id:
+        return ""
+    return f'[ "$(cat /proc/sys/kernel/random/boot_id)" = {boot_id} ]'
