@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 from runner.facts.nvidia import GPUS, GPUS_KEY, Gpu, Gpus, Instance
 from runner.modules import mig_commands
@@ -35,18 +35,22 @@ from runner.modules.mig_geometry import (
 Selector = StrictInt | StrictStr
 
 
-def _checked(value: Any) -> Any:
+def _not_a_boolean(value: Any) -> Any:
     if isinstance(value, bool):  # YAML 1.1 reads a bare off as false.
         raise ValueError('write geometry: "off" with quotes')
-    if isinstance(value, str | dict):
-        parse_geometry(value)
+    return value
+
+
+def _checked(value: str | dict[str, int]) -> str | dict[str, int]:
+    parse_geometry(value)
     return value
 
 
 class MigArguments(Arguments):
     geometry: Annotated[
         StrictStr | dict[StrictStr, StrictInt],
-        BeforeValidator(_checked),
+        BeforeValidator(_not_a_boolean),
+        AfterValidator(_checked),
         Field(
             description='What each GPU shall be cut into: "7x1g", "1g.10gb:7", "1x3g,4x1g" or a '
             'mapping of profile to count; a name without memory means the GPU\'s own. "off": no MIG'

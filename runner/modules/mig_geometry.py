@@ -39,7 +39,7 @@ def parse_geometry(text: str | Mapping[str, int]) -> Wanted:
             return ()
         pairs = [_item(part) for part in re.split(r"\s*[,+]\s+|\s*,\s*", text.strip())]
     else:
-        pairs = [(_item(name)[0], count) for name, count in text.items()]
+        pairs = [(_profile_name(name), count) for name, count in text.items()]
     counts: Counter[str] = Counter()
     for name, count in pairs:
         if count < 1:
@@ -48,6 +48,12 @@ def parse_geometry(text: str | Mapping[str, int]) -> Wanted:
     if not counts:
         raise ValueError('geometry is empty; write "off" to switch MIG off')
     return tuple(sorted(counts.items()))
+
+
+def _profile_name(text: str) -> str:
+    if not re.fullmatch(_NAME, text):
+        raise ValueError(f"{text!r} is no MIG profile; write 1g, 3g.40gb or 1g.10gb+me")
+    return text
 
 
 def _item(part: str) -> tuple[str, int]:

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-import runner.lab.gpu as simulator
 from runner.facts.nvidia import GPUS, GPUS_KEY
 from runner.hosts.script import Command, Result
+from runner.lab.gpu import create
+from runner.lab.gpu.commands import run
 from runner.modules.base import Change, Context, Outcome
 from runner.modules.mig import Mig, MigArguments
 
 TOOLS = ("nvidia-smi", "modinfo", "fuser")
+
+ASK = """\
+#!/bin/sh
+cd '{folder}' || exit 99
+for word in {tool} "$@"; do printf '%s\\0' "$word"; done >request
+read -r rc <reply
+cat err >&2
+cat out
+exit "$rc"
+"""
+"""A command that lets the test process answer: a Python process for each would take 50 ms."""
 
 
 class SimulatedHost:
@@ -24,20 +36,35 @@ class SimulatedHost:
         self.root = folder / "root"
         self.bin = folder / "bin"
         self.bin.mkdir(parents=True)
-        package = Path(simulator.__file__).parent.parent
+        self.pipes = folder / "pipes"
+        self.pipes.mkdir()
         for tool in TOOLS:
             script = self.bin / tool
-            script.write_text(
-                f"#!/bin/sh\nGPU_SIMULATOR_ROOT='{self.root}' PYTHONPATH='{package}' "
-                f"exec '{sys.executable}' -S -m gpu {tool} \"$@\"\n"
-            )
+            script.write_text(ASK.format(folder=self.pipes, tool=tool))
             script.chmod(0o755)
-        simulator.create(self.root, model, count, "550.90.07")
+        for name in ("request", "reply"):
+            os.mkfifo(self.pipes / name)
+        create(self.root, model, count, "550.90.07")
+        threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self) -> None:
+        """Answer the commands one after the other, as long as the test process lives."""
+        while True:
+            tool, *arguments = (self.pipes / "request").read_bytes().decode().split("\0")[:-1]
+            answer = run(tool, arguments, self.root)
+            (self.pipes / "out").write_text(answer.out)
+            (self.pipes / "err").write_text(answer.err)
+            (self.pipes / "reply").write_text(f"{answer.rc}\n")
 
     def sh(self, shell: str) -> Result:
         path = f"{self.bin}:{os.environ['PATH']}"
         done = subprocess.run(
-            ["sh", "-s"], input=shell.encode(), env={"PATH": path}, capture_output=True, check=False
+            ["sh", "-s"],
+            input=shell.encode(),
+            env={"PATH": path},
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 

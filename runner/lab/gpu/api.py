@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +60,8 @@ def create(root: Path, model: str, count: int, driver: str) -> None:
 
 
 def _gpu(node: str, index: int) -> Gpu:
+    import uuid  # Late: nvidia-smi imports this module too, and needs no UUID made.
+
     identity = uuid.uuid5(uuid.NAMESPACE_DNS, f"{node}/{index}")
     return {
         "index": index,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import shutil
-import uuid
 from pathlib import Path
 
 from .state import Answer, Gpu, State, changing, model_of, read, version_on_disk
@@ -87,6 +85,8 @@ def boot(arguments: list[str], root: Path) -> Answer:
 
 def write_proc(root: Path, state: State) -> None:
     """Write /proc/driver/nvidia as the loaded driver shows it, where that can be written."""
+    import shutil  # Late: only what loads or unloads the driver needs it.
+
     folder = root / "proc/driver/nvidia"
     version = state["modules"].get("nvidia", "")
     try:
@@ -255,4 +255,6 @@ def mig_uuids(gpu: Gpu) -> list[str]:
 
 def mig_uuid(gpu: Gpu, gi: int, ci: int) -> str:
     """UUID of one MIG device: the same whenever it is created in the same place."""
+    import uuid  # Late: most calls of nvidia-smi need none.
+
     return f"MIG-{uuid.uuid5(uuid.UUID(gpu['uuid'][4:]), f'{gi}/{ci}')}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 from . import kernel
 from .mig import compute_name
@@ -279,6 +278,11 @@ def _xml(entries: Sequence[Entry], depth: int) -> str:
         else f"{pad}<{e.tag}>{escape(e.value)}</{e.tag}>\n"
         for e in entries
     )
+
+
+def escape(text: str) -> str:
+    """Text for XML. (xml.sax.saxutils does it too, at 40 ms of imports for every nvidia-smi.)"""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 _FLAT = ("mig_devices", "process_info")
