@@ -104,3 +104,72 @@ def shell(node: str, command: tuple[str, ...], name: str, user: str) -> None:
 
     words = access.ssh_command(lifecycle.find_node(find_lab(name), node), user)
     os.execvp("ssh", [*words, *command])
+
+
+@lab.group()
+def fault() -> None:
+    """Put faults into the lab, or take them back."""
+
+
+def node_fault(kind: str, text: str) -> click.Command:
+    """The command of one fault of a node."""
+
+    @click.command(kind, help=text, short_help=text.partition(":")[0])
+    @click.argument("node")
+    @NAME
+    def command(node: str, name: str) -> None:
+        from runner.lab import faults, lifecycle
+        from runner.lab.layout import find_lab
+
+        faults.NODE_FAULTS[kind](lifecycle.find_node(find_lab(name), node))
+
+    return command
+
+
+for _kind, _text in {
+    "link-down": "Pull the node's network cable.",
+    "link-up": "Plug the node's network cable in again.",
+    "slow-sshd": "SSH accepts connections and says nothing.",
+    "fast-sshd": "SSH answers again.",
+    "disk-full": "No space is left on the node.",
+    "disk-free": "The node has space again.",
+    "power-loss": "Cut the power and give it back.",
+    "power-off": "Cut the power.",
+    "power-on": "Start a node that is off.",
+    "no-reboot": "The node stays off at its next reboot.",
+}.items():
+    fault.add_command(node_fault(_kind, _text))
+
+
+@fault.command()
+@click.argument("node")
+@click.argument("code", type=int)
+@click.option("--gpu", "index", default=0, show_default=True, help="Index of the GPU.")
+@NAME
+def xid(node: str, code: int, index: int, name: str) -> None:
+    """Write an XID into the node's kernel log; 79 loses the GPU until the next boot."""
+    from runner.lab import faults, lifecycle
+    from runner.lab.layout import find_lab
+
+    faults.xid(lifecycle.find_node(find_lab(name), node), code, index)
+
+
+@fault.command("api-down")
+@NAME
+def api_down(name: str) -> None:
+    """End the Kubernetes API; what it knows stays."""
+    from runner.lab import api
+    from runner.lab.layout import find_lab
+
+    api.stop(find_lab(name))
+
+
+@fault.command("api-up")
+@NAME
+def api_up(name: str) -> None:
+    """Start the Kubernetes API again."""
+    from runner.lab import api, lifecycle
+    from runner.lab.layout import find_lab
+
+    found = find_lab(name)
+    api.start(found, lifecycle.load(found).subnet)

@@ -187,6 +187,13 @@ class Node:
         return f"{self.lab.bridge}-{self.index}"
 
     @property
+    def hardware_address(self) -> str:
+        """The same each time it is made, so that no neighbour keeps a stale one for a minute."""
+        tag = self.lab.tag
+        pairs = [tag[i : i + 2] for i in range(0, 8, 2)]
+        return ":".join(["02", *pairs, f"{self.index:02x}"])
+
+    @property
     def cgroup(self) -> str:
         return f"{self.lab.cgroup}/{self.name}"
 

@@ -217,10 +217,10 @@ def clear(lab: Lab) -> None:
     networks = {inode for file in files if (inode := processes.namespace_inode(file))}
     processes.end(lambda: processes.find(lab.folder, lab.cgroup, networks))
     mounts.unmount_below(lab.folder)
-    for file in files:
-        network.remove_namespace(file)
     for name in network.interfaces(lab):
         network.remove_link(name)
+    for file in files:
+        network.remove_namespace(file)
     cgroups.remove(lab.cgroup)
 
 

@@ -58,3 +58,8 @@ def overlay(target: Path, lower: list[Path], upper: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     layers = ":".join(str(path) for path in lower)
     mount("overlay", "gpurun", target, f"lowerdir={layers},upperdir={upper},workdir={work}")
+
+
+def resize(target: Path, size: str) -> bool:
+    """Change the size of a tmpfs; False when it holds more than that, or is not mounted."""
+    return succeeds(["mount", "-o", f"remount,size={size}", target])

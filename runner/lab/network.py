@@ -88,6 +88,7 @@ def connect(nodes: Iterable[Node]) -> None:
         batch(
             [
                 "link set lo up",
+                f"link set eth0 address {node.hardware_address}",
                 f"addr add {node.address}/24 dev eth0",
                 "link set eth0 up",
                 f"route add default via {node.subnet}.1",
@@ -103,9 +104,10 @@ def batch(lines: list[str], namespace: str = "") -> None:
 
 
 def remove_link(name: str) -> None:
-    """Remove an interface if there is one."""
-    if Path("/sys/class/net", name).is_dir():
-        run(["ip", "link", "del", name], what=f"removing interface {name}")
+    """Remove an interface if there is one; it may vanish by itself along with its other end."""
+    there = Path("/sys/class/net", name)
+    if there.is_dir() and not succeeds(["ip", "link", "del", name]) and there.is_dir():
+        raise GpurunError(f"Interface {name} cannot be removed", f"Try: ip link del {name}")
 
 
 def namespaces(lab: Lab) -> list[Path]:

@@ -184,10 +184,13 @@ def console_end(node: Node) -> str:
 
 def is_ready(node: Node, leader: int | None) -> bool:
     """Whether it can be worked with."""
-    if leader is None or not answers_ssh(node.address):
+    if leader is None or (node.profile == "full" and not has_started(leader)):
         return False
-    if node.profile == "light":
-        return True
+    return answers_ssh(node.address)
+
+
+def has_started(leader: int) -> bool:
+    """Whether the systemd with that PID on this machine has finished starting up."""
     done = subprocess.run(
         [*enter_command(leader), "systemctl", "is-system-running"],
         stdin=subprocess.DEVNULL,
@@ -221,6 +224,6 @@ def remove(node: Node) -> None:
     networks = {inode} - {0}
     processes.end(lambda: processes.find(node.folder, node.cgroup, networks))
     mounts.unmount_below(node.folder)
-    network.remove_namespace(node.namespace_file)
     network.remove_link(node.interface)
+    network.remove_namespace(node.namespace_file)
     cgroups.remove(node.cgroup)

@@ -1,0 +1,144 @@
+"""Faults that can be put into a running lab, and how each is taken back."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from runner.errors import GpurunError
+from runner.lab import cgroups, gpu, mounts, node, processes
+from runner.lab.commands import run
+from runner.lab.layout import Node
+
+XID_TEXTS = {
+    13: "pid=4242, name=python3, Graphics Exception: ESR 0x404490=0x80000001",
+    31: "pid=4242, name=python3, Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS",
+    48: "pid='<unknown>', name=<unknown>, DBE (double bit error) detected",
+    63: "pid=1896, Row Remapper: New row marked for remapping, reset gpu to activate.",
+    64: "pid=1896, Row Remapper: Error writing to InfoROM, row remapping failed.",
+    74: "pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link 0",
+    94: "pid=4242, name=python3, Contained: SM (0x1). RST: No, D-RST: No",
+    95: "pid=4242, name=python3, Uncontained: SM (0x1). RST: Yes, D-RST: No",
+    119: "pid=4242, name=nvidia-smi, Timeout after 6s of waiting for RPC response from GPU GSP!",
+}
+"""What the driver writes after some XIDs; others get the form without a process."""
+
+OFF_THE_BUS = 79
+
+
+def link_down(target: Node) -> None:
+    """Pull the node's network cable."""
+    run(["ip", "link", "set", target.interface, "down"])
+
+
+def link_up(target: Node) -> None:
+    """Plug the node's network cable in again."""
+    run(["ip", "link", "set", target.interface, "up"])
+
+
+def slow_sshd(target: Node) -> None:
+    """Stop the node's SSH server: it accepts connections and says nothing."""
+    os.kill(listening_sshd(target), signal.SIGSTOP)
+
+
+def fast_sshd(target: Node) -> None:
+    """Let the node's SSH server go on."""
+    os.kill(listening_sshd(target), signal.SIGCONT)
+
+
+def listening_sshd(target: Node) -> int:
+    """The SSH server that accepts connections: PID 1 itself on a light node, else its child."""
+    leader = running_leader(target)
+    if target.profile == "light":
+        return leader
+    children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+    for pid in map(int, children):
+        if processes.read(pid, "comm").strip() == b"sshd":
+            return pid
+    raise GpurunError(f"No SSH server runs on node {target.name}")
+
+
+def running_leader(target: Node) -> int:
+    """PID 1 of the node on this machine.
+
+    Raises:
+        GpurunError: when the node is off.
+    """
+    pid = node.running([target]).get(target.name)
+    if pid is None:
+        raise GpurunError(
+            f"Node {target.name} is off", f"Start it: gpurun lab fault power-on {target.name}"
+        )
+    return pid
+
+
+def disk_full(target: Node) -> None:
+    """Leave the node no space: its disk shrinks to what is used."""
+    for spare in range(16):
+        used = os.statvfs(target.disk)
+        size = (used.f_blocks - used.f_bfree + spare) * used.f_frsize
+        if mounts.resize(target.disk, str(size)):
+            return
+    raise GpurunError(f"The disk of node {target.name} grows too quickly to be filled")
+
+
+def disk_free(target: Node) -> None:
+    """Give the node its space back."""
+    if not mounts.resize(target.disk, node.DISK_SIZE):
+        raise GpurunError(f"The disk of node {target.name} is not there: is it up?")
+
+
+def power_loss(target: Node) -> None:
+    """Cut the power and give it back: nothing is shut down, only what was on disk stays."""
+    power_off(target)
+    power_on(target)
+
+
+def power_off(target: Node) -> None:
+    """Cut the power; the node stays off until power-on."""
+    running_leader(target)
+    networks = {processes.namespace_inode(target.namespace_file)} - {0}
+    processes.end(lambda: processes.find(target.folder, target.cgroup, networks))
+
+
+def power_on(target: Node) -> None:
+    """Start a node that is off, also one that did not come back from a reboot."""
+    (target.folder / "no-reboot").unlink(missing_ok=True)
+    if node.running([target]):
+        return
+    cgroups.remove(target.cgroup)
+    node.start(target)
+
+
+def no_reboot(target: Node) -> None:
+    """Let the node stay off at its next reboot."""
+    (target.folder / "no-reboot").touch()
+
+
+def xid(target: Node, code: int, index: int) -> None:
+    """Write an XID of a GPU into the node's kernel log; with 79 the GPU is gone until a boot."""
+    if not 0 <= index < target.spec.count:
+        raise GpurunError(f"Node {target.name} has GPUs 0 to {target.spec.count - 1}, no {index}")
+    if code == OFF_THE_BUS:
+        gpu.lose_gpu(target.root, index)
+    else:
+        gpu.add_xid(
+            target.root, index, code, XID_TEXTS.get(code, "pid='<unknown>', name=<unknown>")
+        )
+
+
+NODE_FAULTS: dict[str, Callable[[Node], None]] = {
+    "link-down": link_down,
+    "link-up": link_up,
+    "slow-sshd": slow_sshd,
+    "fast-sshd": fast_sshd,
+    "disk-full": disk_full,
+    "disk-free": disk_free,
+    "power-loss": power_loss,
+    "power-off": power_off,
+    "power-on": power_on,
+    "no-reboot": no_reboot,
+}
+"""Faults of one node, by their names on the command line."""

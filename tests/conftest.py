@@ -1,0 +1,109 @@
+"""What all tests share: the lab of real nodes, and CI's rule about skipped tests."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.lab import lifecycle
+from runner.lab.layout import Lab, Node, find_lab
+
+ALLOWED = "allowed:"
+"""How the reason of a skip must start for CI to accept it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabUnderTest:
+    """The lab all lab tests share. A test leaves it as it found it, or calls `reset`.
+
+    Args:
+        nodes: by name: gpu-a1, gpu-a2, gpu-h1, gpu-t1.
+        inventory: the inventory file, for `-i`.
+        kubeconfig: of its Kubernetes API.
+    """
+
+    lab: Lab
+    nodes: dict[str, Node]
+    inventory: Path
+    kubeconfig: Path
+
+    @property
+    def name(self) -> str:
+        return self.lab.name
+
+    def host(self, node: str, sudo: bool = True) -> Any:
+        """A testinfra host for a node; commands run as root unless `sudo` is False."""
+        import testinfra
+
+        return testinfra.get_host(
+            f"ssh://ops@{self.nodes[node].address}",
+            ssh_identity_file=str(self.lab.key),
+            ssh_extra_args=f"-F none -o UserKnownHostsFile={self.lab.known_hosts}",
+            sudo=sudo,
+        )
+
+    def reset(self, *nodes: str) -> None:
+        """Nodes (none named: all, and the API) back to the state right after `up`."""
+        lifecycle.reset(self.lab, nodes, print)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    """A fresh lab of the four default nodes, taken down at the end.
+
+    GPURUN_TEST_LAB names it, so that test runs side by side do not share one; two of the same name
+    wait for each other.
+    """
+    name = os.environ.get("GPURUN_TEST_LAB", "test")
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        name = f"{name}-{worker}"
+    found = find_lab(name)
+    inventory = tmp_path_factory.mktemp("inventory") / f"{name}.yaml"
+    found.folder.parent.mkdir(parents=True, exist_ok=True)
+    with found.folder.with_name(f".{name}.session").open("w") as session:
+        fcntl.flock(session, fcntl.LOCK_EX)
+        lifecycle.down(found, print)
+        nodes = lifecycle.up(found, (), "full", inventory, print)
+        yield LabUnderTest(found, {node.name: node for node in nodes}, inventory, found.kubeconfig)
+        lifecycle.down(found, print)
+
+
+class SkipRule:
+    """In CI a skipped test fails the run, unless its reason starts with `allowed:`."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self.look(report.nodeid, report.longrepr)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self.look(report.nodeid, report.longrepr)
+
+    def look(self, nodeid: str, longrepr: object) -> None:
+        reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        if not reason.startswith(ALLOWED):
+            self.refused.append(f"{nodeid}: {reason}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.refused and session.exitstatus in (0, pytest.ExitCode.OK):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for refused in self.refused:
+            terminalreporter.write_line(f"skipped without being allowed to in CI: {refused}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI", "").lower() in ("true", "1"):
+        config.pluginmanager.register(SkipRule(), "skip-rule")
