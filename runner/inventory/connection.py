@@ -1,0 +1,183 @@
+"""How a host is reached: Ansible's connection variables as settings of ours."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import Origin, Problem
+from runner.playbook.templates import TemplateProblem, render
+
+_ALIASES = {
+    "address": ("ansible_host", "ansible_ssh_host"),
+    "port": ("ansible_port", "ansible_ssh_port"),
+    "user": ("ansible_user", "ansible_ssh_user"),
+    "key_file": ("ansible_ssh_private_key_file", "ansible_private_key_file"),
+    "become_password": ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"),
+}
+_SSH_ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args")
+_TAKES_VALUE = "BbcDEeFIiJLlmOopQRSWw"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Settings of one host; None: as ~/.ssh/config or the default says."""
+
+    address: str
+    port: int | None = None
+    user: str | None = None
+    key_file: str | None = None
+    proxy_jump: str | None = None
+    known_hosts: str | None = None
+    become_password: str | None = None
+
+
+class _Reader:
+    def __init__(
+        self, host: str, variables: Mapping[str, Any], origins: Mapping[str, Origin], at: Origin
+    ) -> None:
+        self.host = host
+        self.variables = variables
+        self.origins = origins
+        self.at = at
+        self.problems: list[Problem] = []
+
+    def note(self, name: str, message: str, hint: str = "") -> None:
+        origin = self.origins.get(name, self.at)
+        self.problems.append(Problem(f"host {self.host}: {message}", origin, hint))
+
+    def value(self, setting: str) -> tuple[str, Any]:
+        """The variable that gives a setting and its rendered value."""
+        for name in _ALIASES[setting]:
+            if name in self.variables:
+                return name, self.rendered(name)
+        return _ALIASES[setting][0], None
+
+    def rendered(self, name: str) -> Any:
+        known = {"inventory_hostname": self.host, **self.variables}
+        try:
+            return render(self.variables[name], known, self.origins.get(name, self.at))
+        except TemplateProblem as error:
+            self.problems.append(error.problem)
+            return None
+
+    def text(self, setting: str) -> str | None:
+        name, value = self.value(setting)
+        if value is None:
+            return None
+        if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
+            return str(value).strip()
+        empty = isinstance(value, str)
+        self.note(
+            name, f"{name} is {'empty' if empty else 'not text'}", "Write a value or remove it."
+        )
+        return None
+
+    def port(self) -> int | None:
+        name, value = self.value("port")
+        if value is None:
+            return None
+        if str(value).isdigit() and 0 < int(value) < 65536:
+            return int(value)
+        self.note(name, f"{name} must be a number from 1 to 65535, found {value!r}")
+        return None
+
+
+def reach(
+    host: str, variables: Mapping[str, Any], origins: Mapping[str, Origin], at: Origin
+) -> tuple[Reach, list[Problem]]:
+    """The connection settings of a host's variables, and what is wrong with them.
+
+    Args:
+        origins: where each variable was set.
+        at: where the host was named.
+    """
+    reader = _Reader(host, variables, origins, at)
+    options: dict[str, str] = {}
+    for name in _SSH_ARGUMENTS:
+        if name in variables:
+            for key, value in _ssh_options(reader, name).items():
+                options.setdefault(key, value)
+    result = Reach(
+        address=reader.text("address") or host,
+        port=reader.port(),
+        user=reader.text("user"),
+        key_file=reader.text("key_file") or options.get("identityfile"),
+        proxy_jump=options.get("proxyjump"),
+        known_hosts=options.get("userknownhostsfile"),
+        become_password=reader.text("become_password"),
+    )
+    return result, reader.problems
+
+
+def _ssh_options(reader: _Reader, name: str) -> dict[str, str]:
+    """OpenSSH's options that gpurun honours, by their names in small letters."""
+    text = reader.rendered(name)
+    if text is None:
+        return {}
+    try:
+        words = shlex.split(str(text))
+    except ValueError as error:
+        reader.note(name, f"{name} cannot be split into words: {error}")
+        return {}
+    found: dict[str, str] = {}
+    for flag, value in _flags(words):
+        if flag == "J":
+            found.setdefault("proxyjump", value)
+        elif flag == "i":
+            found.setdefault("identityfile", value)
+        elif flag == "o":
+            key, _, setting = value.replace(" ", "=", 1).partition("=")
+            found.setdefault(key.strip().lower(), setting.strip())
+    command = found.pop("proxycommand", "")
+    if command and command.lower() != "none":
+        jump = _jump_of(command)
+        if jump:
+            found.setdefault("proxyjump", jump)
+        else:
+            reader.note(
+                name,
+                f"ProxyCommand is not offered: {command}",
+                "Use -o ProxyJump=user@bastion, or put the command into ~/.ssh/config.",
+            )
+    return found
+
+
+def _flags(words: list[str]) -> list[tuple[str, str]]:
+    """OpenSSH's one-letter flags with their values, written together or apart."""
+    found: list[tuple[str, str]] = []
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if len(word) < 2 or word[0] != "-":
+            continue
+        flag, value = word[1], word[2:]
+        if flag in _TAKES_VALUE and not value and position < len(words):
+            value = words[position]
+            position += 1
+        found.append((flag, value))
+    return found
+
+
+def _jump_of(command: str) -> str:
+    """The jump host of `ssh -W %h:%p [-q] [-p PORT] [USER@]HOST`, the usual ProxyCommand."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    if not words or words[0].rpartition("/")[2] != "ssh":
+        return ""
+    flags = _flags(words[1:])
+    values = {value for flag, value in flags if flag in _TAKES_VALUE}
+    if ("W", "%h:%p") not in flags or any(flag not in "WqpTlA" for flag, _ in flags):
+        return ""
+    targets = [word for word in words[1:] if not word.startswith("-") and word not in values]
+    if len(targets) != 1:
+        return ""
+    settings = dict(flags)
+    user = f"{settings['l']}@" if "l" in settings and "@" not in targets[0] else ""
+    port = f":{settings['p']}" if "p" in settings else ""
+    return f"{user}{targets[0]}{port}"
