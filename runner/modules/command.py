@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from runner.facts.paths import exists_key, exists_probe
 from runner.hosts.script import DEFAULT_TIMEOUT, Command, Result
 from runner.modules.base import (
     Arguments,
@@ -154,18 +155,6 @@ def _seen(script: str, result: Result) -> Result:
     return result
 
 
-def _exists(path: str, context: Context) -> Probe:
-    quoted = shlex.quote(path)
-    shell = f"[ -e {quoted} ] || [ -L {quoted} ]"
-    return Probe(f"exists:{path}", shell, partial(_parse_exists, path), become=context.become)
-
-
-def _parse_exists(path: str, result: Result) -> bool:
-    if result.rc not in (0, 1) or result.timed_out:
-        raise Unknown(f"{path}: whether it exists is not known: {result.error_text}")
-    return result.rc == 0
-
-
 class _Execute(Module[ExecuteArguments]):
     """Shared by `command` and `shell`, which differ only in how their text is read."""
 
@@ -175,7 +164,9 @@ class _Execute(Module[ExecuteArguments]):
     def probes(self, args: ExecuteArguments, context: Context) -> Sequence[Probe]:
         if args.read_only:
             return (_look("look", args.script(), args, context),)
-        paths = [_exists(path, context) for path in (args.creates, args.removes) if path]
+        paths = [
+            exists_probe(path, context.become) for path in (args.creates, args.removes) if path
+        ]
         bare = args.model_copy(update={"stdin": ""})
         looks = [_look("look", text, bare, context) for text in (args.unless, args.onlyif) if text]
         return (*paths, *looks)
@@ -200,12 +191,12 @@ def _conditions(
     bare = args.model_copy(update={"stdin": ""})
     overlay: dict[str, Any] = {}
     if args.creates:
-        key = _exists(args.creates, context).key
+        key = exists_key(args.creates)
         overlay[key] = True
         if observed[key]:
             return f"{args.creates} exists", overlay
     if args.removes:
-        key = _exists(args.removes, context).key
+        key = exists_key(args.removes)
         overlay[key] = False
         if not observed[key]:
             return f"{args.removes} does not exist", overlay

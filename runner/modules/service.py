@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from runner.facts.apt import PLANNED, planned_probe
+from runner.facts.paths import exists_key, exists_probe
 from runner.facts.systemd import ServiceState, key, probe
 from runner.hosts.script import Command
 from runner.modules.base import (
@@ -104,14 +105,18 @@ handlers:
     )
 
     def probes(self, args: ServiceArguments, context: Context) -> Sequence[Probe]:
-        return (probe(args.unit, context.become), planned_probe(context.become))
+        return (
+            probe(args.unit, context.become),
+            planned_probe(context.become),
+            exists_probe(_unit_file(args.unit), context.become),
+        )
 
     def plan(
         self, args: ServiceArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
         state: ServiceState = observed[key(args.unit)]
         if state.load == "not-found" and not _is_gone_as_wanted(args):
-            if observed[PLANNED]:
+            if observed[PLANNED] or observed[exists_key(_unit_file(args.unit))]:
                 return Outcome(changes=(_once_installed(args, context),))
             raise Refused(
                 f"{args.unit} does not exist on this host: install what brings it, or check the "
@@ -120,14 +125,19 @@ handlers:
         return Outcome(changes=tuple(_changes(args, state, context)), result=_plain(state))
 
 
+def _unit_file(unit: str) -> str:
+    """Where an administrator's unit files lie (systemd.unit(5))."""
+    return f"/etc/systemd/system/{unit}"
+
+
 def _is_gone_as_wanted(args: ServiceArguments) -> bool:
     return args.state in (None, "stopped") and not args.enabled and not args.masked
 
 
 def _once_installed(args: ServiceArguments, context: Context) -> Change:
-    """Earlier tasks install packages, one of which may bring the unit; nothing is known of it."""
+    """Earlier tasks write its unit file or install a package that may bring it."""
     verbs = {"started": "start", "restarted": "restart", "reloaded": "start", "stopped": "stop"}
-    steps = ["mask"] if args.masked else []
+    steps = ["daemon-reload"] + (["mask"] if args.masked else [])
     if args.enabled is not None:
         steps.append("enable" if args.enabled else "disable")
     if args.state:
@@ -139,7 +149,7 @@ def _once_installed(args: ServiceArguments, context: Context) -> Change:
         file_state={None: "", True: "enabled", False: "disabled"}[args.enabled],
     )
     return Change(
-        summary=f"{args.unit}: {', '.join(steps)} (once a package of this play has brought it)",
+        summary=f"{args.unit}: {', '.join(steps)} (once this play has brought the unit)",
         do=tuple(_command(verb, after, context) for verb in steps),
         risk=Risk.MEDIUM,
         disruption=Disruption.SERVICE,
@@ -153,37 +163,39 @@ def _once_installed(args: ServiceArguments, context: Context) -> Change:
 def _command(verb: str, state: ServiceState, context: Context) -> Command:
     timeout = 120.0 if context.timeout is None else context.timeout
     unit = shlex.quote(state.unit)
-    runs = verb in ("start", "stop", "restart", "reload")
-    shell = _script(verb, unit, state) if runs else f"systemctl {verb} -- {unit}"
+    if verb in ("start", "stop", "restart", "reload"):
+        shell = _script(verb, unit, state)
+    else:
+        shell = f"systemctl {verb}" + ("" if verb == "daemon-reload" else f" -- {unit}")
     return Command(verb, shell, b"", timeout, context.become)
 
 
 def _changes(args: ServiceArguments, state: ServiceState, context: Context) -> Iterator[Change]:
     """The differences in the order they must be removed, each on top of the one before."""
-    later = [_mask, _enable, _run]
-    changes: list[Change] = []
-    for difference in later:
+    stale = state.needs_reload
+    if args.daemon_reload:
+        state = replace(state, needs_reload=False)
+    fresh, changes = state, list[Change]()
+    for difference in (_mask, _enable, _run):
         change = difference(args, state, context)
         if change:
             changes.append(change)
             state = change.overlay[key(args.unit)]
-    only_reload = args.state is None and args.enabled is None and args.masked is None
-    if args.daemon_reload and (state.needs_reload or changes or (only_reload and context.notified)):
-        yield _daemon_reload(args, changes, state, context)
+    alone = args.state is None and args.enabled is None and args.masked is None
+    if args.daemon_reload and (stale or changes or (alone and context.notified)):
+        yield _daemon_reload(stale, fresh, context)
     yield from changes
 
 
-def _daemon_reload(
-    args: ServiceArguments, changes: Sequence[Change], state: ServiceState, context: Context
-) -> Change:
+def _daemon_reload(stale: bool, after: ServiceState, context: Context) -> Change:
     return Change(
         summary="systemd: read changed unit files (daemon-reload)",
-        do=(Command("daemon-reload", "systemctl daemon-reload", become=context.become),),
+        do=(_command("daemon-reload", after, context),),
         risk=Risk.MEDIUM,
         disruption=Disruption.SERVICE,
-        before={"needs_daemon_reload": state.needs_reload},
+        before={"needs_daemon_reload": stale},
         after={"needs_daemon_reload": False},
-        overlay={} if changes else {key(args.unit): replace(state, needs_reload=False)},
+        overlay={key(after.unit): after},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from runner.facts.apt import PLANNED
+from runner.facts.paths import exists_key
 from runner.hosts.script import Command, Result
 from runner.modules.base import Change, Context, Outcome, Refused
 from runner.modules.registry import load_module
@@ -82,16 +83,21 @@ def test_another_version_than_an_earlier_task_plans_is_refused() -> None:
 def test_unit_of_a_package_that_is_only_planned_is_unpredictable_not_refused() -> None:
     arguments = {"name": "tool", "state": "started", "enabled": True}
     view = look("service", arguments, "LoadState=not-found\nActiveState=inactive\n")
+    view[exists_key("/etc/systemd/system/tool.service")] = False
     with pytest.raises(Refused):
         plan("service", arguments, view)
     view.update(only(plan("apt", {"name": "tool"}, look("apt", {"name": "tool"}, EMPTY))).overlay)
     assert set(view[PLANNED]) == {"tool", "library"}
     change = only(plan("service", arguments, view))
     assert change.summary == (
-        "tool.service: enable, start (once a package of this play has brought it)"
+        "tool.service: daemon-reload, enable, start (once this play has brought the unit)"
     )
     assert not change.predictable
-    assert [a.key for a in change.do if isinstance(a, Command)] == ["enable", "start"]
+    assert [a.key for a in change.do if isinstance(a, Command)] == [
+        "daemon-reload",
+        "enable",
+        "start",
+    ]
     view.update(change.overlay)
     assert plan("service", arguments, view).changes == ()
 
