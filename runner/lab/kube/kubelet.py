@@ -1,0 +1,285 @@
+"""The kubelet stand-in: pods on living nodes start, hold GPUs, end; nodes report what they have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from runner.lab.kube import clock, gpus
+from runner.lab.kube.deletion import is_finished
+from runner.lab.kube.kinds import KIND, Json
+from runner.lab.kube.nodes import NVIDIA, SimulatedNode, ready_condition
+from runner.lab.kube.scheduling import gpu_requests, with_condition
+from runner.lab.kube.store import Store
+
+_POD, _NODE = KIND["Pod"], KIND["Node"]
+TERMINATION = "lab.gpurun.dev/termination-seconds"
+"""Pod annotation: how long the pod takes to end, instead of the lab's short time."""
+RUN = "lab.gpurun.dev/run-seconds"
+"""Pod annotation: the pod's containers end successfully after so long."""
+_GPUS = "lab.gpurun.dev/gpus"
+_PLUGIN, _EXPORTER = "k8s-device-plugin", "dcgm-exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long things take, in seconds.
+
+    Args:
+        start: from bound to Running.
+        termination: at most, from deletion to gone (a shorter grace ends earlier).
+        probe: between two looks at whether the nodes answer.
+        failures: unanswered looks until a node is lost.
+    """
+
+    start: float = 0.3
+    termination: float = 1.0
+    probe: float = 2.0
+    failures: int = 2
+
+
+FAST = Timing(start=0.0, termination=0.0, probe=0.2)
+
+
+class Kubelet:
+    """What the kubelets of all nodes do. `step` does what is due now."""
+
+    def __init__(self, store: Store, nodes: Sequence[SimulatedNode], timing: Timing) -> None:
+        self._store = store
+        self._nodes = {node.name: node for node in nodes}
+        self._timing = timing
+        self._since: dict[tuple[str, str], float] = {}
+        self.silent: set[str] = set()
+        """Names of nodes that do not answer; nothing happens on them."""
+
+    def step(self) -> float | None:
+        """Do what is due; returns the seconds until something else is, if anything waits."""
+        due: list[float] = []
+        seen: set[tuple[str, str]] = set()
+        for pod in self._store.list(_POD):
+            node = pod["spec"].get("nodeName")
+            if not node or node in self.silent:
+                continue
+            wait = self._next(pod)
+            if wait is None:
+                continue
+            stage, seconds = wait
+            key = (pod["metadata"]["uid"], stage)
+            seen.add(key)
+            left = self._since.setdefault(key, time.monotonic()) + seconds - time.monotonic()
+            if left > 0:
+                due.append(left)
+            else:
+                self._advance(pod, stage)
+        self._since = {key: since for key, since in self._since.items() if key in seen}
+        return min(due, default=None)
+
+    def _next(self, pod: Json) -> tuple[str, float] | None:
+        """The pod's next stage and how many seconds it takes to get there."""
+        metadata, phase = pod["metadata"], pod["status"].get("phase")
+        annotations = metadata.get("annotations") or {}
+        if "deletionTimestamp" in metadata:
+            shortened = min(self._timing.termination, metadata["deletionGracePeriodSeconds"])
+            return "gone", float(annotations.get(TERMINATION, shortened))
+        if phase == "Pending":
+            return "running", self._timing.start
+        if phase == "Running" and RUN in annotations:
+            return "succeeded", float(annotations[RUN])
+        return None
+
+    def _advance(self, pod: Json, stage: str) -> None:
+        node = self._node(pod)
+        if stage == "running":
+            self._start(node, pod)
+            return
+        gpus.release(node, pod["metadata"]["uid"])
+        with self._store.lock:
+            current = self._current(pod)
+            if current is None:
+                return
+            if stage == "succeeded":
+                self._store.put(_POD, _finished(current))
+            elif not current["metadata"].get("finalizers"):
+                self._store.remove(_POD, current)
+        if _is(pod, _PLUGIN):
+            self._plugin_ended(pod)
+
+    def _node(self, pod: Json) -> SimulatedNode:
+        name = pod["spec"]["nodeName"]
+        return self._nodes.get(name) or SimulatedNode(name, count=0)
+
+    def _current(self, pod: Json) -> Json | None:
+        metadata = pod["metadata"]
+        current = self._store.get(_POD, metadata["namespace"], metadata["name"])
+        return current if current and current["metadata"]["uid"] == metadata["uid"] else None
+
+    def _start(self, node: SimulatedNode, pod: Json) -> None:
+        indices = self._assign(node, pod)
+        if indices:
+            gpus.hold(node, pod["metadata"]["uid"], _process(pod), indices)
+        with self._store.lock:
+            current = self._current(pod)
+            if current is not None and "deletionTimestamp" not in current["metadata"]:
+                self._store.put(_POD, _running(current, node, indices))
+        if _is(pod, _PLUGIN):
+            self.advertise(node.name, gpus.resources(node, _strategy(pod)))
+
+    def _assign(self, node: SimulatedNode, pod: Json) -> Sequence[int]:
+        """Which of the node's GPUs the pod opens: all for plugin and exporter."""
+        if _is(pod, _PLUGIN) or _is(pod, _EXPORTER):
+            return range(node.count)
+        wanted = sum(gpu_requests(pod["spec"]).values())
+        if not wanted or not node.count:
+            return ()
+        uses = dict.fromkeys(range(node.count), 0)
+        for other in self._store.list(_POD):
+            if other["spec"].get("nodeName") == node.name:
+                for index in held(other):
+                    uses[index] = uses.get(index, 0) + 1
+        order = sorted(uses, key=lambda index: (uses[index], index))
+        return sorted(order[index % node.count] for index in range(min(wanted, node.count)))
+
+    def _plugin_ended(self, pod: Json) -> None:
+        """Without its plugin a node's devices count as unhealthy: none is allocatable."""
+        name = pod["spec"]["nodeName"]
+        others = [
+            other
+            for other in self._store.list(_POD)
+            if other["spec"].get("nodeName") == name
+            and _is(other, _PLUGIN)
+            and other["status"].get("phase") == "Running"
+        ]
+        node = self._store.get(_NODE, "", name)
+        if node and not others:
+            allocatable = node["status"].get("allocatable") or {}
+            self.advertise(name, dict.fromkeys(filter(_is_nvidia, allocatable), 0), capacity=False)
+
+    def advertise(self, name: str, counts: Mapping[str, int], capacity: bool = True) -> None:
+        """Set a node's NVIDIA resources; those no longer advertised become 0."""
+        with self._store.lock:
+            node = self._store.get(_NODE, "", name)
+            if node is None:
+                return
+            status = dict(node["status"])
+            for field in ("capacity", "allocatable") if capacity else ("allocatable",):
+                known = status.get(field) or {}
+                gone = dict.fromkeys(filter(_is_nvidia, known), "0")
+                status[field] = {**known, **gone, **{key: str(n) for key, n in counts.items()}}
+            if status != node["status"]:
+                self._store.put(_NODE, {**node, "status": status})
+
+    def after_boot(self) -> None:
+        """Restart the pods of nodes that have forgotten their processes: they have booted."""
+        for name, node in self._nodes.items():
+            known = gpus.holders(node)
+            if name in self.silent or known is None:
+                continue
+            for pod in self._store.list(_POD):
+                if pod["spec"].get("nodeName") != name or is_finished(pod):
+                    continue
+                if held(pod) and pod["metadata"]["uid"] not in known:
+                    self._start(node, pod)
+
+    def report(self, name: str, answers: bool) -> None:
+        """Set a node's Ready condition."""
+        (self.silent.discard if answers else self.silent.add)(name)
+        with self._store.lock:
+            node = self._store.get(_NODE, "", name)
+            if node is None:
+                return
+            condition = ready_condition(answers)
+            conditions = node["status"].get("conditions", [])
+            present = [entry for entry in conditions if entry["type"] == "Ready"]
+            if present and present[0]["status"] == condition["status"]:
+                return
+            others = [entry for entry in conditions if entry["type"] != "Ready"]
+            status = {**node["status"], "conditions": [condition, *others]}
+            self._store.put(_NODE, {**node, "status": status})
+            self._report_pods(name, answers)
+
+    def _report_pods(self, name: str, answers: bool) -> None:
+        """Pods of a lost node are not ready."""
+        for pod in self._store.list(_POD):
+            if pod["spec"].get("nodeName") == name and pod["status"].get("phase") == "Running":
+                reason = "" if answers else "NodeNotReady"
+                self._store.put(_POD, with_condition(pod, "Ready", answers, reason))
+
+
+def _is_nvidia(resource: str) -> bool:
+    return resource.startswith(NVIDIA)
+
+
+def _is(pod: Json, image: str) -> bool:
+    return any(image in container.get("image", "") for container in pod["spec"]["containers"])
+
+
+def held(pod: Json) -> Sequence[int]:
+    """Indices of the GPUs a running pod holds."""
+    annotations = pod["metadata"].get("annotations") or {}
+    return [int(index) for index in annotations.get(_GPUS, "").split(",") if index]
+
+
+def _process(pod: Json) -> str:
+    """The name the GPU tools show for the pod's process."""
+    for image, process in ((_PLUGIN, "nvidia-device-plugin"), (_EXPORTER, "dcgm-exporter")):
+        if _is(pod, image):
+            return f"/usr/bin/{process}"
+    return f"/usr/bin/{pod['spec']['containers'][0]['name']}"
+
+
+def _strategy(pod: Json) -> str:
+    """The device plugin's MIG_STRATEGY."""
+    for container in pod["spec"]["containers"]:
+        for variable in container.get("env", ()):
+            if variable["name"] == "MIG_STRATEGY":
+                return str(variable.get("value") or "none")
+    return "single"
+
+
+def _running(pod: Json, node: SimulatedNode, indices: Sequence[int]) -> Json:
+    moment = clock.now()
+    if indices:
+        annotations = {
+            **(pod["metadata"].get("annotations") or {}),
+            _GPUS: ",".join(map(str, indices)),
+        }
+        pod = {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+    started = {"running": {"startedAt": moment}}
+    status = {
+        **pod["status"],
+        "phase": "Running",
+        "startTime": moment,
+        "hostIP": node.address,
+        "containerStatuses": [_container(entry, started, True) for entry in _containers(pod)],
+    }
+    pod = {**pod, "status": status}
+    for type_ in ("PodScheduled", "Initialized", "ContainersReady", "Ready"):
+        pod = with_condition(pod, type_, True)
+    return pod
+
+
+def _finished(pod: Json) -> Json:
+    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": clock.now()}}
+    states = [_container(entry, ended, False) for entry in _containers(pod)]
+    status = {**pod["status"], "phase": "Succeeded", "containerStatuses": states}
+    pod = {**pod, "status": status}
+    for type_ in ("ContainersReady", "Ready"):
+        pod = with_condition(pod, type_, False, "PodCompleted")
+    return pod
+
+
+def _containers(pod: Json) -> Sequence[Json]:
+    return list(pod["spec"]["containers"])
+
+
+def _container(container: Json, state: Json, ready: bool) -> Json:
+    return {
+        "name": container["name"],
+        "image": container.get("image", ""),
+        "imageID": container.get("image", ""),
+        "ready": ready,
+        "restartCount": 0,
+        "state": state,
+        "lastState": {},
+    }

@@ -1,0 +1,118 @@
+"""A request as the API understands it: who asks, for which object or collection, to do what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from runner.lab.kube.failures import bad_request, unknown_path, unreadable_media_type
+from runner.lab.kube.kinds import KINDS, Json, Kind
+
+_KINDS: Mapping[tuple[str, str], Kind] = {(kind.group, kind.plural): kind for kind in KINDS}
+READS = frozenset({"get", "list", "watch"})
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who holds a token."""
+
+    name: str
+    writes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, without anything of its connection."""
+
+    method: str
+    path: str
+    user: User
+    query: dict[str, str] = field(default_factory=dict)
+    content_type: str = ""
+    accept: str = ""
+    agent: str = ""
+    content: bytes = b""
+
+    @property
+    def dry_run(self) -> bool:
+        return self.query.get("dryRun") == "All"
+
+    @property
+    def wants_table(self) -> bool:
+        return "as=Table" in self.accept.split(",")[0]
+
+    @property
+    def manager(self) -> str:
+        """The field manager: as given, else the program's name."""
+        return self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown"
+
+    def body(self) -> Any:
+        """The content, read as JSON or YAML.
+
+        Raises:
+            ApiFailure: 400 when it is neither, 415 when it says so itself.
+        """
+        if not self.content:
+            return {}
+        if "protobuf" in self.content_type or "cbor" in self.content_type:
+            raise unreadable_media_type()
+        try:
+            if "yaml" in self.content_type:
+                return yaml.safe_load(self.content)
+            return json.loads(self.content)
+        except (ValueError, yaml.YAMLError) as error:
+            raise bad_request(f"the object provided is unrecognized: {error}") from None
+
+    def object(self) -> Json:
+        """The content, which has to be an object."""
+        body = self.body()
+        if not isinstance(body, dict):
+            raise bad_request("the object provided is unrecognized: not an object")
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the path names."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+    def verb(self, request: Request) -> str:
+        """The API verb, as authorization knows it."""
+        if request.method == "GET":
+            watched = request.query.get("watch") in ("true", "1")
+            return "get" if self.name else "watch" if watched else "list"
+        if request.method == "DELETE":
+            return "delete" if self.name else "deletecollection"
+        return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, "")
+
+
+def target(path: str) -> Target:
+    """What a path under /api or /apis names.
+
+    Raises:
+        ApiFailure: 404 for a path the API does not serve.
+    """
+    parts = [part for part in path.split("/") if part]
+    group, version, rest = ("", parts[1:2], parts[2:])
+    if parts[0] == "apis":
+        group, version, rest = parts[1], parts[2:3], parts[3:]
+    namespace = ""
+    if len(rest) > 2 and rest[0] == "namespaces" and rest[2] != "status":
+        namespace, rest = rest[1], rest[2:]
+    kind = _KINDS.get((group, rest[0])) if rest else None
+    if kind is None or version != [kind.version] or len(rest) > 3:
+        raise unknown_path()
+    name, subresource = (*rest[1:], "", "")[:2]
+    if subresource and subresource not in kind.subresources:
+        raise unknown_path()
+    if kind.namespaced != bool(namespace) and (name or not kind.namespaced):
+        raise unknown_path()
+    return Target(kind, namespace, name, subresource)
