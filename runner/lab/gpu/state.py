@@ -123,6 +123,7 @@ def _locked(root: Path, kind: int) -> Iterator[None]:
 def _write(root: Path, state: State) -> None:
     fresh = _path(root).with_suffix(".new")
     with fresh.open("w") as file:
+        os.fchmod(file.fileno(), 0o644)  # any user of the node may look, whatever the writer's umask
         json.dump(state, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
