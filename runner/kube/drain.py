@@ -57,9 +57,10 @@ def preview(
     if mode == "none":
         return DrainPreview()
     selection = _Selector(cluster, name, options, mode).select()
-    items = cluster.api.collection(BUDGETS, "list PodDisruptionBudgets") if selection.evict else ()
-    budgets = [parse_budget(item) for item in items]
     answers = _ask_all(cluster, selection.evict, options)
+    # Read after asking, which makes the server look at them anew.
+    items = cluster.api.collection(BUDGETS, "list PodDisruptionBudgets") if answers else ()
+    budgets = [parse_budget(item) for item in items]
     blocked, waits = [*selection.errors], _one_by_one(budgets, selection.evict)
     for pod, answer in zip(selection.evict, answers, strict=True):
         text = f"{pod.state.full_name}: {_explain(answer, guarding(budgets, pod))}"

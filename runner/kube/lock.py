@@ -232,11 +232,8 @@ class NodeLock:
         """One renewal; False when the lease is somebody else's now."""
         try:
             self._write(self._spec(), "renew the lock of")
-        except RefusalError as error:
-            if error.code == 404:
-                return False
-            if error.code != 409:
-                raise
+        except RefusalError:
+            # Changed by others (409), deleted (400, 404 or 409: servers differ), or not allowed.
             lease = self._read()
             if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self._holder:
                 return False

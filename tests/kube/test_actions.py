@@ -1,0 +1,185 @@
+"""What tasks ask of the cluster is done when it is seen done."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from runner.errors import ClusterError
+from runner.kube.api import RefusalError
+from runner.kube.state import ClusterAction, RestartDaemonSetPod, SetLabels, WaitAllocatable
+from runner.kube.waiting import StoppedError
+from tests.kube.objects import pod
+from tests.kube.world import DEADLINE, World
+
+GPU = "nvidia.com/gpu"
+
+
+def do(world: World, action: ClusterAction, progress: Any = None, ago: float = 60.0) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=ago)
+    told = progress or world.progress
+    world.cluster.perform("gpu-1", action, since=since, progress=told, stop=world.stop)
+
+
+def offer(world: World, number: int) -> None:
+    world.change("Node", "gpu-1", status={"allocatable": {GPU: str(number)}})
+
+
+@pytest.fixture(autouse=True)
+def _node(world: World) -> None:
+    world.node()
+
+
+class TestReadNodes:
+    def test_nodes_with_their_pods_in_two_requests(self, world: World) -> None:
+        world.node("gpu-2")
+        world.pod(pod("b", gpus=2))
+        world.pod(pod("a"))
+        world.pod(pod("elsewhere", node="gpu-3"))
+        found = world.cluster.read_nodes(["gpu-2", "missing", "gpu-1"])
+        assert list(found) == ["gpu-2", "gpu-1"]
+        assert [each.name for each in found["gpu-1"].pods] == ["a", "b"]
+        assert found["gpu-1"].pods[1].gpu_requests == {GPU: 2}
+        assert found["gpu-2"].pods == ()
+        assert world.cluster.api.requests == 2
+
+    def test_threads_may_share_a_cluster(self, world: World) -> None:
+        found: list[int] = []
+        together = threading.Barrier(8)
+
+        def read() -> None:
+            together.wait(DEADLINE)
+            found.append(len(world.cluster.read_nodes(["gpu-1"])))
+
+        threads = [threading.Thread(target=read) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE)
+        assert found == [1] * 8
+
+
+class TestLabels:
+    def test_set_and_removed(self, world: World) -> None:
+        world.change("Node", "gpu-1", metadata={"labels": {"old": "1", "kept": "2"}})
+        do(world, SetLabels({"old": None, "new": "3"}))
+        assert world.get("Node", "gpu-1")["metadata"]["labels"] == {"kept": "2", "new": "3"}
+
+    def test_a_label_the_api_refuses(self, world: World) -> None:
+        with pytest.raises(RefusalError) as caught:
+            do(world, SetLabels({"a b": "c"}))
+        assert caught.value.code == 422
+
+
+class TestWaitAllocatable:
+    def wait(self, number: int, timeout: float = DEADLINE) -> WaitAllocatable:
+        return WaitAllocatable(GPU, number, timeout)
+
+    def test_what_is_there_is_seen_twice(self, world: World) -> None:
+        do(world, self.wait(8))
+        assert world.cluster.api.requests >= 2
+
+    def test_it_waits_for_the_plugin(self, world: World) -> None:
+        do(world, self.wait(7), world.when("8 so far", lambda: offer(world, 7)))
+
+    def test_one_reading_that_does_not_last_is_not_enough(self, world: World) -> None:
+        """The number of before the restart may be read once more before the plugin is gone."""
+        told: list[str] = []
+
+        def progress(text: str) -> None:
+            told.append(text)
+            if "seen once" in text and told.count(text) == 1 and len(told) == 1:
+                offer(world, 0)
+            elif "0 so far" in text:
+                offer(world, 8)
+
+        do(world, self.wait(8), progress)
+        assert [text.rpartition(": ")[2] for text in told] == [
+            "8 seen once, looking again",
+            "0 so far",
+            "8 seen once, looking again",
+        ]
+
+    def test_never_is_told_with_the_last_reading(self, world: World) -> None:
+        with pytest.raises(ClusterError, match=r"waiting for 7 allocatable .*: 8 so far"):
+            do(world, self.wait(7, timeout=0.1))
+
+    def test_a_resource_the_node_does_not_name_counts_as_zero(self, world: World) -> None:
+        do(world, WaitAllocatable("nvidia.com/mig-1g.10gb", 0, DEADLINE))
+
+    def test_stop(self, world: World) -> None:
+        with pytest.raises(StoppedError):
+            do(world, self.wait(7), world.when("so far", world.stop.set))
+
+
+class TestRestartDaemonSetPod:
+    ACTION = RestartDaemonSetPod("gpu-operator", "plugin", DEADLINE)
+
+    @pytest.fixture(autouse=True)
+    def daemonset(self, world: World) -> None:
+        item = {
+            "metadata": {"name": "plugin", "namespace": "gpu-operator"},
+            "spec": {"template": {"spec": {"nodeSelector": {}}}},
+        }
+        world.put("DaemonSet", item)
+
+    def daemon_pod(self, world: World, age: float, ready: bool = True) -> str:
+        item = world.daemon_pod(world.get("DaemonSet", "plugin", "gpu-operator"), "gpu-1", ready)
+        return str(world.pod(item, age)["metadata"]["name"])
+
+    def test_the_old_pod_is_deleted_and_a_ready_one_awaited(self, world: World) -> None:
+        old = self.daemon_pod(world, age=3600)
+        world.run_controllers()
+        do(world, self.ACTION)
+        assert not world.has("Pod", old, "gpu-operator")
+        (new,) = world.cluster.pods_on("gpu-1")
+        assert new.state.ready and new.state.owner_name == "plugin"
+
+    def test_a_pod_created_since_counts_as_restarted(self, world: World) -> None:
+        fresh = self.daemon_pod(world, age=5)
+        do(world, self.ACTION, ago=60)
+        assert world.has("Pod", fresh, "gpu-operator")
+        assert world.said == []
+
+    def test_a_fresh_pod_that_is_not_ready_is_awaited(self, world: World) -> None:
+        fresh = self.daemon_pod(world, age=5, ready=False)
+        status = {"conditions": [{"type": "Ready", "status": "True"}]}
+        become_ready = world.when(
+            "is not Ready",
+            lambda: world.change("Pod", fresh, "gpu-operator", status=status),
+        )
+        do(world, self.ACTION, become_ready, ago=60)
+        assert world.has("Pod", fresh, "gpu-operator")
+
+    def test_the_servers_clock_decides_what_is_old(self, world: World) -> None:
+        """A pod of ten seconds ago is not new because our clock is a minute slow."""
+        old = self.daemon_pod(world, age=10)
+        world.cluster.api._note_clock = lambda date: None  # type: ignore[method-assign]
+        world.cluster.api.clock_offset = timedelta(seconds=60)
+        world.run_controllers()
+        do(world, self.ACTION, ago=65)
+        assert not world.has("Pod", old, "gpu-operator")
+
+    def test_no_new_pod_in_time_is_told(self, world: World) -> None:
+        self.daemon_pod(world, age=3600)
+        deleted = world.when("deleting", lambda: None)
+        with pytest.raises(ClusterError, match="still terminating"):
+            do(world, RestartDaemonSetPod("gpu-operator", "plugin", 0.1), deleted)
+        world.finish_terminating()
+        with pytest.raises(ClusterError, match="no new pod yet"):
+            do(world, RestartDaemonSetPod("gpu-operator", "plugin", 0.1))
+
+    def test_a_deletion_whose_answer_is_lost_is_done_once(self, world: World) -> None:
+        self.daemon_pod(world, age=3600)
+        world.fault(kind="lose", method="DELETE")
+        world.run_controllers()
+        do(world, self.ACTION)
+        assert len(world.cluster.pods_on("gpu-1")) == 1
+
+    def test_a_missing_daemonset(self, world: World) -> None:
+        with pytest.raises(RefusalError, match="not found") as caught:
+            do(world, RestartDaemonSetPod("gpu-operator", "none"))
+        assert "get daemonsets" in caught.value.hint
