@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,12 +105,17 @@ def reach(
         address=reader.text("address") or host,
         port=reader.port(),
         user=reader.text("user"),
-        key_file=reader.text("key_file") or options.get("identityfile"),
+        key_file=_home(reader.text("key_file") or options.get("identityfile")),
         proxy_jump=options.get("proxyjump"),
-        known_hosts=options.get("userknownhostsfile"),
+        known_hosts=_home(options.get("userknownhostsfile")),
         become_password=reader.text("become_password"),
     )
     return result, reader.problems
+
+
+def _home(path: str | None) -> str | None:
+    """The path with ~ expanded."""
+    return os.path.expanduser(path) if path else None  # noqa: PTH111 - keeps the text otherwise
 
 
 def _ssh_options(reader: _Reader, name: str) -> dict[str, str]:

@@ -33,6 +33,8 @@ def add_source(tree: Tree, source: str, project: Path) -> None:
     if path is None:
         tree.problems.append(_missing(source, project))
         return
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
     _add_path(tree, path)
     folder = path if path.is_dir() else path.parent
     _add_variable_files(tree, folder)
