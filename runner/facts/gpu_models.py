@@ -83,6 +83,15 @@ FAMILIES: tuple[Family, ...] = (
             Profile("4g.24gb", "4g", 4, (0,), 1),
         ),
     ),
+    Family(
+        "RTX PRO 6000 Blackwell 96GB",
+        ("2BB5",),
+        (
+            Profile("1g.24gb", "1g", 3, (0, 3, 6, 9), 4),
+            Profile("2g.48gb", "2g", 6, (0, 6), 2),
+            Profile("4g.96gb", "4g", 12, (0,), 1),
+        ),
+    ),
 )
 
 
@@ -92,7 +101,8 @@ def family_of(device: str, product: str) -> Family:
         if device in family.devices:
             return family
     raise Unknown(
-        f"the MIG profiles of {product} (PCI device 10de:{device.lower()}) are not known to gpurun"
+        f"the MIG profiles of {product} (PCI device 10de:{device.lower() or '?'}) are not known to "
+        f"gpurun, which knows those of {', '.join(family.name for family in FAMILIES)}"
     )
 
 

@@ -188,6 +188,7 @@ def test_a_gpu_off_the_bus_is_missing_everywhere_but_in_lspci(tmp_path: Path) ->
     assert [line[-9:] for line in node.run("lspci -Dnnd 10de:").out.splitlines()] == [
         " (rev a1)", " (rev ff)", " (rev a1)",
     ]  # fmt: skip
+    assert node.smi("--gpu-reset -i 1").rc == 15
     node.run("boot")
     assert len(node.smi("-L").out.splitlines()) == 3
 

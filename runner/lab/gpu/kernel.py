@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from pathlib import Path
 
 from .state import Answer, Gpu, State, changing, model_of, read, version_on_disk
@@ -134,7 +135,9 @@ def modprobe(arguments: list[str], root: Path) -> Answer:
             elif on_disk:
                 load(state, name, on_disk)
             else:
-                return Answer(1, err=f"modprobe: FATAL: Module {name} not found in directory\n")
+                where = f"/lib/modules/{os.uname().release}"
+                missing = f"modprobe: FATAL: Module {name} not found in directory {where}\n"
+                return Answer(1, err=missing)
     write_proc(root, state)
     return Answer()
 

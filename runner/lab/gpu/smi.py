@@ -73,7 +73,10 @@ def _answer(options: dict[str, str], root: Path) -> Answer:
             if not may_change(root):
                 return _no_permission(options, read(root))
             with changing(root) as state:
-                return change(state, select(state, options.get("id")), options)
+                gpus = select(state, options.get("id"))
+                if lost := "".join(query.lost_line(gpu) for gpu in gpus if gpu["lost"]):
+                    return Answer(15, lost)
+                return change(state, gpus, options)
     state = read(root)
     request = next((LOOKS[name] for name in LOOKS if name in options), overview.overview)
     return request(state, select(state, options.get("id")), options)

@@ -123,7 +123,8 @@ def _locked(root: Path, kind: int) -> Iterator[None]:
 def _write(root: Path, state: State) -> None:
     fresh = _path(root).with_suffix(".new")
     with fresh.open("w") as file:
-        os.fchmod(file.fileno(), 0o644)  # any user of the node may look, whatever the writer's umask
+        # Any user of the node may look, whatever the umask of who writes.
+        os.fchmod(file.fileno(), 0o644)
         json.dump(state, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -153,7 +154,9 @@ def changing(root: Path) -> Iterator[State]:
 def initialise(root: Path, state: State) -> None:
     """Write a new node's state."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    (root / FOLDER).chmod(0o755)
     (root / FOLDER / "lock").touch()
+    (root / FOLDER / "lock").chmod(0o644)
     with _locked(root, fcntl.LOCK_EX):
         _write(root, state)
 
