@@ -38,6 +38,7 @@ RETRY_DELAYS = (0.2, 0.6, 1.2)
 TIMEOUT = 30.0
 """Seconds without a byte of an answer."""
 BUSY = frozenset({429, 502, 503, 504})
+"""Answers of a server, or of what stands before it, that pass."""
 FIELD_MANAGER = "gpurun"
 
 JSON = "application/json"
@@ -180,20 +181,26 @@ class Api:
             SilenceError: nothing usable was answered.
             RefusalError: the server said no.
         """
-        delays = RETRY_DELAYS if (method == "GET" if repeatable is None else repeatable) else ()
-        for delay in delays:
+        again = method == "GET" if repeatable is None else repeatable
+        for delay in (*RETRY_DELAYS, None) if again else (None,):
             try:
                 return self._once(method, path, asked, body, content_type, query, timeout)
             except RefusalError as error:
-                # A 429 of an eviction is a disruption budget: the caller's business.
-                if error.code not in BUSY or method != "GET":
+                if error.code not in passing(method):
                     raise
+                if delay is None:
+                    raise self._still_busy(error, method) from error
                 time.sleep(min(error.retry_after or delay, 5.0))
             except SilenceError as error:
-                if error.hung:  # waited long enough already
+                if delay is None or error.hung:  # waited long enough already
                     raise
                 time.sleep(delay)
-        return self._once(method, path, asked, body, content_type, query, timeout)
+        raise AssertionError("the last attempt returns or raises")
+
+    @staticmethod
+    def _still_busy(error: RefusalError, method: str) -> ClusterError:
+        """A read that stays unanswered is silence, which whoever waits bears for a while."""
+        return SilenceError(error.message, error.hint) if method == "GET" else error
 
     def _once(
         self,
@@ -331,6 +338,11 @@ class Api:
                 f" {printable(str(error))}",
                 "check the certificates, keys and user of that context",
             ) from error
+
+
+def passing(method: str) -> frozenset[int]:
+    """Refusals worth asking again. An eviction's 429 and 500 speak of disruption budgets."""
+    return BUSY - {429} if method == "POST" else BUSY | {500}
 
 
 def seconds(value: object) -> float | None:

@@ -197,24 +197,31 @@ class _Drain:
         end = time.monotonic() + self._options.timeout if self._options.timeout > 0 else None
         patience = Patience(self._progress)
         pause = FIRST_POLL
+        over = False
         while True:
             if self._stop.is_set():
                 raise StoppedError(f"node {self._node}: drain stopped{self._left()}")
             try:
                 if self._look():
                     return
+                if over:
+                    raise self._timed_out()
                 patience.heard()
                 self._ask()
             except SilenceError as error:
+                if over:
+                    raise self._timed_out() from error
                 patience.bear(error)
-            if end is not None and time.monotonic() >= end:
-                raise ClusterError(
-                    f"node {self._node}: not drained after {self._options.timeout:.0f} s"
-                    f"{self._left()}",
-                    "the node stays cordoned; the pods named are still on it",
-                )
+            # The last look comes after the end, so that what is told is what is there.
+            over = end is not None and time.monotonic() >= end
             self._stop.wait(pause)
             pause = min(POLL, pause * 2)
+
+    def _timed_out(self) -> ClusterError:
+        return ClusterError(
+            f"node {self._node}: not drained after {self._options.timeout:.0f} s{self._left()}",
+            "the node stays cordoned; the pods named are still on it",
+        )
 
     def _look(self) -> bool:
         """Read the node's pods and note who is gone and who came; True when none is left."""

@@ -8,17 +8,22 @@ from pathlib import Path
 import pytest
 
 from runner.kube import actions, api, drain, eviction, lock, waiting
+from runner.lab.kube.server import ApiServer
+from runner.lab.kube.store import Store
 from tests.kube.world import World
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("api")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiServer, Path]]:
+    """An API server and a kubeconfig for it."""
+    server = ApiServer(Store(), tmp_path_factory.mktemp("api"), "127.0.0.1", 0)
+    yield server, server.start()
+    server.stop()
 
 
 @pytest.fixture
-def world(certificates: Path, quick: None) -> Iterator[World]:
-    world = World(certificates)
+def world(served: tuple[ApiServer, Path], quick: None) -> Iterator[World]:
+    world = World(*served)
     yield world
     world.close()
 

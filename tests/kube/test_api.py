@@ -161,6 +161,17 @@ def test_a_read_is_asked_again_when_the_connection_breaks(tmp_path: Path, canned
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_server_that_stays_busy_is_as_good_as_silent(
+    tmp_path: Path, canned: Any, code: int
+) -> None:
+    said = {"kind": "Status", "message": "etcdserver: leader changed", "code": code}
+    server = canned((code, body(said)))
+    with pytest.raises(SilenceError, match="leader changed"):
+        Api(kubeconfig(tmp_path, server.url)).get("/api/v1/nodes/n", "read node n")
+    assert len(server.asked) == 4
+
+
 def test_a_long_list_is_read_page_by_page(tmp_path: Path, canned: Any) -> None:
     pages = [
         (200, body({"items": [{"n": 1}], "metadata": {"continue": "t"}})),

@@ -13,7 +13,6 @@ from runner.kube.cluster import Cluster
 from runner.lab.kube.faults import Fault
 from runner.lab.kube.kinds import KIND
 from runner.lab.kube.server import ApiServer
-from runner.lab.kube.store import Store
 
 Json = dict[str, Any]
 _numbers = itertools.count(1)
@@ -26,13 +25,14 @@ class World:
     """Objects in a store, served by the lab's API server.
 
     Args:
-        folder: certificates; may be shared by tests.
+        server: is emptied first; starting one per test would cost more than the test.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.store = Store()
-        self.server = ApiServer(self.store, folder, "127.0.0.1", 0)
-        self.kubeconfig = self.server.start()
+    def __init__(self, server: ApiServer, kubeconfig: Path) -> None:
+        self.server = server
+        self.store = server.store
+        self.kubeconfig = kubeconfig
+        self.store.clear()
         self.cluster = Cluster(self.kubeconfig)
         self.said: list[str] = []
         self.stop = threading.Event()
@@ -46,8 +46,8 @@ class World:
         self.store.wake()
         if self._controllers:
             self._controllers.join(DEADLINE)
+        self.server.faults.clear()
         self.cluster.close()
-        self.server.stop()
 
     def progress(self, text: str) -> None:
         self.said.append(text)
