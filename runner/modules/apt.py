@@ -335,7 +335,14 @@ _KEEP_FILES = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-con
 
 
 def _moves(steps: Sequence[Step]) -> str:
-    return ", ".join(f"{s.name} {s.old or '(none)'} -> {s.new or '(none)'}" for s in steps)
+    """One phrase for all packages that make the same move."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for step in steps:
+        names.setdefault((step.old, step.new), []).append(step.name)
+    return "; ".join(
+        f"{', '.join(each)} {old or '(none)'} -> {new or '(none)'}"
+        for (old, new), each in names.items()
+    )
 
 
 def _list(names: Iterable[str]) -> str:
