@@ -123,7 +123,10 @@ def _validation(command: str) -> str:
         for word in shlex.split(command)
     ]
     message = quote(f" was refused by its validation ({command}); the old file is untouched")
-    return f"{' '.join(words)} >&2 || {{ printf '%s%s\\n' \"$p\" {message} >&2; exit 1; }}\n"
+    return (
+        f"if ! said=$({' '.join(words)} 2>&1); then\n"
+        f'  printf \'%s%s\\n%s\\n\' "$p" {message} "$said" >&2; exit 1\nfi\n'
+    )
 
 
 def set_attributes(path: str, attributes: Attributes, become: bool = True) -> Command:

@@ -243,9 +243,8 @@ def _new_value(text: str, style: Style, path: Keys, value: Any) -> str:
 def _new_table(text: str, style: Style, path: Keys, value: Mapping[str, Any]) -> str:
     position, neighbour = style.table_position(path)
     indent = style.header_indent(path)
-    gap = neighbour is not None and style.blank_before(neighbour)
-    if position == 0:
-        gap = False
+    # The first table of a file of plain values is set off from them.
+    gap = position > 0 and (neighbour is None or style.blank_before(neighbour))
     block = style.table(path, value, indent, style.newline if gap else "")
     return _insert(text, position, (style.newline if gap else "") + block)
 

@@ -1,0 +1,204 @@
+"""`containerd_runtime`: a runtime such as nvidia in containerd's configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from shlex import quote
+from typing import Any, Literal
+
+from pydantic import Field
+
+from runner.facts import containerd
+from runner.facts.containerd import ContainerdState
+from runner.modules import containerd_config as config
+from runner.modules.base import Arguments, Context, Module, Outcome, Probe, Refused, Risk, Unknown
+from runner.modules.containerd_config import Patch, Request
+from runner.modules.files.arguments import Content, HostPath, Switch
+from runner.modules.files.change import Wanted, plan_content
+from runner.modules.files.state import follow, probes, state_of
+from runner.modules.files.toml_edit import edit, parse
+from runner.modules.files.toml_summary import differences
+from runner.modules.toml import toml_text
+
+_GENERATED = {
+    "/var/lib/rancher/k3s/": "k3s writes it at every start and adds the nvidia runtime itself:"
+    " install the toolkit and restart k3s",
+    "/var/lib/rancher/rke2/": "RKE2 writes it at every start and adds the nvidia runtime itself:"
+    " install the toolkit and restart rke2",
+    "/var/snap/microk8s/current/args/containerd.toml": "MicroK8s makes it of"
+    " containerd-template.toml in the same folder: change that one",
+}
+
+
+class ContainerdRuntimeArguments(Arguments):
+    """The runtime and the configuration that shall have it."""
+
+    name: str = Field(
+        default="nvidia",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="The runtime's name, the handler of a RuntimeClass.",
+    )
+    binary: HostPath = Field(
+        default="/usr/bin/nvidia-container-runtime", description="The runtime's program."
+    )
+    set_as_default: Switch = Field(
+        default=False,
+        description="Pods without a RuntimeClass get it too. When false, a default of this name is"
+        " taken back.",
+    )
+    enable_cdi: Switch | None = Field(
+        default=None,
+        description="containerd's own CDI (1.7; on by itself since 2.0). Left alone if not given.",
+    )
+    path: HostPath = Field(
+        default=containerd.CONFIG_PATH, description="containerd's configuration file."
+    )
+    state: Literal["present", "absent"] = Field(
+        default="present", description="absent: the runtime, and it as the default, are removed."
+    )
+    backup: Switch = Field(default=False, description="Keep the old file beside it.")
+
+    @property
+    def request(self) -> Request:
+        return Request(
+            self.name, self.binary, self.set_as_default, self.enable_cdi, self.state == "present"
+        )
+
+
+class ContainerdRuntime(Module[ContainerdRuntimeArguments]):
+    """Give containerd a runtime, as `nvidia-ctk runtime configure` means it, by the least edit.
+
+    The new runtime is a copy of the current default (else runc, else crun) with its own program,
+    so that SystemdCgroup and every other option come along. Comments and layout of the file stay.
+    containerd must accept the new file before it replaces the old one; afterwards its own
+    `config dump` must show the runtime. A file imported over this one that would hide the change
+    is named and nothing is written. The daemon reads its configuration only at its start: notify a
+    handler that restarts it.
+    """
+
+    name = "containerd_runtime"
+    arguments = ContainerdRuntimeArguments
+    examples = (
+        "containerd_runtime: {name: nvidia}",
+        "containerd_runtime: {name: nvidia, set_as_default: true, enable_cdi: true}",
+        "containerd_runtime: {name: nvidia, state: absent}",
+    )
+    risk = Risk.MEDIUM
+
+    def probes(self, args: ContainerdRuntimeArguments, context: Context) -> Sequence[Probe]:
+        return [*probes(args.path, context), containerd.probe(args.path, context.become)]
+
+    def plan(
+        self, args: ContainerdRuntimeArguments, observed: Mapping[str, Any], context: Context
+    ) -> Outcome:
+        _check_path(args.path)
+        state = observed.get(containerd.key(args.path))
+        if not isinstance(state, ContainerdState):
+            raise Unknown(f"containerd with {args.path} was not looked at")
+        before = follow(state_of(args.path, observed), observed)
+        if args.state == "absent" and not before.exists:
+            return Outcome()
+        text = toml_text(before)
+        data = parse(text, before.path)
+        if state.error:
+            raise Refused(f"containerd does not accept its configuration as it is: {state.error}")
+        patch = config.patch(data, args.request, state)
+        after = edit(text, wanted=patch.wanted, remove=patch.remove, name=before.path)
+        if _imported(args.request, data, parse(after), state):
+            after = text
+        if after == text and before.exists:
+            _check_effect(args, state)
+            return Outcome(result={"runtime": args.name})
+        wanted = Wanted(
+            args.path,
+            after.encode(),
+            _options(args, state),
+            risk=Risk.MEDIUM,
+            summary=differences(data, parse(after)),
+        )
+        outcome = plan_content(wanted, observed, context)
+        return _with_effect(outcome, args, patch, state)
+
+
+def _check_path(path: str) -> None:
+    for start, reason in _GENERATED.items():
+        if path.startswith(start) and not path.endswith(".tmpl"):
+            raise Refused(f"{path} is not edited: {reason}")
+
+
+def _options(args: ContainerdRuntimeArguments, state: ContainerdState) -> Content:
+    validate = f"{quote(state.program)} --config %s config dump" if state.installed else None
+    return Content(validate=validate, backup=args.backup)
+
+
+def _imported(
+    request: Request, before: Mapping[str, Any], after: Mapping[str, Any], state: ContainerdState
+) -> bool:
+    """Whether imports already bring what is wanted. `Refused` where they would hide the change."""
+    imports = config.importers(state)
+    if not imports:
+        return False
+    tables = list(imports.values())
+    now = config.effective(before, tables, state.release)
+    if not config.patch(now, request, state).differs(now):
+        return True
+    then = config.effective(after, tables, state.release)
+    if config.patch(then, request, state).differs(then):
+        names = ", ".join(imports)
+        raise Refused(
+            f"{state.config_path} imports {names}, whose settings for the CRI plugin replace those"
+            f" of the file itself (containerd {state.version}): a change of {state.config_path}"
+            f" would have no effect. Set path: {next(reversed(imports))}, or remove that file"
+        )
+    return False
+
+
+def _check_effect(args: ContainerdRuntimeArguments, state: ContainerdState) -> None:
+    """The file is as wanted: containerd has to see it so, too."""
+    if not state.installed:
+        return
+    runtime = state.runtimes.get(args.name)
+    problem = ""
+    if args.state == "absent":
+        problem = f"it still has the runtime {args.name}" if runtime else ""
+    elif runtime is None:
+        problem = f"it has no runtime {args.name}"
+    elif (found := runtime.get("options", {}).get("BinaryName")) != args.binary:
+        problem = f"its runtime {args.name} has the program {found}"
+    elif args.set_as_default and state.default_runtime_name != args.name:
+        problem = f"its default runtime is {state.default_runtime_name}"
+    elif set(state.disabled_plugins) & set(containerd.CRI_PLUGINS):
+        problem = "its CRI plugin is disabled"
+    if problem:
+        raise Refused(
+            f"{args.path} is as wanted, but in `containerd config dump` {problem};"
+            " look for another file that overrides it (imports)"
+        )
+
+
+def _with_effect(
+    outcome: Outcome, args: ContainerdRuntimeArguments, patch: Patch, state: ContainerdState
+) -> Outcome:
+    """The outcome with the state of containerd that the change leads to."""
+    plugins: dict[str, Any] = patch.wanted.get("plugins", {})
+    table: dict[str, Any] = {}
+    for plugin in plugins.values():
+        table = plugin.get("containerd", {})
+    runtimes = {k: v for k, v in state.runtimes.items() if k != args.name}
+    runtimes |= table.get("runtimes", {})
+    default = table.get("default_runtime_name", state.default_runtime_name)
+    if default == args.name and "default_runtime_name" not in table:
+        default = "runc"
+    enabled = tuple(n for n in state.disabled_plugins if n not in containerd.CRI_PLUGINS)
+    then = replace(state, runtimes=runtimes, default_runtime_name=default, disabled_plugins=enabled)
+    changes = tuple(
+        replace(change, overlay={**change.overlay, containerd.key(args.path): then})
+        for change in outcome.changes
+    )
+    return replace(
+        outcome,
+        changes=changes,
+        messages=tuple(patch.notes),
+        result={**outcome.result, "runtime": args.name},
+    )
