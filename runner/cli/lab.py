@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -11,8 +12,19 @@ NAME = click.option("--name", default="lab", show_default=True, help="Which lab.
 
 
 @click.group()
-def lab() -> None:
+@click.pass_context
+def lab(context: click.Context) -> None:
     """Simulated GPU nodes and a Kubernetes API on this machine."""
+    asks_only = {"shell", None}
+    if context.invoked_subcommand not in asks_only and not wants_help():
+        from runner.lab.requirements import require_root
+
+        require_root()
+
+
+def wants_help() -> bool:
+    """Whether the command line asks for help, which needs no rights."""
+    return any(word in ("-h", "--help") for word in sys.argv)
 
 
 def say(text: str) -> None:
@@ -168,8 +180,8 @@ def api_down(name: str) -> None:
 @NAME
 def api_up(name: str) -> None:
     """Start the Kubernetes API again."""
-    from runner.lab import api, lifecycle
+    from runner.lab import lifecycle
     from runner.lab.layout import find_lab
 
     found = find_lab(name)
-    api.start(found, lifecycle.load(found).subnet)
+    lifecycle.start_api(found, lifecycle.load(found), say)

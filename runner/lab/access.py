@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,13 @@ def write(lab: Lab, nodes: list[Node], inventory_file: Path) -> None:
     text = yaml.safe_dump(inventory(lab, nodes), sort_keys=False)
     head = f"# Written by `gpurun lab up` for the lab {lab.name!r}; `gpurun lab down` removes it.\n"
     replace(inventory_file, head + text)
+
+
+def hand_over(lab: Lab, inventory_file: Path) -> None:
+    """Called through sudo: give what is needed to use the lab to the user who called."""
+    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    if os.geteuid() != 0 or not (user.isdigit() and group.isdigit()):
+        return
+    for path in (lab.key, lab.known_hosts, lab.kubeconfig, inventory_file):
+        if path.is_file():
+            os.chown(path, int(user), int(group))

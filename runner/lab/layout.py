@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,23 +197,17 @@ class Node:
         return f"{self.lab.cgroup}/{self.name}"
 
 
-def labs_folder() -> Path:
-    """State of all labs of this user."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/gpurun/labs")
-    return Path.home() / ".local/state/gpurun/labs"
+LABS = Path("/var/lib/gpurun/labs")
+CACHE = Path("/var/cache/gpurun")
 
 
 def find_lab(name: str) -> Lab:
     """The lab of that name, whether it exists or not."""
     check_name(name, "lab")
-    root = os.geteuid() == 0
-    cache = Path("/var/cache/gpurun") if root else Path.home() / ".cache/gpurun"
-    return Lab(name, labs_folder() / name, cache)
+    return Lab(name, LABS / name, CACHE)
 
 
 def existing_labs() -> list[Lab]:
     """Labs that have left anything in the state folder, by name."""
-    folder = labs_folder()
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = sorted(path.name for path in LABS.iterdir()) if LABS.is_dir() else []
     return [find_lab(name) for name in names if NAME.fullmatch(name)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +64,7 @@ def up(
         new = [one for one in nodes if one.name not in stay]
         make(lab, new, wanted, say)
         access.write(lab, nodes, inventory_file)
-        start_api(lab, wanted.subnet, say)
+        start_api(lab, wanted, say)
     return nodes
 
 
@@ -122,12 +121,12 @@ def names(nodes: list[Node]) -> str:
     return ", ".join(listed if len(listed) <= 8 else [*listed[:3], "…", listed[-1]])
 
 
-def start_api(lab: Lab, subnet: str, say: Say) -> None:
-    if importlib.util.find_spec("runner.lab.kube.__main__") is None:
-        return
+def start_api(lab: Lab, known: Settings, say: Say) -> None:
+    """Start the API unless it runs, and let the user who called sudo use the lab."""
     if not api.pids(lab):
         say("Starting the Kubernetes API")
-    api.start(lab, subnet)
+    api.start(lab, known.subnet)
+    access.hand_over(lab, Path(known.inventory))
 
 
 def raise_inotify() -> None:
@@ -155,7 +154,7 @@ def reset(lab: Lab, only: Sequence[str], say: Say) -> list[Node]:
             shutil.rmtree(lab.kube, ignore_errors=True)
         make(lab, chosen, known, say)
         if not only:
-            start_api(lab, known.subnet, say)
+            start_api(lab, known, say)
     return chosen
 
 

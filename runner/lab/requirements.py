@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -31,11 +32,7 @@ def check(profile: str) -> None:
             f"The lab's nodes need Linux; this is {sys.platform}",
             "Use a Linux machine or virtual machine; docs/lab.md says which.",
         )
-    if os.geteuid() != 0:
-        raise GpurunError(
-            "The lab makes network namespaces and mounts, so it needs root",
-            f"Run: sudo {sys.executable} -m runner.cli.main lab up",
-        )
+    require_root()
     tools = {**TOOLS, **(FULL_TOOLS if profile == "full" else {})}
     missing = sorted({p for tool, p in tools.items() if not shutil.which(tool, path=TOOL_PATH)})
     if missing:
@@ -49,6 +46,16 @@ def check(profile: str) -> None:
             f"The lab cannot run here: {'; '.join(problems)}",
             "This is usual in containers; use a (virtual) machine of its own, or a container "
             "started with --privileged.",
+        )
+
+
+def require_root() -> None:
+    """Raise GpurunError for ordinary users, with the command that works."""
+    if os.geteuid() != 0:
+        program = shutil.which(sys.argv[0]) or sys.argv[0]
+        raise GpurunError(
+            "The lab makes network namespaces and mounts, so this needs root",
+            f"Run: sudo {shlex.join([str(Path(program).absolute()), *sys.argv[1:]])}",
         )
 
 
