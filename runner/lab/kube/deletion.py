@@ -82,7 +82,7 @@ def _delete_pod(store: Store, pod: Json, options: DeleteOptions) -> Json:
         **metadata,
         "deletionTimestamp": clock.now(grace),
         "deletionGracePeriodSeconds": grace,
-        "generation": metadata.get("generation", 1) + 1,
+        "generation": metadata.get("generation", 1) + ("deletionTimestamp" not in metadata),
     }
     pod = _put(store, _POD, {**pod, "metadata": marked}, options)
     if grace == 0 and not options.dry_run and not metadata.get("finalizers"):

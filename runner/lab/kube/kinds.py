@@ -20,6 +20,8 @@ class Kind:
     namespaced: bool = True
     short_names: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
+    in_all: bool = False
+    """Whether `kubectl get all` shows it."""
     generation: bool = False
     """Whether metadata.generation counts changes of its spec."""
     unconditional_update: bool = True
@@ -47,6 +49,7 @@ KINDS = (
         "pods",
         short_names=("po",),
         subresources=("binding", "eviction", "status"),
+        in_all=True,
         generation=True,
     ),
     Kind(
@@ -61,6 +64,7 @@ KINDS = (
         "apps",
         short_names=("ds",),
         subresources=("status",),
+        in_all=True,
         generation=True,
     ),
     Kind(
@@ -69,6 +73,7 @@ KINDS = (
         "apps",
         short_names=("deploy",),
         subresources=("status",),
+        in_all=True,
         generation=True,
     ),
     Kind(
@@ -77,9 +82,10 @@ KINDS = (
         "apps",
         short_names=("rs",),
         subresources=("status",),
+        in_all=True,
         generation=True,
     ),
-    Kind("Job", "jobs", "batch", subresources=("status",), generation=True),
+    Kind("Job", "jobs", "batch", subresources=("status",), in_all=True, generation=True),
     Kind(
         "PodDisruptionBudget",
         "poddisruptionbudgets",
@@ -134,6 +140,10 @@ def resource_list(group: str) -> Json:
             "kind": kind.name,
             "verbs": list(VERBS),
         }
+        if kind.name == "Namespace":
+            entry["verbs"].remove("deletecollection")
+        if kind.in_all:
+            entry["categories"] = ["all"]
         if kind.short_names:
             entry["shortNames"] = list(kind.short_names)
         resources.append(entry)

@@ -27,7 +27,7 @@ MERGE_KEYS: Mapping[str, str] = {
     "volumeMounts": "mountPath",
     "volumes": "name",
 }
-"""Lists that a strategic merge joins by a key: x-kubernetes-patch-merge-key in the OpenAPI document.
+"""Lists that a strategic merge joins by a key (x-kubernetes-patch-merge-key of the OpenAPI).
 
 All others are replaced whole: taints and tolerations too."""
 
