@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -19,6 +20,7 @@ from runner.kube.state import (
 )
 
 NODES = "/api/v1/nodes"
+NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 PODS = "/api/v1/pods"
 DAEMONSETS = "/apis/apps/v1/daemonsets"
 BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
@@ -49,7 +51,8 @@ class Cluster:
         Raises:
             ClusterError: the API server is down, refuses, or answers what is not understood.
         """
-        wanted = set(names)
+        # What cannot be a node's name is none; it must not reach a path or a selector either.
+        wanted = {name for name in names if NODE_NAME.fullmatch(name)}
         if not wanted:
             return {}
         # A field selector can name one node only; for more, the whole list costs one request.

@@ -46,6 +46,11 @@ class TestReadNodes:
         assert found["gpu-2"].pods == ()
         assert world.cluster.api.requests == 2
 
+    @pytest.mark.parametrize("name", ["", "../pods", "gpu-1?x=y", "a,b=c", "GPU-1", "gpu-1\n"])
+    def test_what_cannot_be_a_node_is_not_asked_for(self, world: World, name: str) -> None:
+        assert world.cluster.read_nodes([name]) == {}
+        assert world.cluster.api.requests == 0
+
     def test_threads_may_share_a_cluster(self, world: World) -> None:
         found: list[int] = []
         together = threading.Barrier(8)
