@@ -16,7 +16,7 @@ else case $(locale -a 2>&1) in *C.[uU][tT][fF]*8*) LC_ALL=C.UTF-8 ;; esac; fi
 export PATH LC_ALL
 umask 022
 cd /
-folder=
+folder= watcher=
 lost() { # Ends the shell, with the reason.
   printf '\n%s lost %s\n' "$word" "${*:-no space or no right to write in $folder}"
   exit 1
@@ -27,7 +27,7 @@ esac
 for tool in base64 cat mkfifo mktemp rm sleep tee timeout; do
   command -v "$tool" >/dev/null || lost "it has no command '$tool' (GNU coreutils)"
 done
-trap '[ -z "$folder" ] || rm -rf "$folder"' EXIT
+trap '[ -z "$watcher" ] || kill "$watcher"; [ -z "$folder" ] || rm -rf "$folder"' EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 141' PIPE
@@ -51,7 +51,7 @@ start() { # How many steps: makes a pipe for both streams of each.
     n=$((n + 1))
   done
   [ -z "$pipes" ] || mkfifo $pipes || lost
-  watch </dev/null >/dev/null &
+  (exec </dev/null >/dev/null && watch) &
   watcher=$!
 }
 watch() { # Tells the shell to stop waiting for the output of a step that ended a while ago.
@@ -67,16 +67,15 @@ watch() { # Tells the shell to stop waiting for the output of a step that ended 
   done
 }
 keep() { # Pipe, file: keeps the first 8 MiB (16 where ulimit counts in KiB), drops the rest.
-  ulimit -f 16384
+  ulimit -S -f 16384
   trap '' XFSZ
   exec tee "$2" <"$1" >/dev/null
 }
 settle() { # Process, step: waits until all output is there. A daemon may hold the pipe for ever.
-  while :; do
+  kept=129
+  while [ "$kept" -gt 128 ] && [ ! -e "$folder/$2.g" ]; do
     wait "$1"
     kept=$?
-    [ "$kept" -gt 128 ] || break
-    [ ! -e "$folder/$2.g" ] || return 0
   done
   [ "$kept" -ne 1 ] || over=1
 }
@@ -106,6 +105,7 @@ run() { # Step, seconds, file for its standard input. Returns the step's exit co
 }
 finish() { # Ends the batch, leaves the shell ready for the next.
   kill "$watcher"
+  watcher=
   rm -f "$folder"/*
   printf '\n%s end\n' "$word"
 }

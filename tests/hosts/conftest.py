@@ -27,7 +27,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
-PermitUserEnvironment yes
+SetEnv PATH={folder}/bin:/usr/local/bin:/usr/bin:/bin
 LogLevel ERROR
 MaxStartups 100
 """
@@ -52,6 +52,14 @@ class Sshd:
             known_hosts=str(self.known_hosts(self.port)),
         )
         return replace(host, **changes)
+
+    def extra_key(self, name: str, options: str) -> str:
+        """A further key that gets in, with options of authorized_keys before it."""
+        file = self.folder / name
+        new_key(file)
+        with (self.folder / "authorized_keys").open("a") as keys:
+            keys.write(f"{options} {(self.folder / f'{name}.pub').read_text()}")
+        return str(file)
 
     def known_hosts(self, port: int) -> Path:
         """A known_hosts file that knows the server under a port (a proxy's, say)."""
@@ -78,23 +86,16 @@ def new_key(file: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def start_sshd(folder: Path, extra: str = "", options: str = "") -> tuple[Sshd, Callable[[], None]]:
-    """Starts a server and waits until it listens.
-
-    Args:
-        folder: for its files.
-        extra: lines for sshd_config.
-        options: before the authorized key, for example `command="..."`.
-    """
+def start_sshd(folder: Path) -> tuple[Sshd, Callable[[], None]]:
+    """Starts a server with its files in a folder, waits until it listens; returns what stops it."""
     new_key(folder / "host_key")
     new_key(folder / "key")
-    public = (folder / "key.pub").read_text()
-    (folder / "authorized_keys").write_text(f"{options} {public}".lstrip())
+    (folder / "authorized_keys").write_text((folder / "key.pub").read_text())
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     port = free_port()
     config = folder / "sshd_config"
-    config.write_text(_CONFIG.format(port=port, folder=folder) + extra)
+    config.write_text(_CONFIG.format(port=port, folder=folder))
     binary = shutil.which("sshd") or "/usr/sbin/sshd"
     process = subprocess.Popen(
         [binary, "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE, text=True
@@ -127,10 +128,10 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Neither the keys, the agent nor the ssh_config of whoever runs the tests take part."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ssh").mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return home
