@@ -24,7 +24,7 @@ fail() {
     {
         nvidia-smi --query-compute-apps=gpu_uuid,pid,process_name --format=csv,noheader |
             sed 's/^/held by: /'
-        fuser -v /dev/nvidia[0-9]* 2>&1 </dev/null | sed '1d; s/^/held by: /'
+        fuser -v /dev/nvidia[0-9]* 2>&1 >/dev/null </dev/null | sed '1d; s/^/held by: /'
     } >&2 2>/dev/null
     exit 1
 }
