@@ -47,9 +47,10 @@ def read(lab: Lab) -> Settings | None:
     try:
         content = json.loads(lab.settings.read_text())
         content["specs"] = {name: NodeSpec(**spec) for name, spec in content["specs"].items()}
-        return Settings(**content)
-    except (OSError, ValueError, TypeError, KeyError):
+        found = Settings(**content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+    return found if found.indexes.keys() == found.specs.keys() else None
 
 
 def write(lab: Lab, settings: Settings) -> None:
