@@ -146,15 +146,15 @@ def test_every_geometry_fits_an_empty_card_when_created_largest_first() -> None:
     model = MODELS["H100-80"]
     family = family_of(model.device, model.product)
     every: set[tuple[str, ...]] = set()
-    todo: list[tuple[tuple[Profile, int], ...]] = [()]
+    open_ends: list[tuple[tuple[Profile, int], ...]] = [()]
     seen: set[frozenset[tuple[str, int]]] = set()
-    while todo:
-        placed = todo.pop()
+    while open_ends:
+        placed = open_ends.pop()
         for more in ((p, start) for p in family.profiles for start in free_starts(p, placed)):
             names = frozenset((p.name, start) for p, start in (*placed, more))
             if names not in seen:
                 seen.add(names)
-                todo.append((*placed, more))
+                open_ends.append((*placed, more))
                 every.add(tuple(sorted(name for name, _ in names)))
     assert len(every) == 127
     for geometry in every:
