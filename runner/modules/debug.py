@@ -63,8 +63,9 @@ class Debug(Module[DebugArguments]):
             return Outcome(messages=_lines(args.msg))
         if context.template is None:
             raise Refused(f"variables cannot be read here: {args.var}")
-        shown = context.template(f"{{{{ {args.var} | tojson(indent=2) }}}}", f"debug {args.var}")
-        return Outcome(messages=tuple(f"{args.var} = {shown}".splitlines()))
+        value = json.loads(context.template(f"{{{{ {args.var} | tojson }}}}", "debug"))
+        first, *more = _json(value)
+        return Outcome(messages=(f"{args.var} = {first}", *more))
 
 
 def _lines(value: Any) -> tuple[str, ...]:
@@ -72,5 +73,8 @@ def _lines(value: Any) -> tuple[str, ...]:
         return tuple(value.splitlines()) or ("",)
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    shown = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return tuple(shown.splitlines())
+    return _json(value)
+
+
+def _json(value: Any) -> tuple[str, ...]:
+    return tuple(json.dumps(value, indent=2, ensure_ascii=False, default=str).splitlines())

@@ -164,7 +164,7 @@ def _command(verb: str, state: ServiceState, context: Context) -> Command:
     timeout = 120.0 if context.timeout is None else context.timeout
     unit = shlex.quote(state.unit)
     if verb in ("start", "stop", "restart", "reload"):
-        shell = _script(verb, unit, state)
+        shell = _script(verb, unit)
     else:
         shell = f"systemctl {verb}" + ("" if verb == "daemon-reload" else f" -- {unit}")
     return Command(verb, shell, b"", timeout, context.become)
@@ -320,13 +320,15 @@ fail() {{
 }}
 before=$(get InvocationID)
 systemctl {verb} -- "$unit" || fail "{verb} failed (ActiveState=$(get ActiveState))"
-{settle}{check}"""
+{check}"""
 
 _STOPPED = """\
 case $(get ActiveState) in inactive|failed) ;; *) fail "still $(get ActiveState)";; esac
 """
 
+# systemd calls a simple service started before its program has done anything.
 _ACTIVE = """\
+case $(get Type) in simple|exec|idle) sleep 1;; esac
 state=$(get ActiveState)
 case $state in
 active|reloading) ;;
@@ -340,11 +342,9 @@ _NEW = """\
 """
 
 
-def _script(verb: str, unit: str, state: ServiceState) -> str:
-    # systemd calls a simple service started before its program has done anything.
-    settle = "sleep 1\n" if state.type in ("simple", "exec", "idle") and verb != "stop" else ""
+def _script(verb: str, unit: str) -> str:
     check = _STOPPED if verb == "stop" else _ACTIVE + (_NEW if verb == "restart" else "")
-    return _SCRIPT.format(unit=unit, verb=verb, settle=settle, check=check)
+    return _SCRIPT.format(unit=unit, verb=verb, check=check)
 
 
 def _plain(state: ServiceState) -> dict[str, Any]:
