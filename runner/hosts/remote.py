@@ -16,7 +16,7 @@ else case $(locale -a 2>&1) in *C.[uU][tT][fF]*8*) LC_ALL=C.UTF-8 ;; esac; fi
 export PATH LC_ALL
 umask 022
 cd /
-folder= watcher=
+folder= watcher= why=
 lost() { # Ends the shell, with the reason.
   printf '\n%s lost %s\n' "$word" "${*:-no space or no right to write in $folder}"
   exit 1
@@ -34,12 +34,15 @@ trap 'exit 141' PIPE
 trap 'exit 143' TERM
 trap : USR1
 for place in /run /dev/shm /tmp /var/tmp; do
-  folder=$(mktemp -d "$place/gpurun.XXXXXXXXXX" 2>/dev/null) || continue
-  printf 'room to write\n' >"$folder/late" && break
-  rm -rf "$folder"
+  if folder=$(mktemp -d "$place/gpurun.XXXXXXXXXX" 2>&1); then
+    printf 'room to write\n' 2>/dev/null >"$folder/late" && break
+    rm -rf "$folder"
+    folder="$place is full"
+  fi
+  why="${why:+$why; }$folder"
   folder=
-done 2>/dev/null
-[ "$folder" ] || lost "no folder for temporary files: $(mktemp -d "/tmp/gpurun.XXXXXXXXXX" 2>&1)"
+done
+[ "$folder" ] || lost "no folder for temporary files: $why"
 exec 2>/dev/null
 start() { # How many steps: makes a pipe for both streams of each.
   late=$folder/late

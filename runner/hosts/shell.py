@@ -137,10 +137,11 @@ class RemoteShell:
         # for, else the shell would take it for a command. And the shell is given nothing before
         # sudo let it start, else sudo would take the text for further tries.
         ask, greet = new_word(), new_word()
+        # The quotes in the middle: sudo repeats the command when it refuses it.
         self._channel.exec_command(
-            f"env LC_ALL=C sudo -S -p {ask} -- sh -c 'echo {greet}; exec sh -s'"
+            f"env LC_ALL=C sudo -S -p {ask} -- sh -c 'echo {greet}\"\"-in; exec sh -s'"
         )
-        prompt, inside = ask.encode(), greet.encode()
+        prompt, inside = ask.encode(), f"{greet}-in".encode()
         said = b""
         given = False
         deadline = time.monotonic() + (self._channel.gettimeout() or 10.0) + MARGIN

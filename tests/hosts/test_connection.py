@@ -208,7 +208,7 @@ class TestBroken:
         gate.unlink()
 
     def test_a_killed_remote_shell_is_a_lost_connection(self, sshd: Sshd) -> None:
-        kill = Command("kill", "kill -9 $(ps -o ppid= -p $PPID)", become=False)
+        kill = Command("kill", "rm -r ${0%/*}; kill -9 $(ps -o ppid= -p $PPID)", become=False)
         with Connection(sshd.host()) as connection, pytest.raises(LostError, match="no step"):
             connection.look([kill])
 
