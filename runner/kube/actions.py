@@ -6,6 +6,7 @@ import threading
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError
@@ -109,7 +110,8 @@ def restart_pod(
 
 def daemonset_uid(cluster: Cluster, action: RestartDaemonSetPod) -> str:
     """UID of the DaemonSet; a missing one is told with those that could be meant."""
-    path = f"/apis/apps/v1/namespaces/{action.namespace}/daemonsets/{action.name}"
+    namespace, name = (quote(part, safe="") for part in (action.namespace, action.name))
+    path = f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"
     try:
         found = cluster.api.get(path, f"read DaemonSet {action.namespace}/{action.name}")
     except RefusalError as error:
