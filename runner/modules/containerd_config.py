@@ -145,8 +145,8 @@ def _runtime(
         options["Runtime"] = request.binary
     if not options.get("SystemdCgroup"):
         result.notes.append(
-            f"{request.name} is without SystemdCgroup, as the runtime it is copied from; a kubelet"
-            " with cgroupDriver systemd needs it for both"
+            f"{request.name} is without SystemdCgroup, like the runtime it is copied from; a"
+            " kubelet with cgroupDriver systemd needs it for both"
         )
     keys = (*cri, "containerd", "runtimes", request.name)
     existing = runtimes.get(request.name)

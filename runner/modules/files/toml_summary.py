@@ -27,12 +27,19 @@ def _walk(
         old, new = before.get(key), after.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _walk(old, new, path)
+        elif old is None and isinstance(new, Mapping) and _only_tables(new):
+            yield from _walk({}, new, path)
         elif old is None:
             yield f"+ {name}" if isinstance(new, Mapping) else f"+ {name} = {_short(new)}"
         elif new is None:
             yield f"- {name}"
         elif not same(old, new):
             yield f"{name} {_short(old)} -> {_short(new)}"
+
+
+def _only_tables(table: Mapping[str, Any]) -> bool:
+    """A table that says nothing itself: the tables in it are what was added."""
+    return bool(table) and all(isinstance(value, Mapping) for value in table.values())
 
 
 def _short(value: Any) -> str:
