@@ -77,8 +77,13 @@ def running(store: Store, name: str, phase: str = "Running") -> None:
     """Set a pod's status as a kubelet would."""
     pod = store.get(POD, "gpu-tests", name)
     assert pod
-    ready = {"type": "Ready", "status": "True", "lastProbeTime": None, "lastTransitionTime": None}
-    container = {"name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}}
+    ready: Json = {
+        "type": "Ready",
+        "status": "True",
+        "lastProbeTime": None,
+        "lastTransitionTime": None,
+    }
+    container: Json = {"name": "c", "state": {"running": {"startedAt": None}}, "lastState": {}}
     container |= {"ready": True, "restartCount": 0, "image": "x", "imageID": "x"}
     status = {"phase": phase, "conditions": [ready], "containerStatuses": [container]}
     store.put(POD, {**pod, "status": {**pod["status"], **status}})
@@ -88,7 +93,7 @@ def begin(store: Store) -> None:
     for name in ("default", "gpu-tests"):
         create(store, {"kind": "Namespace", "metadata": {"name": name}})
     resources = {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": "8", "pods": "110"}
-    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+    ready: Json = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
     ready |= {"lastHeartbeatTime": None, "lastTransitionTime": None}
     metadata = {"name": "orc-1", "annotations": {"node.alpha.kubernetes.io/ttl": "0"}}
     status = {"capacity": resources, "allocatable": resources, "conditions": [ready]}
@@ -143,11 +148,13 @@ BEFORE: Mapping[str, Callable[[Store], None]] = {
 @cache
 def replayed() -> Mapping[str, tuple[int, Json | str]]:
     """All requests, made once in their order, with the answers of the lab's API."""
-    store, answers, token = Store(), {}, ""
+    store, token = Store(), ""
+    answers: dict[str, tuple[int, Json | str]] = {}
     begin(store)
     for name in COMPARED:
         version = store.version
-        BEFORE.get(name, lambda store: None)(store)
+        if name in BEFORE:
+            BEFORE[name](store)
         request = RECORDS[name]["request"]
         query = {**request["query"]}
         if query.get("continue", "garbage") != "garbage":

@@ -173,7 +173,11 @@ class LabCluster:
         """Let a node's kubelet fall silent (Ready becomes Unknown, nothing ends), or return."""
         self._controllers.kubelet.report(node, answers)
 
-    def restart_device_plugin(self, node: str, counts: Mapping[str, int]) -> None:
+    def probe(self) -> None:
+        """Look now at which nodes answer on port 22, and which have booted since."""
+        self._controllers.probe()
+
+    def advertise(self, node: str, counts: Mapping[str, int]) -> None:
         """Let a node advertise these NVIDIA resources from now on."""
         self._controllers.kubelet.advertise(node, counts)
 

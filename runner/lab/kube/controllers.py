@@ -40,6 +40,8 @@ class Controllers:
         self._probed = [node for node in nodes if node.address] if kubelet else []
         self._with_kubelet = kubelet
         self._stopping = threading.Event()
+        self._misses: dict[str, int] = {}
+        self._look = threading.Event()
         self._settled = 0
         targets = [self._run, self._probe] if kubelet else [self._run]
         self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
@@ -49,8 +51,9 @@ class Controllers:
             thread.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        self._store.wake()
+        with self._store.lock:
+            self._stopping.set()
+            self._store.wake()
         for thread in self._threads:
             thread.join()
 
@@ -78,29 +81,45 @@ class Controllers:
                 _LOG.exception("a controller failed; it goes on with the next change")
                 due = 1.0
             with self._store.lock:
+                if self._stopping.is_set() or self._look.is_set():
+                    continue
                 if self._store.version == version and (due is None or due > 1):
                     self._settled = version
-            self._store.wait(version, due)
+                self._store.wait(version, due)
 
     def _step(self) -> float | None:
         scheduling.mark_nodes(self._store)
         workloads.reconcile(self._store)
         if not self._with_kubelet:
             return None
+        if self._look.is_set():
+            self._look.clear()
+            self.kubelet.after_boot()
         scheduling.schedule(self._store)
         return self.kubelet.step()
 
     def _probe(self) -> None:
-        misses = {node.name: 0 for node in self._probed}
+        # Each look costs a node a forked sshd: the more nodes, the less often.
         pause = max(self._timing.probe, 0.2 * len(self._probed))
+        while not self._stopping.wait(pause):
+            try:
+                self.probe()
+            except Exception:
+                _LOG.exception("looking at the nodes failed; it is tried again")
+
+    def probe(self) -> None:
+        """Look once at which nodes answer, and which have booted since."""
         with ThreadPoolExecutor(max_workers=16) as pool:
-            while not self._stopping.wait(pause):
-                answers = pool.map(lambda node: _answers(node.address), self._probed)
-                for node, answered in zip(self._probed, answers, strict=True):
-                    misses[node.name] = 0 if answered else misses[node.name] + 1
-                    if answered or misses[node.name] >= self._timing.failures:
-                        self.kubelet.report(node.name, answered)
-                self.kubelet.after_boot()
+            answers = list(pool.map(lambda node: _answers(node.address), self._probed))
+        for node, answered in zip(self._probed, answers, strict=True):
+            self._misses[node.name] = 0 if answered else self._misses.get(node.name, 0) + 1
+            if answered or self._misses[node.name] >= self._timing.failures:
+                self.kubelet.report(node.name, answered)
+        # Only the controllers' thread starts and ends pods; it is told to look for boots.
+        with self._store.lock:
+            self._settled = 0
+            self._look.set()
+            self._store.wake()
 
 
 def _answers(address: str) -> bool:

@@ -196,13 +196,6 @@ def budget_blocks(name: str, needed: int, healthy: int) -> ApiFailure:
     return ApiFailure(429, "TooManyRequests", _BUDGET, details)
 
 
-def budget_unprocessed(name: str) -> ApiFailure:
-    """A budget whose status is not computed yet: the one refusal with Retry-After."""
-    text = f"The disruption budget {name} is still being processed by the server."
-    details = {"causes": [cause("DisruptionBudget", text)], "retryAfterSeconds": 10}
-    return ApiFailure(429, "TooManyRequests", _BUDGET, details, {"Retry-After": "10"})
-
-
 def two_budgets() -> ApiFailure:
     message = (
         "This pod has more than one PodDisruptionBudget, which the eviction subresource does not "

@@ -39,7 +39,8 @@ class Timing:
     failures: int = 2
 
 
-FAST = Timing(start=0.0, termination=0.0, probe=0.2)
+FAST = Timing(start=0.0, termination=0.0, probe=3600.0, failures=1)
+"""For tests: nothing takes time, and nodes are looked at when asked to."""
 
 
 class Kubelet:
@@ -50,6 +51,9 @@ class Kubelet:
         self._nodes = {node.name: node for node in nodes}
         self._timing = timing
         self._since: dict[tuple[str, str], float] = {}
+        self._holding = {
+            pod["metadata"]["uid"]: self._node(pod) for pod in store.list(_POD) if held(pod)
+        }
         self.silent: set[str] = set()
         """Names of nodes that do not answer; nothing happens on them."""
 
@@ -57,7 +61,9 @@ class Kubelet:
         """Do what is due; returns the seconds until something else is, if anything waits."""
         due: list[float] = []
         seen: set[tuple[str, str]] = set()
-        for pod in self._store.list(_POD):
+        pods = self._store.list(_POD)
+        self._release_forgotten({pod["metadata"]["uid"] for pod in pods})
+        for pod in pods:
             node = pod["spec"].get("nodeName")
             if not node or node in self.silent:
                 continue
@@ -74,6 +80,19 @@ class Kubelet:
                 self._advance(pod, stage)
         self._since = {key: since for key, since in self._since.items() if key in seen}
         return min(due, default=None)
+
+    def _release_forgotten(self, present: set[str]) -> None:
+        """End the processes of pods that were deleted without waiting for their kubelet."""
+        for uid in set(self._holding) - present:
+            self._release(self._holding[uid], uid)
+
+    def _hold(self, node: SimulatedNode, pod: Json, indices: Sequence[int]) -> None:
+        self._holding[pod["metadata"]["uid"]] = node
+        gpus.hold(node, pod["metadata"]["uid"], _process(pod), indices)
+
+    def _release(self, node: SimulatedNode, uid: str) -> None:
+        gpus.release(node, uid)
+        self._holding.pop(uid, None)
 
     def _next(self, pod: Json) -> tuple[str, float] | None:
         """The pod's next stage and how many seconds it takes to get there."""
@@ -93,7 +112,8 @@ class Kubelet:
         if stage == "running":
             self._start(node, pod)
             return
-        gpus.release(node, pod["metadata"]["uid"])
+        if held(pod):
+            self._release(node, pod["metadata"]["uid"])
         with self._store.lock:
             current = self._current(pod)
             if current is None:
@@ -117,7 +137,7 @@ class Kubelet:
     def _start(self, node: SimulatedNode, pod: Json) -> None:
         indices = self._assign(node, pod)
         if indices:
-            gpus.hold(node, pod["metadata"]["uid"], _process(pod), indices)
+            self._hold(node, pod, indices)
         with self._store.lock:
             current = self._current(pod)
             if current is not None and "deletionTimestamp" not in current["metadata"]:

@@ -59,9 +59,8 @@ def node_object(node: SimulatedNode) -> Json:
     if node.count:
         labels |= {
             "nvidia.com/gpu.present": "true",
-            "nvidia.com/gpu.product": f"NVIDIA-{node.model}GB",
+            **_model_labels(node.model),
             "nvidia.com/gpu.count": str(node.count),
-            "nvidia.com/mig.capable": str(node.model != "T4").lower(),
             "nvidia.com/gpu.deploy.device-plugin": "true",
             "nvidia.com/gpu.deploy.dcgm-exporter": "true",
         }
@@ -87,6 +86,20 @@ def node_object(node: SimulatedNode) -> Json:
                 "containerRuntimeVersion": "containerd://1.6.20",
             },
         },
+    }
+
+
+def _model_labels(key: str) -> dict[str, str]:
+    """What GPU feature discovery says of a model; nothing of one the simulator does not know."""
+    from runner.lab.gpu.models import MODELS
+
+    model = MODELS.get(key)
+    if model is None:
+        return {}
+    return {
+        "nvidia.com/gpu.product": model.product.replace(" ", "-"),
+        "nvidia.com/gpu.family": model.architecture.lower(),
+        "nvidia.com/mig.capable": str(bool(model.profiles)).lower(),
     }
 
 
