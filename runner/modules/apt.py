@@ -182,7 +182,8 @@ class _Task:
         if reasons:
             raise Refused(
                 "; ".join(reasons)
-                + "; check the version and the apt sources, or set `update_cache: true`"
+                + "; check name, version and apt sources, or refresh the host's package lists ("
+                + ("`update_cache: true`)" if self.args.state == "present" else "`apt-get update`)")
             )
 
     def _refuse_surprises(self, simulation: Simulation, steps: Sequence[Step]) -> None:
@@ -237,7 +238,9 @@ class _Task:
 
     def _apt(self, verb: str, flags: Sequence[str], specs: Sequence[str]) -> Command:
         words = " ".join([*flags, verb, "--", *map(quote, specs)])
-        return self._command(verb, f"{_QUIET} apt-get {FLAGS} {_KEEP_FILES} {words}")
+        return self._command(
+            verb, _LOUD_FAILURE % f"{_QUIET} apt-get {FLAGS} {_KEEP_FILES} {words}"
+        )
 
     def _command(self, key: str, shell: str) -> Command:
         timeout = 900.0 if self.context.timeout is None else self.context.timeout
@@ -330,6 +333,11 @@ class _Task:
 
 _QUIET = "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none"
 """No questions, and no restart of services that the plan does not show (needrestart(1))."""
+
+_LOUD_FAILURE = """\
+out=$(%s 2>&1) && exit 0
+rc=$?; printf '%%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
+"""apt names the failed package on stderr, but maintainer scripts say why on stdout."""
 
 _KEEP_FILES = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 
