@@ -22,8 +22,12 @@ from tests.files.local import Local, overlaid, run
 MODULE = "containerd_runtime"
 CRI = 'plugins."io.containerd.grpc.v1.cri"'
 
-PROGRAM = """#!{python}
-import glob, pathlib, sys, tomllib, tomlkit
+PROGRAM = """#!{python} -IS
+import glob, json, pathlib, sys, tomllib
+def toml(value):
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return "{{" + ", ".join(json.dumps(k) + " = " + toml(v) for k, v in value.items()) + "}}"
 if sys.argv[1] == "--version":
     print("containerd containerd.io 1.7.27 05044ec0a9a")
 elif sys.argv[1:] == ["config", "default"]:
@@ -43,7 +47,8 @@ else:
         imported = tomllib.loads(pathlib.Path(file).read_text())
         data.setdefault("plugins", {{}}).update(imported.get("plugins", {{}}))
     data["imports"] = [sys.argv[2], *files]
-    print(tomlkit.dumps(data))
+    for key, value in data.items():
+        print(key, "=", toml(value))
 """
 
 
