@@ -186,6 +186,18 @@ def test_daemon_pods_run_on_a_cordoned_node_too() -> None:
         assert after["status"]["phase"] == "Running"
 
 
+def test_daemon_pods_of_a_lost_node_stay() -> None:
+    with LabCluster([SimulatedNode("gpu1", count=1)], workloads=True) as cluster:
+        cluster.settle()
+        before = {pod["metadata"]["uid"] for pod in cluster.pods_on("gpu1")}
+        cluster.set_answering("gpu1", False)
+        cluster.settle()
+        assert not [pod for pod in cluster.list("Pod") if "deletionTimestamp" in pod["metadata"]]
+        cluster.set_answering("gpu1", True)
+        cluster.settle()
+        assert {pod["metadata"]["uid"] for pod in cluster.pods_on("gpu1")} == before
+
+
 def test_a_changed_template_replaces_the_pods_of_a_daemon_set(cluster: LabCluster) -> None:
     cluster.create(seed.daemon_set("agent", "registry.example/agent:1", {}))
     cluster.settle()

@@ -34,12 +34,14 @@ def selects(spec: Json, node: Json) -> bool:
     return all(labels.get(key) == value for key, value in wanted.items())
 
 
-def tolerates(tolerations: Sequence[Json], node: Json) -> bool:
-    """Whether every taint that keeps pods away is tolerated."""
+def tolerates(
+    tolerations: Sequence[Json], node: Json, effects: Sequence[str] = ("NoSchedule", "NoExecute")
+) -> bool:
+    """Whether every taint of these effects is tolerated; a pod that runs suffers NoExecute only."""
     return all(
         any(_covers(toleration, taint) for toleration in tolerations)
         for taint in node["spec"].get("taints", ())
-        if taint["effect"] in ("NoSchedule", "NoExecute")
+        if taint["effect"] in effects
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from runner.lab.kube import clock
 from runner.lab.kube.budgets import is_ready, refresh
@@ -199,14 +199,12 @@ def _daemon_set(store: Store, item: Json, pods: Sequence[Json]) -> None:
     kind, template = KIND["DaemonSet"], item["spec"]["template"]
     revision = _template_hash(template)
     tolerations = [*template["spec"].get("tolerations", ()), *DAEMON_TOLERATIONS]
-    eligible = {
-        node["metadata"]["name"]
-        for node in store.list(_NODE)
-        if selects(template["spec"], node) and tolerates(tolerations, node)
-    }
+    selected = [node for node in store.list(_NODE) if selects(template["spec"], node)]
+    eligible = _names(node for node in selected if tolerates(tolerations, node))
+    staying = _names(node for node in selected if tolerates(tolerations, node, ("NoExecute",)))
     placed = {pod["spec"].get("nodeName") for pod in pods}
     for pod in pods:
-        unwanted = pod["spec"].get("nodeName") not in eligible or is_finished(pod)
+        unwanted = pod["spec"].get("nodeName") not in staying or is_finished(pod)
         if unwanted and not _terminating(pod):
             delete(store, _POD, pod, DeleteOptions())
     for name in sorted(eligible - placed):
@@ -226,6 +224,10 @@ def _daemon_set(store: Store, item: Json, pods: Sequence[Json]) -> None:
         "numberUnavailable": len(eligible) - len(ready),
     }
     _set_status(store, kind, item, status)
+
+
+def _names(nodes: Iterable[Json]) -> set[str]:
+    return {node["metadata"]["name"] for node in nodes}
 
 
 def _roll(store: Store, item: Json, pods: Sequence[Json], wanted: int, revision: str) -> None:
