@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,9 @@ from runner.inventory.model import Host
 # paramiko logs what it also raises; without a handler Python would print it to the terminal.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+_JUMP_LOGINS = threading.BoundedSemaphore(8)
+"""sshd drops logins beyond MaxStartups (10 at once by default), and hosts share a jump host."""
+
 _DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 _SYSTEM_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 
@@ -41,11 +45,14 @@ def log_in(host: Host, timeout: float) -> fabric.Connection:
         UnreachableError: says which of the hosts on the way refused, why, and what to do.
     """
     target = _resolve(host)
-    for hop in [*_jumps(target), target]:
-        own = hop is target
-        _Hop(
-            hop, host if own else None, timeout, "" if own else f" (jump host of {host.name})"
-        ).open()
+    try:
+        for jump in _jumps(target):
+            with _JUMP_LOGINS:
+                _Hop(jump, None, timeout, f" (jump host of {host.name})").open()
+        _Hop(target, host, timeout, "").open()
+    except BaseException:
+        log_out(target)
+        raise
     return target
 
 

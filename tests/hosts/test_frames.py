@@ -220,7 +220,7 @@ class TestBlocks:
 anything = st.binary(max_size=300) | st.binary(max_size=20).map(lambda some: some * 5000)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(bodies=st.lists(anything, min_size=1, max_size=4), text=st.text(max_size=60))
 def test_any_bytes_survive_the_way_there_and_back(bodies: list[bytes], text: str) -> None:
     said = text.replace("\0", "").encode("utf-8", "ignore").decode()
@@ -239,6 +239,7 @@ def framed(word: str, steps: Sequence[tuple[int, bytes, bytes]]) -> bytes:
     return stream + f"\n{word} end\n".encode()
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 255), st.binary(), st.binary()), max_size=5),
     noise=st.binary(max_size=200),
@@ -260,6 +261,7 @@ def test_frames_are_the_same_however_the_stream_is_cut_up(
     assert {f.result.seconds for f in frames} <= {0.5}
 
 
+@settings(max_examples=30, deadline=None)
 @given(steps=st.lists(st.tuples(st.just(0), st.binary(), st.binary()), min_size=1, max_size=3))
 def test_a_stream_that_breaks_off_yields_only_whole_frames(
     steps: list[tuple[int, bytes, bytes]],
