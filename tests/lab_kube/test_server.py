@@ -157,6 +157,14 @@ def test_objects_and_credentials_survive_a_restart(tmp_path: Path) -> None:
         assert call(cluster.kubeconfig, "/api/v1/nodes", known)["kind"] == "NodeList"
 
 
+def test_a_node_added_later_registers_at_the_next_start(tmp_path: Path) -> None:
+    with LabCluster(["gpu1"], folder=tmp_path):
+        pass
+    with LabCluster(["gpu1", "gpu2"], folder=tmp_path) as cluster:
+        names = [node["metadata"]["name"] for node in cluster.list("Node")]
+        assert names == ["gpu1", "gpu2"]
+
+
 @contextmanager
 def program(folder: Path, nodes: Path) -> Iterator[subprocess.Popen[str]]:
     """`python -m runner.lab.kube`, serving."""

@@ -103,9 +103,15 @@ def test_a_budget_lets_one_pod_go_at_a_time(cluster: LabCluster) -> None:
     with pytest.raises(ApiFailure, match="would violate the pod's disruption budget"):
         evict(cluster.store, first, DeleteOptions())
     cluster.set_answering("gpu1", True)
+    nodes = ("gpu1", "gpu2", "gpu3")
+    for node in nodes:
+        cordon(cluster, node)
+    cluster.settle()
     evict(cluster.store, first, DeleteOptions())
     with pytest.raises(ApiFailure, match="would violate the pod's disruption budget"):
         evict(cluster.store, second, DeleteOptions(dry_run=True))
+    for node in nodes:
+        cordon(cluster, node, cordoned=False)
     cluster.settle()
     evict(cluster.store, second, DeleteOptions())
 

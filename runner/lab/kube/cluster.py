@@ -14,7 +14,7 @@ from runner.lab.kube.faults import Fault, FaultKind
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.kubelet import FAST, Timing
 from runner.lab.kube.nodes import SimulatedNode
-from runner.lab.kube.seed import create, reset, seed
+from runner.lab.kube.seed import create, register, reset, seed
 from runner.lab.kube.server import ApiServer
 from runner.lab.kube.store import Store
 
@@ -65,6 +65,8 @@ class LabCluster:
         self._controllers = Controllers(self.store, self.nodes, timing, kubelet)
         if self.store.empty:
             seed(self.store, self.nodes, workloads)
+        else:
+            register(self.store, self.nodes)
 
     @property
     def url(self) -> str:

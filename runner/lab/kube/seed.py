@@ -25,10 +25,16 @@ def seed(store: Store, nodes: Sequence[SimulatedNode], workloads: bool = True) -
     """
     for name in NAMESPACES:
         create(store, {"kind": "Namespace", "metadata": {"name": name}})
-    for node in nodes:
-        create(store, node_object(node))
+    register(store, nodes)
     for item in _workloads(nodes) if workloads else ():
         create(store, item)
+
+
+def register(store: Store, nodes: Sequence[SimulatedNode]) -> None:
+    """Create the Node objects that are missing, as kubelets do when they start."""
+    for node in nodes:
+        if store.get(KIND["Node"], "", node.name) is None:
+            create(store, node_object(node))
 
 
 def reset(store: Store, nodes: Sequence[SimulatedNode], workloads: bool = True) -> None:
