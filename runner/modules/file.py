@@ -107,6 +107,7 @@ def _absent(state: FileState, context: Context) -> Outcome:
     elif state.content is not None:
         attributes = shell.attributes_of(state)
         undo = (shell.write(state.path, state.content, attributes, become=context.become),)
+    undo = tuple(shell.undoing(command, state, after) for command in undo)
     change = Change(
         summary=f"remove {state.path}" + (" and everything in it" if folder else ""),
         do=(shell.remove(state.path, folder, context.become),),
@@ -146,7 +147,7 @@ def _link(state: FileState, target: str, context: Context) -> Outcome:
         before=plain(state),
         after=plain(after),
         overlay={key(state.path): after},
-        undo=(undo,),
+        undo=(shell.undoing(undo, state, after),),
     )
     return Outcome(changes=(change,))
 
@@ -199,6 +200,10 @@ def _attributes(link: FileState, end: FileState, args: FileArguments, context: C
         if end.kind == "file"
         else None,
         overlay=overlay(link, after),
-        undo=(shell.set_attributes(end.path, shell.attributes_of(end), context.become),),
+        undo=(
+            shell.undoing(
+                shell.set_attributes(end.path, shell.attributes_of(end), context.become), end, None
+            ),
+        ),
     )
     return Outcome(changes=(change,))

@@ -158,6 +158,40 @@ def test_content_cut_short_on_its_way_never_becomes_the_file(host: Local) -> Non
     assert snapshot(host.root) == {"a": ("file 0644", "old\n")}
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("copy", {"dest": "ROOT/a", "content": "new\n"}),
+        ("copy", {"dest": "ROOT/new", "content": "new\n"}),
+        ("file", {"path": "ROOT/a", "mode": "0600"}),
+        ("file", {"path": "ROOT/a", "state": "absent"}),
+        ("file", {"path": "ROOT/x/y", "state": "directory"}),
+        ("file", {"path": "ROOT/link", "state": "link", "src": "new"}),
+    ],
+)
+def test_undoing_what_was_not_done_touches_nothing(
+    host: Local, module: str, arguments: dict[str, str]
+) -> None:
+    build(host.root, {"a": "old\n", "link": {"link": "old"}})
+    before = snapshot(host.root)
+    inodes = {path.name: path.lstat().st_ino for path in host.root.iterdir()}
+    here = {name: value.replace("ROOT", str(host.root)) for name, value in arguments.items()}
+    host.do(only(host, module, here).undo)
+    assert snapshot(host.root) == before
+    assert {path.name: path.lstat().st_ino for path in host.root.iterdir()} == inodes
+
+
+def test_what_someone_else_changed_since_is_not_undone(host: Local) -> None:
+    build(host.root, {"a": "old\n"})
+    change = only(host, "copy", {"dest": f"{host.root}/a", "content": "new\n"})
+    host.apply(change)
+    (host.root / "a").write_text("theirs\n")
+    (command,) = change.undo
+    result = run(command.shell, command.stdin)
+    assert result.rc != 0 and "changed by someone else since" in result.error_text
+    assert (host.root / "a").read_text() == "theirs\n"
+
+
 def test_an_owner_that_does_not_exist_changes_nothing(host: Local) -> None:
     build(host.root, {"a": "old\n"})
     arguments = {"dest": f"{host.root}/a", "content": "new\n", "owner": "no-such-user"}

@@ -126,17 +126,20 @@ def _do(before: FileState, after: FileState, wanted: Wanted, backup: str, become
 
 
 def _undo(before: FileState, after: FileState, backup: str, become: bool) -> tuple[Command, ...]:
-    if not before.exists:
-        return (shell.remove(after.path, become=become),)
     attributes = shell.attributes_of(before)
-    if before.sha256 == after.sha256:
-        return (shell.set_attributes(before.path, attributes, become),)
-    if before.content is not None:
-        return (shell.write(before.path, before.content, attributes, become=become),)
-    if backup:
-        command = f"cp -fpT -- {quote(backup)} {quote(before.path)}"
-        return (Command(f"restore:{before.path}", command, become=become),)
-    return ()
+    if before.exists and before.sha256 == after.sha256:
+        command = shell.set_attributes(before.path, attributes, become)
+        return (shell.undoing(command, before, None),)
+    if not before.exists:
+        command = shell.remove(after.path, become=become)
+    elif before.content is not None:
+        command = shell.write(before.path, before.content, attributes, become=become)
+    elif backup:
+        text = f"cp -fpT -- {quote(backup)} {quote(before.path)}"
+        command = Command(f"restore:{before.path}", text, become=become)
+    else:
+        return ()
+    return (shell.undoing(command, before, after),)
 
 
 def attribute_changes(before: FileState, after: FileState) -> tuple[tuple[str, str, str], ...]:

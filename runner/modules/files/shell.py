@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 
 from runner.hosts.script import Command
@@ -143,9 +143,10 @@ def make_folders(paths: tuple[str, ...], attributes: Attributes, become: bool = 
 
 
 def remove_folders(paths: tuple[str, ...], become: bool = True) -> Command:
-    """Remove empty folders, the innermost first."""
+    """Remove empty folders, the innermost first; one that is not there is fine."""
     names = " ".join(quote(path) for path in reversed(paths))
-    return Command(f"rmdir:{paths[-1]}", f"rmdir -- {names}", become=become)
+    shell = f'set -eu\nfor d in {names}; do [ ! -e "$d" ] || rmdir -- "$d"; done'
+    return Command(f"rmdir:{paths[-1]}", shell, become=become)
 
 
 def make_link(path: str, target: str, become: bool = True) -> Command:
@@ -165,3 +166,17 @@ def remove(path: str, folder: bool = False, become: bool = True) -> Command:
     """Remove a file or link, or a folder with all in it (never across a mount)."""
     how = "rm -rf --one-file-system" if folder else "rm -f"
     return Command(f"remove:{path}", f"{how} -- {quote(path)}", become=become)
+
+
+def undoing(command: Command, before: FileState, after: FileState | None) -> Command:
+    """The way back, as a command that does nothing where nothing was done.
+
+    Args:
+        after: the change's result; where the path is neither as before nor like that, someone
+            else has changed it since and it is left alone. None: not looked at.
+    """
+    shell = f"if {guard(before, content=after is not None)}; then exit 0; fi\n"
+    if after is not None:
+        message = quote(f"{after.path} was changed by someone else since; it is left as it is")
+        shell += f"if ! {{ {guard(after)}; }}; then echo {message} >&2; exit 1; fi\n"
+    return replace(command, shell=shell + command.shell)
