@@ -279,7 +279,7 @@ def test_what_cannot_be_read_is_unknown(result: Result, message: str) -> None:
 
 
 def test_users_without_a_name_are_compared_by_number() -> None:
-    text = b"stat 81a4:4711:0:1:UNKNOWN:root\ncontent\neA==\nend\nme 0:0:root:root\nparent\n"
+    text = b"stat 81a4:4711:0:1:UNKNOWN:root\ncontent\neA==\nend\nparent\nlooked\n"
     state = parse("/a", Result(0, text))
     local = Local(Path("/"))
     assert not local.plan("file", {"path": "/a", "owner": "4711"}, {"file:/a": state}).changes

@@ -86,8 +86,13 @@ def with_content(state: FileState, content: bytes) -> FileState:
 
 
 _LOOK = r"""export LC_ALL=C
+gone=
 look() {
-  s=$(stat $2 -c '%f:%u:%g:%s:%U:%G' -- "$1" 2>&1) || { printf 'none %s\n' "$s"; return 0; }
+  s=$(stat $2 -c '%f:%u:%g:%s:%U:%G' -- "$1" 2>&1) || {
+    printf 'none %s\n' "$s"
+    gone=yes
+    return 0
+  }
   printf 'stat %s\n' "$s"
   case $s in 8*) ;; *) return 0 ;; esac
   size=${s#*:*:*:}
@@ -106,8 +111,11 @@ a*:*:*)
     look "$r" ''
   fi ;;
 esac
-printf 'me %s:%s:%s:%s\n' "$(id -u)" "$(id -g)" "$(id -un)" "$(id -gn)"
+if [ -n "$gone" ]; then
+  printf 'me %s:%s:%s:%s\n' "$(id -u)" "$(id -g)" "$(id -un)" "$(id -gn)"
+fi
 if [ -d "$d" ]; then echo parent; fi
+echo looked
 """.replace("LARGEST", str(LARGEST_CONTENT))
 
 
@@ -156,18 +164,19 @@ def _until_end(path: str, lines: Any) -> list[str]:
 
 
 def _assemble(path: str, found: list[FileState], notes: Mapping[str, str]) -> FileState:
-    if not found or "me" not in notes:
+    if not found or "looked" not in notes:
         raise Unknown(f"{path}: the look at it printed nothing that can be understood")
-    uid, gid, owner, group = notes["me"].split(":")
-    identity = {"uid": int(uid), "gid": int(gid), "owner": owner, "group": group}
-    state, *rest = [
-        each if each.exists else replace(each, **identity)  # type: ignore[arg-type]
-        for each in found
-    ]
+    state, *rest = [each if each.exists else _owned(each, notes["me"]) for each in found]
     if state.kind == "link":
         target = _decode(path, notes.get("target", "")).decode("utf-8", "surrogateescape")
         state = replace(state, target=target, resolved=rest[0] if rest else None)
     return replace(state, parent_exists="parent" in notes)
+
+
+def _owned(state: FileState, identity: str) -> FileState:
+    """An absent path with the user and group that a new file would get."""
+    uid, gid, owner, group = identity.split(":")
+    return replace(state, uid=int(uid), gid=int(gid), owner=owner, group=group)
 
 
 def _decode(path: str, encoded: str) -> bytes:
