@@ -11,6 +11,9 @@ from runner.errors import GpurunError
 
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+LONGEST_LINE = 300
+"""Characters of a line that a message shows: some tools repeat a whole command line."""
+
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment with a plain PATH and the C locale, so that output can be read."""
@@ -52,7 +55,8 @@ def run(
             "./dev demo installs what the lab needs; or see docs/lab.md.",
         ) from None
     if done.returncode:
-        said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-12:])
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        said = "\n".join(line[:LONGEST_LINE] for line in lines[-12:])
         raise GpurunError(
             f"{what or ' '.join(words[:4])} failed: {words[0]} exited {done.returncode}: {said}"
         )

@@ -31,7 +31,6 @@ PACKAGES = (
 there for the simulator and for Ansible's modules."""
 
 UNWANTED = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")
-EATMYDATA = Path("/usr/share/mmdebstrap/hooks/eatmydata")
 SOURCES = tuple(
     Path("/etc/apt", name)
     for name in ("sources.list.d/debian.sources", "sources.list.d/ubuntu.sources", "sources.list")
@@ -155,11 +154,10 @@ def bootstrap(recipe: Recipe, target: Path, cache: Path) -> None:
     """The distribution's packages, from this machine's sources, which do not stay in the image."""
     options = [f"--dpkgopt=path-exclude={path}" for path in UNWANTED]
     options += [f"--aptopt={line}" for line in proxy_options()]
-    if EATMYDATA.is_dir() and shutil.which("eatmydata"):
-        options.append(f"--hook-dir={EATMYDATA}")
     run(
         [
-            *("mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(PACKAGES)}"),
+            *("mmdebstrap", "--quiet", "--variant=apt", "--dpkgopt=force-unsafe-io"),
+            f"--include={','.join(PACKAGES)}",
             *(*options, recipe.suite, target, "-"),
         ],
         stdin=recipe.sources,
