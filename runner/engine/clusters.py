@@ -19,7 +19,7 @@ from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
 from runner.kube.lock import NodeLock
-from runner.kube.state import ClusterAction, DrainMode, DrainOptions, NodeState
+from runner.kube.state import ClusterAction, DrainMode, NodeState
 from runner.modules.base import Disruption, Unknown
 
 
@@ -92,11 +92,8 @@ def _kubeconfig(host: Host) -> Path | None:
     named = host.variables.get("kubeconfig")
     if named:
         return Path(str(named)).expanduser()
-    from_environment = os.environ.get("KUBECONFIG")
-    if from_environment:
-        return Path(from_environment.split(os.pathsep)[0]).expanduser()
-    usual = Path.home() / ".kube" / "config"
-    return usual if usual.exists() else None
+    usual = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    return Path(usual) if os.pathsep in usual or Path(usual).exists() else None
 
 
 class NodeMaintenance(Maintenance):
@@ -120,7 +117,6 @@ class NodeMaintenance(Maintenance):
         self._events = events
         self._stop = stop
         self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop)
-        self._paused = False
         self._entered = maintenance.RUN in node.annotations
 
     def lock(self) -> AbstractContextManager[Any]:
@@ -130,27 +126,28 @@ class NodeMaintenance(Maintenance):
         return self._lock.lost.is_set()
 
     def enter(self, plan: HostPlan) -> None:
-        """Cordon, pause GPU DaemonSets where the GPU must be free, and drain."""
+        """Cordon, drain, and pause GPU DaemonSets where the GPU must be free."""
         if not disrupts(plan):
             return
         mode: DrainMode = drain_mode(plan)
         self._entered = True
         cordon = maintenance.begin(self._cluster, self._node, self._run)
         self._progress(cordon.note or f"cordoned {self._node}")
-        if plan.disruption == Disruption.GPU:
-            self._paused = True
-            maintenance.pause_daemonsets(
-                self._cluster, self._node, self._run, self._progress, self._stop
-            )
-        self._drain(plan.play.drain, mode)
-
-    def _drain(self, options: DrainOptions, mode: DrainMode) -> None:
+        # Pods first: a budget may hold them for long; monitoring lasts until they are gone.
         try:
-            drain.drain(self._cluster, self._node, options, mode, self._progress, self._stop)
+            self._free(plan, mode)
         except ClusterError as error:
             if self._stop.is_set():
                 raise Interrupted(f"stopped while draining {self._node}") from error
             raise
+
+    def _free(self, plan: HostPlan, mode: DrainMode) -> None:
+        options = plan.play.drain
+        drain.drain(self._cluster, self._node, options, mode, self._progress, self._stop)
+        if plan.disruption == Disruption.GPU:
+            maintenance.pause_daemonsets(
+                self._cluster, self._node, self._run, self._progress, self._stop
+            )
 
     def resume_pods(self) -> None:
         if self._entered:

@@ -46,13 +46,16 @@ def gate(
         preview: what a drain would do; None: nothing needs to go.
         run: this run's id, to know its own marks.
     """
+    taken = _taken(node, run)
+    if taken:
+        return Gate("deny", (taken,))
     problem = plan.problem
     if problem:
         status = "unknown" if problem.status == "unknown" else "denied"
         return Gate("deny", (f"{problem.label}: {problem.reason}",), status)  # type: ignore[arg-type]
     if not plan.pending:
         return Gate("allow")
-    denied = [*_node_reasons(plan, node, run), *_drain_reasons(preview)]
+    denied = [*_node_reasons(plan, node), *_drain_reasons(preview)]
     if denied:
         return Gate("deny", tuple(denied))
     if plan.risk >= Risk.MEDIUM:
@@ -60,7 +63,14 @@ def gate(
     return Gate("allow")
 
 
-def _node_reasons(plan: HostPlan, node: NodeState | Unknown | None, run: str) -> list[str]:
+def _taken(node: NodeState | Unknown | None, run: str) -> str:
+    owner = node.annotations.get(RUN) if isinstance(node, NodeState) else None
+    if not owner or owner == run:
+        return ""
+    return f"run {owner} has not finished with this node: gpurun resume {owner}"
+
+
+def _node_reasons(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]:
     if isinstance(node, Unknown):
         return [f"the cluster's view of this node is not known: {node}"]
     if node is None:
@@ -70,9 +80,6 @@ def _node_reasons(plan: HostPlan, node: NodeState | Unknown | None, run: str) ->
             "its pods would have to go, but no cluster is configured "
             "(set the inventory variable 'kubeconfig', or 'drain: {mode: none}' in the play)"
         ]
-    owner = node.annotations.get(RUN)
-    if owner and owner != run:
-        return [f"run {owner} has not finished with this node: gpurun resume {owner}"]
     return []
 
 

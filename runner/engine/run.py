@@ -183,7 +183,7 @@ class Run:
     def _gate(self, state: HostState, clusters: Clusters) -> None:
         plan = state.plan
         assert plan is not None
-        if plan.pending or self._settings.resumed:
+        if plan.pending or plan.problem or self._settings.resumed:
             state.node = clusters.node(state.host)
         if plan.pending and not plan.problem and disrupts(plan):
             state.preview = _preview(state, clusters)

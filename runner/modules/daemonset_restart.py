@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from runner.kube.maintenance import PAUSED
 from runner.kube.state import NodeState, RestartDaemonSetPod
 from runner.modules.base import (
     Arguments,
@@ -63,13 +64,13 @@ handlers:
             return Outcome()
         node = read_node(observed)
         pods = [pod.name for pod in node.pods if _owned(pod, args)]
-        if not pods:
+        if not pods and PAUSED not in node.annotations:
             raise Refused(_no_pod(args, node))
         return Outcome(
             changes=(
                 Change(
                     summary=f"restart DaemonSet {args.namespace}/{args.name} on {node.name} "
-                    f"(pod {', '.join(pods)})",
+                    f"(pod {', '.join(pods) or 'paused by an unfinished run'})",
                     do=(RestartDaemonSetPod(args.namespace, args.name, _timeout(args, context)),),
                     risk=Risk.MEDIUM,
                     before={"pods": pods},
