@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,8 +136,8 @@ def _ssh_options(reader: _Reader, name: str) -> dict[str, str]:
         elif flag == "i":
             found.setdefault("identityfile", value)
         elif flag == "o":
-            key, _, setting = value.replace(" ", "=", 1).partition("=")
-            found.setdefault(key.strip().lower(), setting.strip())
+            key, *rest = re.split(r"\s*=\s*|\s+", value.strip(), maxsplit=1)
+            found.setdefault(key.lower(), rest[0] if rest else "")
     command = found.pop("proxycommand", "")
     if command and command.lower() != "none":
         jump = _jump_of(command)

@@ -106,7 +106,9 @@ def _named(
     if name in ("all", "*"):
         return list(hosts)
     expression = _expression(name, what)
-    matched = [group for group in groups if expression.match(group)]
+    # A glob like a* means names of the user's: in Ansible it takes the group "all", so every host.
+    built_in = {"all", "ungrouped"} - {name}
+    matched = [group for group in groups if group not in built_in and expression.match(group)]
     chosen = {host for group in matched for host in groups[group]}
     if not matched or name.startswith("~") or any(mark in name for mark in ".?*["):
         by_name = {host for host in hosts if expression.match(host)}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from runner.errors import Origin, Problem
 from runner.modules.base import Module
-from runner.modules.registry import MODULES, load_module
+from runner.modules.registry import MODULES
 from runner.playbook.document import Map, Seq
 from runner.playbook.fields import kind_of, settled
 from runner.playbook.keywords import (
@@ -61,7 +61,7 @@ def _stray(key: str, task: Map, has_module: bool) -> Problem:
     return Problem(f"there is no module {key}", where, hint)
 
 
-def read_arguments(task: Map, key: str, module: Module[Any] | None, problems: list[Problem]) -> Map:
+def read_arguments(task: Map, key: str, module: Module[Any], problems: list[Problem]) -> Map:
     """What stands under a task's module as a mapping, a one-line form put under its name."""
     value, where = task.get(key), task.where(key)
     arguments = Map({}, where)
@@ -95,10 +95,8 @@ def _add_args(task: Map, arguments: Map, problems: list[Problem]) -> None:
 
 
 def _one_line(
-    key: str, text: str, where: Origin | None, module: Module[Any] | None, problems: list[Problem]
+    key: str, text: str, where: Origin | None, module: Module[Any], problems: list[Problem]
 ) -> Map:
-    if module is None:
-        return Map({}, where)
     if module.free_form:
         return Map({module.free_form: text}, where, {module.free_form: where} if where else None)
     first = text.split("=")[0].strip() if "=" in text else next(iter(module.arguments.model_fields))
@@ -132,7 +130,14 @@ def check_arguments(module: Module[Any], arguments: Map, problems: list[Problem]
     try:
         module.arguments.model_validate(plain)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
+        errors = error.errors(include_url=False)
+        # A misspelt argument is told once, not also as the missing one it was meant to be.
+        misspelt = any(item["type"] == "extra_forbidden" for item in errors) or templated - set(
+            known
+        )
+        for item in errors:
+            if item["type"] == "missing" and misspelt:
+                continue
             problem = _argument_problem(module, arguments, known, item, templated)
             if problem:
                 problems.append(problem)
@@ -210,10 +215,10 @@ def _argument_problem(
     where, value = walk(arguments, place)
     hint = ""
     if item["type"] == "string_type" and isinstance(value, int | float):
-        hint = f'Quote it: "{value}" (as written, YAML makes {kind_of(value)} of it).'
+        hint = f"Quote it as it shall read: YAML makes {kind_of(value)} of it."
     path = ".".join(str(part) for part in place if not str(part).startswith("function-"))
     label = f"{module.name}.{path}" if path else module.name
-    if item["type"] != "value_error" and place and not isinstance(value, Map | Seq):
+    if item["type"] != "value_error" and place:
         message = f"{message[:1].lower()}{message[1:]}, found {kind_of(value)}"
     return Problem(f"{label}: {message}", where, hint or _described(module, name))
 
@@ -244,11 +249,3 @@ def walk(value: Any, place: Sequence[Any]) -> tuple[Origin | None, Any]:
             where = value.origins[step] if step < len(value.origins) else where
             value = value[step]
     return where, value
-
-
-def find_module(name: str) -> Module[Any] | None:
-    """The module of that name; None while its file does not exist yet."""
-    try:
-        return load_module(name)
-    except ImportError:
-        return None

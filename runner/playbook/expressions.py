@@ -34,7 +34,18 @@ class LimitReached(Exception):
 
 
 class Strict(jinja2.StrictUndefined):
-    """An undefined name: every use of it is an error that names it."""
+    """An undefined name: every use of it is an error that names it.
+
+    What stands below it is undefined too, so that `a.b.c | default(1)` works as in Ansible.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name[:2] == "__":
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, key: object) -> Any:
+        return self
 
 
 class Deferred(jinja2.StrictUndefined):
@@ -151,12 +162,16 @@ class Environment(ImmutableSandboxedEnvironment):
             autoescape=False,
             extensions=["jinja2.ext.do", "jinja2.ext.loopcontrols"],
             cache_size=0,
+            # Folding constants while compiling would get around the limits.
+            optimized=False,
         )
         self.globals.clear()
         self.filters.update(filters.FILTERS)
         self.filters.update({"gpurun counted": _counted, "gpurun joined": _concatenated})
         self.filters["default"] = self.filters["d"] = _default
         self.filters["mandatory"] = _mandatory
+        for name in ("center", "format", "indent"):
+            self.filters[name] = _limited(self.filters[name])
         self.tests.update(filters.TESTS)
         self.tests["defined"] = is_known
         self.tests["undefined"] = lambda value: not is_known(value)
@@ -246,6 +261,20 @@ class Environment(ImmutableSandboxedEnvironment):
                 if isinstance(number, int):
                     _check_length(number)
         return super().call(context, obj, *args, **kwargs)
+
+
+def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter of Jinja2 whose widths are checked."""
+
+    def run(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str):
+            _check_format(value)
+        for number in (*args, *kwargs.values()):
+            if isinstance(number, int):
+                _check_length(number)
+        return function(value, *args, **kwargs)
+
+    return run
 
 
 def _mandatory(value: Any, message: str = "") -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from runner.errors import Origin, Problem
 from runner.playbook.document import Map, Seq, TemplateText
-from runner.playbook.keywords import nearest
+from runner.playbook.keywords import nearest, similar
 from runner.playbook.source import BooleanWord
 
 E = TypeVar("E", bound=IntEnum)
@@ -127,7 +127,7 @@ class Fields:
         value = self.values[key]
         if isinstance(value, str) and value in known:
             return levels[value.upper()]
-        self.expected(key, f"one of {', '.join(known)}", nearest(str(value), known))
+        self.expected(key, f"one of {', '.join(known)}", similar(str(value), known))
         return None
 
     def texts(self, key: str, *, commas: bool = False) -> tuple[str, ...]:

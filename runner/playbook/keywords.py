@@ -195,10 +195,13 @@ def short_name(module: str) -> str:
     return module
 
 
+def similar(name: str, known: Iterable[str]) -> str:
+    """A hint naming what was probably meant, if anything is near."""
+    near = difflib.get_close_matches(name, sorted(known), 2, 0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint naming what was probably meant, else all that is known."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 2, 0.6)
-    if near:
-        return f"Did you mean {' or '.join(near)}?"
-    return f"Known: {', '.join(names)}."
+    return similar(name, names) or f"Known: {', '.join(names)}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +11,10 @@ from typing import Any, get_args
 from runner.errors import InputError, Origin, Problem
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Risk
+from runner.modules.registry import MODULES
 from runner.playbook.document import Map, Play, Playbook, Seq, Task
 from runner.playbook.fields import Fields, kind_of, settled
-from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, TASK_KEYS, nearest
+from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, nearest, short_name, similar
 from runner.playbook.source import Document, parse_yaml, read_text, read_yaml
 from runner.playbook.tasks import check_templates, read_tasks
 
@@ -77,7 +78,7 @@ def _plays(document: Document, folder: Path, problems: list[Problem]) -> list[Pl
 
 def _play(value: Map, where: Origin, folder: Path, problems: list[Problem]) -> Play:
     fields = Fields(value, "play", problems)
-    if "hosts" not in value and any(key in TASK_KEYS for key in value if key not in PLAY_KEYS):
+    if "hosts" not in value and any(short_name(key) in MODULES for key in value):
         fields.note(
             "a task stands where a play is expected",
             where,
@@ -101,7 +102,7 @@ def _play(value: Map, where: Origin, folder: Path, problems: list[Problem]) -> P
         key: tuple(read_tasks(value.get(key), key, value.where(key) or where, problems))
         for key in ("preconditions", "tasks", "handlers", "verify")
     }
-    _check_handlers(sections, problems)
+    _check_handlers(value, sections["handlers"], problems)
     variables = _variables(fields, folder)
     check_templates(variables, problems)
     waves, max_failed = _rollout(fields)
@@ -122,27 +123,32 @@ def _play(value: Map, where: Origin, folder: Path, problems: list[Problem]) -> P
     )
 
 
-def _check_handlers(sections: dict[str, tuple[Task, ...]], problems: list[Problem]) -> None:
-    names: dict[str, Task] = {}
-    for handler in sections["handlers"]:
-        if handler.name in names:
+def _check_handlers(play: Map, handlers: Sequence[Task], problems: list[Problem]) -> None:
+    """Handlers have names of their own, and every notified one exists."""
+    first: dict[str, Task] = {}
+    for handler in handlers:
+        if handler.name in first:
             problems.append(
                 Problem(
                     f'two handlers are called "{handler.name}"; '
-                    f"the first is on line {names[handler.name].origin.line}",
+                    f"the first is on line {first[handler.name].origin.line}",
                     handler.origin,
                     "Give each its own name.",
                 )
             )
-        names.setdefault(handler.name, handler)
-    for section, tasks in sections.items():
-        for task in tasks:
-            for wanted in task.notify:
-                if wanted not in names:
-                    hint = nearest(wanted, names) if names else "The play has no handlers: add one."
-                    problems.append(
-                        Problem(f'{section}: no handler is called "{wanted}"', task.origin, hint)
-                    )
+        first.setdefault(handler.name, handler)
+    for section in ("tasks", "handlers", "preconditions", "verify"):
+        tasks = play.get(section)
+        for task in tasks if isinstance(tasks, Seq) else []:
+            if isinstance(task, Map):
+                _check_notify(task, first, problems)
+
+
+def _check_notify(task: Map, handlers: Mapping[str, Task], problems: list[Problem]) -> None:
+    for wanted in Fields(task, "task", []).texts("notify"):
+        if wanted not in handlers:
+            hint = nearest(wanted, handlers) if handlers else "The play has no handlers: add one."
+            problems.append(Problem(f'no handler is called "{wanted}"', task.where("notify"), hint))
 
 
 def _variables(fields: Fields, folder: Path) -> Map:
@@ -151,7 +157,8 @@ def _variables(fields: Fields, folder: Path) -> Map:
     for name in fields.texts("vars_files"):
         document = read_yaml(folder / name)
         fields.problems.extend(
-            Problem(f"vars_files: {p.message}", p.origin, p.hint) for p in document.problems
+            Problem(f"vars_files: {p.message}", p.origin, "Its path is relative to the playbook.")
+            for p in document.problems
         )
         if isinstance(document.value, Map):
             _overlay(result, settled(document.value))
@@ -225,7 +232,7 @@ def _drain(fields: Fields) -> DrainOptions:
     mode = values.plain_text("mode")
     modes = get_args(DrainMode)
     if mode and mode not in modes:
-        values.expected("mode", f"one of {', '.join(modes)}", nearest(mode, modes))
+        values.expected("mode", f"one of {', '.join(modes)}", similar(mode, modes))
     elif mode:
         chosen["mode"] = mode
     if (timeout := values.seconds("timeout")) is not None:

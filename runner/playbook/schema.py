@@ -132,7 +132,9 @@ def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     properties = made.get("properties", {})
     for name, part in properties.items():
         kept = {key: part[key] for key in ("description", "default", "title") if key in part}
-        properties[name] = {"anyOf": [part, _TEMPLATE], **kept}
+        # One value may stand for a list of one.
+        one = [part["items"]] if part.get("items") else []
+        properties[name] = {"anyOf": [part, _TEMPLATE, *one], **kept}
     forms: list[dict[str, Any]] = [made, {"type": "null"}]
     if module.free_form:
         forms.append({"type": "string"})

@@ -119,7 +119,9 @@ def parse_yaml(text: str, file: str, *, boolean_words: bool = False) -> Document
         )
     if nodes:
         document.origin = _origin(file, nodes[0])
-        document.value = _Builder(document, boolean_words).build(nodes[0])
+        builder = _Builder(document, boolean_words)
+        value = builder.build(nodes[0])
+        document.value = value if builder.values <= MAX_VALUES else None
     return document
 
 
@@ -187,7 +189,7 @@ class _Builder:
             return Seq(items, _origin(self.document.file, node), origins)
         return self.scalar(node)
 
-    def mapping(self, node: Any) -> Map:
+    def mapping(self, node: Any) -> Map | TemplateText:
         result = Map({}, _origin(self.document.file, node))
         merged = Map()
         for key_node, value_node in node.value:
@@ -196,7 +198,8 @@ class _Builder:
                 continue
             key = self.key(key_node)
             if key is None:
-                continue
+                # Noted; a template keeps what stands above it from being judged as a mapping.
+                return TemplateText("{{ none }}", _origin(self.document.file, node))
             if key in result:
                 first = result.origins[key]
                 self.problem(
@@ -224,7 +227,7 @@ class _Builder:
                     node,
                     f'Quote it: "{node.value}".',
                 )
-            return str(node.value)
+            return self.text(node)
         line = self.document.line(node.start_mark.line + 1)
         if "{{" in line[max(0, node.start_mark.column - 1) :]:
             self.problem(
@@ -337,6 +340,8 @@ def _explain(document: Document, number: int, said: str) -> tuple[str, str]:
             f"the structure breaks here ({said})",
             "Check the indentation of this line and the one above, and that quotes are closed.",
         )
+    if "maximum nesting depth" in said:
+        return f"nested more than {MAX_DEPTH} levels deep", "Is it the right file?"
     if "undefined alias" in said:
         return said, "Define the anchor (&name) above its first use."
     return f"is not YAML: {said}", "Check quotes, brackets and indentation here."

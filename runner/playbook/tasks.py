@@ -8,10 +8,10 @@ from typing import Any
 from runner.errors import Origin, Problem
 from runner.facts.base import FACTS
 from runner.modules.base import Disruption, Module, Risk
+from runner.modules.registry import load_module
 from runner.playbook import templates
 from runner.playbook.arguments import (
     check_arguments,
-    find_module,
     holds_template,
     module_of,
     read_arguments,
@@ -58,11 +58,12 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
     name, key = module_of(value, problems)
     if not name:
         return None
-    module = find_module(name)
+    module = load_module(name)
     fields = Fields(value, "task", problems)
     fields.root_only()
+    noted = len(problems)
     arguments = read_arguments(value, key, module, problems)
-    if module is not None:
+    if len(problems) == noted:
         check_arguments(module, arguments, problems)
     task = Task(
         name=fields.text("name") or name,
@@ -87,10 +88,9 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
     _check_changed_when(name, fields)
     check_templates(value, problems)
     check_conditions(task, value, problems)
-    if module is not None:
-        _check_lowered(task, module, value, problems)
-        if section in ("preconditions", "verify"):
-            _check_looks_only(task, module, section, value.keys_at.get(key), problems)
+    _check_lowered(task, module, value, problems)
+    if section in ("preconditions", "verify"):
+        _check_looks_only(task, module, section, value.keys_at.get(key), problems)
     return task
 
 
@@ -123,7 +123,7 @@ def _check_changed_when(module: str, fields: Fields) -> None:
     """Ansible's changed_when: false is accepted at commands. It makes nothing safe to run."""
     if "changed_when" not in fields.values:
         return
-    if module in _COMMANDS and fields.flag("changed_when") is False:
+    if module in _COMMANDS and settled(fields.values["changed_when"]) is False:
         return
     fields.note(
         "changed_when: a change is what differs between two looks, it cannot be set",

@@ -1,0 +1,96 @@
+"""Advice on playbooks, and the schema editors use."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from runner.playbook.lint import lint
+from runner.playbook.load import load_playbook_text
+from runner.playbook.schema import schema
+
+SHIPPED = sorted((Path(__file__).parents[2] / "playbooks").glob("*.yaml"))
+
+
+def advice(tasks: str, more: str = "") -> list[str]:
+    text = f"- hosts: gpu\n{more}  tasks:\n{tasks}"
+    return [str(problem) for problem in lint(load_playbook_text(text, Path("p.yaml")))]
+
+
+def test_nothing_to_say_of_a_good_playbook() -> None:
+    assert advice("    - name: Say it\n      debug: {msg: x}\n") == []
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_nothing_to_say_of_shipped_playbooks(path: Path) -> None:
+    assert lint(load_playbook_text(path.read_text(), path)) == []
+
+
+def test_a_task_without_a_name() -> None:
+    (only,) = advice("    - debug: {msg: x}\n")
+    assert only.startswith("p.yaml:3:7: the debug task has no name")
+
+
+def test_a_handler_nobody_notifies() -> None:
+    more = "  handlers:\n    - name: restart\n      service: {name: x, state: restarted}\n"
+    (only,) = advice("    []\n", more)
+    assert 'no task notifies the handler "restart"' in only
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("systemctl --now restart containerd", "service"),
+        ("apt-get -y install nvidia-container-toolkit", "apt"),
+        ("mkdir -p /etc/x", "file"),
+        ("nvidia-smi mig -cgi 19", "mig"),
+        ("sudo reboot", "reboot"),
+        ("kubectl label node x a=b", "node_label"),
+    ],
+)
+def test_a_command_for_what_a_module_does(command: str, module: str) -> None:
+    (only,) = advice(f"    - name: x\n      command: {{cmd: {command}, creates: /x}}\n")
+    assert f"the module {module} does this" in only
+
+
+def test_a_command_that_cannot_tell_whether_it_is_needed() -> None:
+    (only,) = advice("    - name: x\n      command: ldconfig\n")
+    assert "nothing tells whether the command is needed" in only
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    made = schema()
+    jsonschema.Draft202012Validator.check_schema(made)
+    return jsonschema.Draft202012Validator(made)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_playbooks_fit_the_schema(validator: Any, path: Path) -> None:
+    assert [
+        error.message for error in validator.iter_errors(yaml.safe_load(path.read_text()))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        {"tasks": []},
+        {"hosts": "gpu", "task": []},
+        {"hosts": "gpu", "tasks": [{"name": "x"}]},
+        {"hosts": "gpu", "tasks": [{"debug": {"msg": "x"}, "reboot": None}]},
+        {"hosts": "gpu", "tasks": [{"copy": {"dset": "/x"}}]},
+        {"hosts": "gpu", "tasks": [{"file": {"path": "/x", "state": "folder"}}]},
+        {"hosts": "gpu", "drain": {"mode": "soft"}},
+        {"hosts": "gpu", "risk": "severe"},
+    ],
+)
+def test_the_schema_refuses(validator: Any, play: dict[str, Any]) -> None:
+    assert not validator.is_valid([play])
+
+
+def test_the_schema_accepts_templates_everywhere(validator: Any) -> None:
+    task = {"file": {"path": "{{ p }}", "state": "{{ s }}"}, "loop": "{{ l }}"}
+    assert validator.is_valid([{"hosts": "gpu", "tasks": [task]}])
