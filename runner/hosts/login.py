@@ -199,7 +199,14 @@ def _tcp(host: str, port: int, timeout: float) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A host that loses power says nothing more: the kernel notices within a minute.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4)):
+    # Keep-alives are not sent while data waits for an answer: then the user timeout (ms) counts.
+    options = {
+        "TCP_KEEPIDLE": 15,
+        "TCP_KEEPINTVL": 10,
+        "TCP_KEEPCNT": 4,
+        "TCP_USER_TIMEOUT": 60_000,
+    }
+    for option, value in options.items():
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     return sock

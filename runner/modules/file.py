@@ -21,6 +21,7 @@ from runner.modules.files.change import (
     plain,
     plan_content,
     same_attributes,
+    seen,
     with_attributes,
 )
 from runner.modules.files.state import (
@@ -116,7 +117,7 @@ def _absent(state: FileState, context: Context) -> Outcome:
         before=plain(state),
         after=plain(after),
         diff=difference(state, after) if state.kind == "file" else None,
-        overlay={key(state.path): after},
+        overlay=seen(after),
         undo=undo,
     )
     return Outcome(changes=(change,))
@@ -146,7 +147,7 @@ def _link(state: FileState, target: str, context: Context) -> Outcome:
         guard=shell.guard(state),
         before=plain(state),
         after=plain(after),
-        overlay={key(state.path): after},
+        overlay=seen(after),
         undo=(shell.undoing(undo, state, after),),
     )
     return Outcome(changes=(change,))
@@ -168,7 +169,7 @@ def _folder(
         guard=shell.guard(missing[0]),
         before=plain(end),
         after=plain(made[-1]),
-        overlay={key(each.path): each for each in made},
+        overlay=seen(*made),
         undo=(shell.remove_folders(paths, context.become),),
     )
     return Outcome(changes=(change,))

@@ -336,3 +336,19 @@ def test_a_stop_after_the_change_still_runs_the_handlers(tmp_path: Path) -> None
     one.local.change = change  # type: ignore[method-assign]
     assert one.apply(plan).status == "changed"
     assert (tmp_path / "restarted").exists()
+
+
+def test_a_file_that_an_earlier_task_makes_counts_as_there(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: creates
+  hosts: all
+  tasks:
+    - name: make it
+      copy: {{content: x, dest: {tmp_path}/made}}
+    - name: not needed any more
+      command: {{cmd: "false", creates: {tmp_path}/made}}
+""",
+    )
+    assert statuses(one.plan()) == ["change", "ok"]

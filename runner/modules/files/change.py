@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
 
+from runner.facts.paths import exists_key
 from runner.hosts.script import Command
 from runner.modules.base import Change, Context, FileDiff, Outcome, Refused, Risk
 from runner.modules.files import shell
@@ -68,12 +69,18 @@ def _chain(link: FileState, end: FileState) -> tuple[FileState, ...]:
     return (link, end) if link.kind == "link" else (end,)
 
 
-def overlay(link: FileState, after: FileState) -> dict[str, FileState]:
+def overlay(link: FileState, after: FileState) -> dict[str, Any]:
     """The states afterwards: of the file, and of the link that led to it."""
-    states = {key(after.path): after}
     if link.kind == "link":
-        states[key(link.path)] = replace(link, resolved=after)
-    return states
+        return seen(after, replace(link, resolved=after))
+    return seen(after)
+
+
+def seen(*states: FileState) -> dict[str, Any]:
+    """What probes of these paths will read: their state, and whether they exist at all."""
+    return {key(each.path): each for each in states} | {
+        exists_key(each.path): each.exists for each in states
+    }
 
 
 def check_place(state: FileState) -> None:
