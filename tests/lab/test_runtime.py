@@ -1,0 +1,85 @@
+"""runtime-install and containerd-nvidia-runtime against real apt, systemd and containerd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import LabUnderTest
+from tests.lab.program import Cluster, Program
+
+pytestmark = pytest.mark.lab
+
+INSTALL = "playbooks/runtime-install.yaml"
+PATCH = "playbooks/containerd-nvidia-runtime.yaml"
+SET = (
+    "libnvidia-container1",
+    "libnvidia-container-tools",
+    "nvidia-container-toolkit-base",
+    "nvidia-container-toolkit",
+)
+
+
+def test_the_toolkit_and_the_runtime_from_nothing(
+    fresh: LabUnderTest, program: Program, cluster: Cluster
+) -> None:
+    host = fresh.host("gpu-a2")
+    refused = program.on_lab("apply", PATCH, "--yes", "--limit", "gpu-a2")
+    assert refused.returncode == 4, refused.stdout
+    assert "runtime-install" in refused.stdout
+
+    invocation = host.check_output("systemctl show containerd -p InvocationID --value")
+    code, plan = program.json("plan", INSTALL, "--limit", "gpu-a2")
+    assert code == 2
+    assert not host.package("nvidia-container-toolkit").is_installed
+
+    code, applied = program.json("apply", INSTALL, "--yes", "--limit", "gpu-a2")
+    assert code == 0, applied
+    assert [c["summary"] for c in applied["changes"]] == [c["summary"] for c in plan["changes"]]
+    held = host.check_output("apt-mark showhold").split()
+    for name in SET:
+        assert host.package(name).version == "1.18.0-1"
+        assert name in held
+    assert "nvidia-container-runtime" in host.check_output("containerd config dump")
+    assert host.service("containerd").is_running
+    assert host.check_output("systemctl show containerd -p InvocationID --value") != invocation
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+
+    after = host.check_output("systemctl show containerd -p InvocationID --value")
+    for playbook in (INSTALL, PATCH):
+        code, again = program.json("apply", playbook, "--yes", "--limit", "gpu-a2")
+        assert (code, again["changes"]) == (0, []), again
+    assert host.check_output("systemctl show containerd -p InvocationID --value") == after
+
+
+def test_a_reboot_is_a_new_boot_and_the_node_comes_back(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    playbook = tmp_path / "reboot.yaml"
+    playbook.write_text(
+        """
+- name: a setting that needs a reboot
+  hosts: gpu
+  become: true
+  drain: {mode: full}
+  tasks:
+    - name: setting
+      copy: {content: "on\\n", dest: /etc/lab-setting}
+      notify: reboot
+  handlers:
+    - name: reboot
+      reboot: {timeout: 300}
+  verify:
+    - name: it is there after the reboot
+      command: {cmd: cat /etc/lab-setting, read_only: true}
+"""
+    )
+    host = fresh.host("gpu-a2")
+    boot = host.check_output("cat /proc/sys/kernel/random/boot_id")
+    code, applied = program.json("apply", str(playbook), "--yes", "--limit", "gpu-a2")
+    assert code == 0, applied
+    assert host.check_output("cat /proc/sys/kernel/random/boot_id") != boot
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    code, again = program.json("apply", str(playbook), "--yes", "--limit", "gpu-a2")
+    assert (code, again["changes"]) == (0, []), again
