@@ -54,7 +54,7 @@ def write(docs: Path, playbooks: Path) -> list[Path]:
 
 def modules_index() -> str:
     """A table of all modules."""
-    rows = [(f"[`{name}`]({name}.md)", _sentence(_about(load_module(name)))) for name in MODULES]
+    rows = [(f"[`{name}`]({name}.md)", first_line(load_module(name))) for name in MODULES]
     return _page(
         "Modules",
         "What a task can manage. Every module looks first, changes only what differs, and reads "
@@ -140,6 +140,11 @@ def _code(block: str) -> str:
 
 def _about(module: Module[Any]) -> str:
     return inspect.cleandoc(type(module).__doc__ or "")
+
+
+def first_line(module: Module[Any]) -> str:
+    """What a module does, in one sentence."""
+    return _sentence(_about(module))
 
 
 def _sentence(text: str) -> str:

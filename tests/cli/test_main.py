@@ -64,3 +64,19 @@ def test_a_missing_inventory_option_is_said() -> None:
     assert done.returncode == 1
     assert "-i" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_doc_lists_modules_and_shows_one() -> None:
+    listed = gpurun("doc")
+    assert "daemonset_restart" in listed.stdout
+    shown = gpurun("doc", "mig")
+    assert "geometry" in shown.stdout
+    wrong = gpurun("doc", "copi")
+    assert wrong.returncode == 1
+    assert "did you mean 'copy'?" in wrong.stderr
+
+
+def test_schema_is_json() -> None:
+    import json
+
+    assert json.loads(gpurun("schema").stdout)["$schema"]
