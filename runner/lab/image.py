@@ -158,7 +158,8 @@ def bootstrap(recipe: Recipe, target: Path, cache: Path) -> None:
         [
             *("mmdebstrap", "--quiet", "--variant=apt", "--dpkgopt=force-unsafe-io"),
             f"--include={','.join(PACKAGES)}",
-            *(*options, recipe.suite, target, "-"),
+            *options,
+            *(recipe.suite, str(target), "-"),
         ],
         stdin=recipe.sources,
         extra={"DEBIAN_FRONTEND": "noninteractive", processes.MARKER: str(cache)},

@@ -91,6 +91,15 @@ class Lab:
     def bridge(self) -> str:
         return f"gl{self.tag}"
 
+    def hardware_address(self, number: int) -> str:
+        """One of this lab's, always the same, so that no neighbour keeps a stale one for a minute.
+
+        Args:
+            number: 0 to 255: a node's index, or 255 for the bridge.
+        """
+        pairs = [self.tag[i : i + 2] for i in range(0, 8, 2)]
+        return ":".join(["02", *pairs, f"{number:02x}"])
+
     @property
     def namespace_prefix(self) -> str:
         return f"gpurun.{self.name}."
@@ -187,10 +196,7 @@ class Node:
 
     @property
     def hardware_address(self) -> str:
-        """The same each time it is made, so that no neighbour keeps a stale one for a minute."""
-        tag = self.lab.tag
-        pairs = [tag[i : i + 2] for i in range(0, 8, 2)]
-        return ":".join(["02", *pairs, f"{self.index:02x}"])
+        return self.lab.hardware_address(self.index)
 
     @property
     def cgroup(self) -> str:

@@ -66,7 +66,7 @@ def make_bridge(lab: Lab, prefix: str) -> None:
     remove_link(lab.bridge)
     batch(
         [
-            f"link add {lab.bridge} type bridge",
+            f"link add {lab.bridge} address {lab.hardware_address(255)} type bridge",
             f"addr add {prefix}.1/24 dev {lab.bridge}",
             f"link set {lab.bridge} up",
         ]

@@ -206,17 +206,16 @@ def index_entry(control: str, file: Path) -> str:
 
 def build_package(package: Package, architecture: str, file: Path) -> None:
     """Build one .deb."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder, "tree")
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch, "tree")
         write(tree / "DEBIAN/control", package.control(architecture), 0o644)
         if package.postinst:
             write(tree / "DEBIAN/postinst", package.postinst, 0o755)
-        for path, content in package.files.items():
-            write(tree / path.lstrip("/"), content, 0o755 if "/bin/" in path else 0o644)
+        for name, content in package.files.items():
+            write(tree / name.lstrip("/"), content, 0o755 if "/bin/" in name else 0o644)
         tree.chmod(0o755)
-        for path in tree.rglob("*"):
-            if path.is_dir():
-                path.chmod(0o755)
+        for folder in filter(Path.is_dir, tree.rglob("*")):
+            folder.chmod(0o755)
         run(
             ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, file],
             extra={"SOURCE_DATE_EPOCH": BUILD_TIME},
