@@ -47,6 +47,7 @@ def _alive(pid: int) -> bool:
     from pathlib import Path
 
     try:
-        return b"gpurun" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+    return b"gpurun" in command or b"runner.cli" in command
