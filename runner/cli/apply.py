@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from runner.cli.options import RunOptions, run_options
+from runner.cli.options import RunOptions, Seconds, run_options
 
 
 @click.command()
@@ -15,7 +15,7 @@ from runner.cli.options import RunOptions, run_options
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
 @click.option(
     "--lock-timeout",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=0.0,
     metavar="SECONDS",
     help="Wait so long for a node that another run works on.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from difflib import get_close_matches
@@ -65,6 +66,10 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `gpurun`: errors of the user end in a message and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character of a diff must not end a run.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -82,9 +87,35 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except Exception as error:
+        code = _fail(_internal(error), 1)
+    _flush()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _internal(error: Exception) -> str:
+    """A defect of this program in one line, with its place."""
+    if os.environ.get("GPURUN_TRACEBACK"):
+        raise error
+    last = error.__traceback__
+    while last and last.tb_next:
+        last = last.tb_next
+    place = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last else "?"
+    return (
+        f"internal error: {type(error).__name__}: {error} ({place})\n"
+        "    This is a defect of gpurun; with GPURUN_TRACEBACK=1 it says more."
+    )
+
+
+def _flush() -> None:
+    """Write what is left; a reader that is gone, or a full disk, changes no exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(message: str, code: int) -> int:

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from runner.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from runner.playbook.source import Document
+
+
+class Seconds(click.FloatRange):
+    """A time from `least` seconds to a day. NaN passes every comparison, and is refused here."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(least, 86_400)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if isnan(seconds):
+            self.fail(f"{value!r} is not a time.", param, ctx)
+        return seconds
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,7 +108,7 @@ def run_options(command: F) -> F:
             ),
             click.option(
                 "--connect-timeout",
-                type=click.FloatRange(1),
+                type=Seconds(1),
                 default=10.0,
                 show_default=True,
                 metavar="SECONDS",
@@ -103,38 +123,36 @@ def run_options(command: F) -> F:
 
 def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
     """`-e` values: name=value (text), a JSON object, or @file with YAML or JSON."""
-    import yaml
-
     from runner.playbook.templates import source
 
     found: dict[str, Any] = {}
     for text in given:
-        if text.startswith("@"):
-            found.update(_mapping(_read(Path(text[1:])), text))
-        elif text.lstrip().startswith("{"):
-            try:
-                found.update(_mapping(yaml.safe_load(text), text))
-            except yaml.YAMLError as error:
-                raise InputError([Problem(f"-e {text}: not JSON: {error}")]) from None
-        elif "=" in text:
-            name, _, value = text.partition("=")
-            found[name.strip()] = value
-        else:
-            raise InputError([Problem(f"-e {text}: neither name=value, JSON nor @file")])
+        values = _values(text)
+        for name in values:
+            if not name.isidentifier():
+                hint = "Letters, digits and underscores, no digit first; one -e for each name."
+                raise InputError([Problem(f"-e {text}: '{name}' is no variable name", hint=hint)])
+        found.update(values)
     made: dict[str, Any] = source(found)
     return dict(made)
 
 
-def _read(path: Path) -> Any:
-    import yaml
+def _values(text: str) -> dict[str, Any]:
+    from runner.playbook.source import parse_yaml, read_yaml
 
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError([Problem(f"-e @{path}: {error}")]) from None
+    if text.startswith("@"):
+        return _mapping(read_yaml(Path(text[1:])), text)
+    if text.lstrip().startswith("{"):
+        return _mapping(parse_yaml(text, "-e"), text)
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError([Problem(f"-e {text}: neither name=value, JSON nor @file")])
+    return {name.strip(): value}
 
 
-def _mapping(value: Any, text: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
+def _mapping(document: Document, text: str) -> dict[str, Any]:
+    if document.problems:
+        raise InputError(document.problems)
+    if not isinstance(document.value, Mapping):
         raise InputError([Problem(f"-e {text}: a mapping of names to values is needed")])
-    return {str(key): item for key, item in value.items()}
+    return {str(key): item for key, item in document.value.items()}

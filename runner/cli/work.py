@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import click
 
 from runner.cli.options import RunOptions, extra_variables
 from runner.engine.stop import Stop
+from runner.errors import GpurunError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,9 +28,23 @@ if TYPE_CHECKING:
 def become_password(ask: bool) -> str | None:
     """From the prompt, else from $GPURUN_BECOME_PASSWORD."""
     if ask:
-        value: str = click.prompt("sudo password", hide_input=True, err=True)
-        return value
+        return _asked_password()
     return os.environ.get("GPURUN_BECOME_PASSWORD")
+
+
+def _asked_password() -> str:
+    from getpass import GetPassWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            value: str = click.prompt("sudo password", hide_input=True, err=True)
+    except GetPassWarning:
+        raise GpurunError(
+            "there is no terminal to ask for the sudo password",
+            "give it in the environment variable GPURUN_BECOME_PASSWORD",
+        ) from None
+    return value
 
 
 def consoles(output: str) -> tuple[Console, Terminal]:
@@ -55,10 +70,10 @@ def stopping() -> Iterator[Stop]:
         if not stop.gentle:
             raise KeyboardInterrupt
         if stop.is_set():
-            os.write(2, b"\ngpurun: ended at once; gpurun resume last finishes what was begun\n")
+            _say_at_once(b"\ngpurun: ended at once; gpurun resume last finishes what was begun\n")
             os._exit(130)
         stop.set()
-        os.write(2, b"\ngpurun: stopping after the current step of every host (again: at once)\n")
+        _say_at_once(b"\ngpurun: stopping after the current step of every host (again: at once)\n")
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, asked) for number in signals}
@@ -67,6 +82,12 @@ def stopping() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _say_at_once(text: bytes) -> None:
+    """From a signal handler; the terminal may be gone, which is often why the signal came."""
+    with suppress(OSError):
+        os.write(2, text)
 
 
 def build(
@@ -87,13 +108,15 @@ def build(
     from runner.inventory.load import load_inventory
     from runner.playbook.load import load_playbook
 
+    if options.kubeconfig is not None and not Path(options.kubeconfig).expanduser().is_file():
+        raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
     playbook = load_playbook(Path(options.playbook))
     inventory = load_inventory(options.inventories, Path(options.project))
     settings = Settings(
         run=run,
         limit=options.limit,
         extra=extra_variables(options.extra),
-        kubeconfig=Path(options.kubeconfig) if options.kubeconfig else None,
+        kubeconfig=Path(options.kubeconfig).expanduser() if options.kubeconfig else None,
         context=options.context,
         forks=options.forks,
         connect_timeout=options.connect_timeout,
@@ -108,10 +131,14 @@ def finish(output: str, say: Terminal, run: str, states: Sequence[HostState], ap
     """Print the end and give the exit code."""
     from runner.reports.data import exit_code, report, summary
 
+    code = exit_code(summary(states, applied), applied)
     say.end(run, states, applied)
     if output == "json":
         import json
 
-        json.dump(report(run, states, applied), sys.stdout, indent=2, default=str)
-        sys.stdout.write("\n")
-    return exit_code(summary(states, applied), applied)
+        try:
+            click.echo(json.dumps(report(run, states, applied), indent=2, default=str))
+        except OSError as error:
+            say.line(f"gpurun: stdout cannot be written to: {error.strerror}", "bold red")
+            return code or 1
+    return code

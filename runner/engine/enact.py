@@ -21,7 +21,7 @@ from runner.engine.gates import drain_mode
 from runner.engine.observe import Hosts, observe, parsed
 from runner.engine.pending import unmark
 from runner.engine.planner import Subject, failed_condition, plan_host, plan_verify
-from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey
+from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
 from runner.modules.base import Disruption, Refused, Unknown
@@ -307,7 +307,7 @@ class HostRun:
         )
         for step in plan.steps:
             self._emit("step-started", step)
-            if step.status in ("refused", "unknown", "deferred", "change"):
+            if step.status in (*PROBLEMS, "deferred", "change"):
                 self._emit("step-failed", step, reason=step.reason)
                 raise StepFailed(f"verify: {step.label}: {step.reason or 'would change the host'}")
             for wait in step.waits:

@@ -20,7 +20,7 @@ class Gate:
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
-    status: Literal["denied", "unknown"] = "denied"
+    status: Literal["denied", "unknown", "failed"] = "denied"
 
 
 def drain_mode(plan: HostPlan) -> DrainMode:
@@ -51,8 +51,10 @@ def gate(
         return Gate("deny", (taken,))
     problem = plan.problem
     if problem:
-        status = "unknown" if problem.status == "unknown" else "denied"
-        return Gate("deny", (f"{problem.label}: {problem.reason}",), status)  # type: ignore[arg-type]
+        reasons = (f"{problem.label}: {problem.reason}",)
+        if problem.status == "unknown":
+            return Gate("deny", reasons, "unknown")
+        return Gate("deny", reasons, "failed" if problem.status == "failed" else "denied")
     if not plan.pending:
         return Gate("allow")
     denied = [*_node_reasons(plan, node), *_drain_reasons(preview)]

@@ -17,7 +17,16 @@ from pydantic import ValidationError
 
 from runner.engine.files import reader
 from runner.engine.pending import PENDING, handler_mark, pending_probe
-from runner.engine.planning import Done, HostPlan, Needs, PlannedStep, Section, StepKey
+from runner.engine.planning import (
+    PROBLEMS,
+    Done,
+    HostPlan,
+    Needs,
+    PlannedStep,
+    Section,
+    Status,
+    StepKey,
+)
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, Later, NeedsLook
 from runner.inventory.model import Host
 from runner.kube.state import NODE
@@ -127,7 +136,7 @@ class _Walk:
             steps.append(step)
             self._account(step)
             yield step
-            if step.status in ("refused", "unknown"):
+            if step.status in PROBLEMS:
                 self.stopped = True
                 return
         self._register(task, steps)
@@ -268,8 +277,7 @@ class _Walk:
             return self._deferred(task, key, label, why)
         if task.ignore_errors:
             return PlannedStep(key, task, label, "ok", messages=(f"ignored: {reason}",))
-        status = "unknown" if isinstance(error, Unknown | FactUnknown) else "refused"
-        return PlannedStep(key, task, label, status, reason=reason)  # type: ignore[arg-type]
+        return PlannedStep(key, task, label, _problem_status(error), reason=reason)
 
     def _deferred(self, task: Task, key: StepKey, label: str, why: str) -> PlannedStep:
         module = load_module(task.module)
@@ -319,6 +327,12 @@ class _Walk:
         if step.status == "change":
             return Later(task.register, {"changed": True, "skipped": False})
         return {"changed": False, "skipped": False, **step.result}
+
+
+def _problem_status(error: Exception) -> Status:
+    if isinstance(error, TemplateProblem):
+        return "failed"
+    return "unknown" if isinstance(error, Unknown | FactUnknown) else "refused"
 
 
 def _changed(result: Mapping[str, Any]) -> bool:

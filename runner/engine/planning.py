@@ -13,8 +13,12 @@ from runner.playbook.document import Play, Task
 
 Section = Literal["preconditions", "tasks", "handlers", "verify"]
 
-Status = Literal["ok", "change", "skipped", "deferred", "refused", "unknown"]
-"""deferred: known after change; refused: impossible here; unknown: not understood."""
+Status = Literal["ok", "change", "skipped", "deferred", "refused", "unknown", "failed"]
+"""deferred: known after change; refused: impossible here; unknown: not understood; failed: the
+playbook is wrong for this host, like a variable that nothing defines."""
+
+
+PROBLEMS: tuple[Status, ...] = ("refused", "unknown", "failed")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,7 +68,7 @@ class HostPlan:
     @property
     def problem(self) -> PlannedStep | None:
         """The step that makes the host impossible to work on, if any."""
-        return next((s for s in self.steps if s.status in ("refused", "unknown")), None)
+        return next((s for s in self.steps if s.status in PROBLEMS), None)
 
     @property
     def pending(self) -> tuple[PlannedStep, ...]:

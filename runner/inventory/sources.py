@@ -69,10 +69,13 @@ def available(project: Path) -> list[str]:
 def _missing(source: str, project: Path) -> Problem:
     names = available(project)
     looked = project / "inventory"
+    if not source:
+        return Problem("-i is empty", None, "Name an inventory, a file, or host1,host2,.")
+    file = source if Path(source).suffix in _ENDINGS else f"{source}.yaml"
     hint = (
         nearest(source, names)
         if names
-        else f"Put {source}.yaml into {looked}; `gpurun lab up` writes inventory/lab.yaml."
+        else f"Put {file} into {looked}; `gpurun lab up` writes inventory/lab.yaml."
     )
     if source == "lab" and "lab" not in names:
         hint = "Start the lab: gpurun lab up."

@@ -148,6 +148,8 @@ class Journal:
         """
         found = self.runs(1) if run == "last" else [r for r in self.runs(10_000) if r.id == run]
         found = found or [r for r in self.runs(10_000) if r.id.startswith(run)]
+        if run == "last" and not found:
+            raise GpurunError(f"there are no runs yet in {self._path}")
         if len(found) != 1:
             what = "several runs begin" if found else "no run begins"
             raise GpurunError(f"{what} with '{run}' in {self._path}", "gpurun history lists them")

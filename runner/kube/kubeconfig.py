@@ -39,12 +39,21 @@ def load(kubeconfig: Path | None, context: str | None) -> SingleConfig:
         ) from error
     except Exception as error:  # YAML, missing keys, wrong types: lightkube lets them through
         raise ClusterError(
-            f"{name}: not a usable kubeconfig: {type(error).__name__}: {printable(str(error))}",
+            f"{name}: not a usable kubeconfig: {_why(error)}",
             "compare it with: kubectl config view",
         ) from error
     if config is None:
         raise ClusterError(f"{name}: no context is chosen", "set current-context in it")
     return config._replace(user=_with_exec_v1(config.user or User()))
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with the file, in words rather than in Python's types."""
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    if isinstance(error, AttributeError | TypeError):
+        return "it is empty, or a part of it is not a mapping"
+    return printable(str(error))
 
 
 def choose(kubeconfig: Path | None) -> Path | None:

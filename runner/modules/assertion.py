@@ -37,19 +37,18 @@ def check(results: Sequence[tuple[str, bool]], msg: str = "") -> Outcome:
         msg: the task's own words for a failure.
 
     Raises:
-        Refused: naming every expression that does not hold.
+        Refused: with the task's own words, else naming every expression that does not hold.
     """
     failed = [expression for expression, holds in results if not holds]
     if not failed:
         return Outcome()
-    listed = "; ".join(failed)
-    raise Refused(f"{msg} (does not hold: {listed})" if msg else f"does not hold: {listed}")
+    raise Refused(msg or f"does not hold: {'; '.join(failed)}")
 
 
 class Assert(Module[AssertArguments]):
     """Stops a host whose facts, variables or results are not as they must be.
 
-    All conditions are judged, and every one that does not hold is named. A condition on a value
+    Every condition that does not hold is named, unless `msg` says it better. A condition on a value
     that is not known is not true: the host is refused. Nothing is changed, so an assert may stand
     in `preconditions` and in `verify`.
     """

@@ -42,10 +42,16 @@ class Terminal:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._gone = False
 
     def line(self, text: str, style: str = "") -> None:
-        """One line, made safe."""
-        self._console.print(Text(printable(text), style=style), soft_wrap=True)
+        """One line, made safe. A reader that is gone ends the printing, never the work."""
+        if self._gone:
+            return
+        try:
+            self._console.print(Text(printable(text), style=style), soft_wrap=True)
+        except (OSError, SystemExit):  # rich turns a broken pipe into SystemExit
+            self._gone = True
 
     # -- plans --------------------------------------------------------------------------------
 

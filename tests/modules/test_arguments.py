@@ -41,7 +41,7 @@ def test_assert_names_every_condition_that_does_not_hold() -> None:
     check([("a", True), ("b", True)])
     with pytest.raises(Refused, match=r"^does not hold: b; c$"):
         check([("a", True), ("b", False), ("c", False)])
-    with pytest.raises(Refused, match=r"^too hot \(does not hold: b\)$"):
+    with pytest.raises(Refused, match=r"^too hot$"):
         check([("b", False)], "too hot")
 
 
