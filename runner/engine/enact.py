@@ -180,11 +180,11 @@ class HostRun:
         """One exec: guard, do and re-read of every step."""
         for step in batch:
             self._emit("step-started", step)
-        self.touched = True
+        touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(self.subject.play, step)]
         results = {result.key: result for result in self.connection.change(wanted)}
-        if all(r.status in ("drifted", "not run") for r in results.values()) and not self.done:
-            self.touched = False
+        if all(result.status in ("drifted", "not run") for result in results.values()):
+            self.touched = touched_before
         for step in batch:
             self._settle(step, [results[f"{step.key}#{n}"] for n in range(len(step.changes))])
 
