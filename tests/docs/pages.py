@@ -53,7 +53,8 @@ def blocks(page: Path, *languages: str) -> list[Block]:
 
 def steps(block: Block) -> Iterator[Step]:
     """The commands of a console block. A command goes on while its line ends with a backslash."""
-    command, output, began, goes_on = "", [], 0, False
+    command, began, goes_on = "", 0, False
+    output: list[str] = []
     for number, line in enumerate(block.text.splitlines(), block.line + 1):
         if line.startswith("$ ") and not goes_on:
             if command:

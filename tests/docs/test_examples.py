@@ -1,0 +1,111 @@
+"""What the pages show exists: playbooks and inventories load, commands, links and keys are real."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+from runner.cli.main import cli
+from runner.facts.base import FACTS
+from runner.inventory.load import load_inventory
+from runner.kube.state import DrainOptions
+from runner.playbook import filters
+from runner.playbook.keywords import PLAY_KEYS, TASK_KEYS
+from runner.playbook.load import load_playbook_text
+from tests.docs.pages import ROOT, WRITTEN, Block, blocks, commands
+
+LANGUAGE = ROOT / "docs" / "playbook-language.md"
+PARTS = {"tasks": "- hosts: all\n  tasks:\n", "play": "- hosts: all\n"}
+"""How an example that is no whole playbook begins, by its marking `# tasks` or `# play`."""
+
+
+def _examples() -> list[tuple[Path, Block]]:
+    return [(page, block) for page in WRITTEN for block in blocks(page, "yaml", "ini")]
+
+
+def _whole(text: str) -> str:
+    """An example as a playbook: its first line may say that it is a part of one."""
+    kind = text.partition("\n")[0].removeprefix("# ")
+    if kind not in PARTS:
+        return text
+    indent = "    " if kind == "tasks" else "  "
+    return PARTS[kind] + "".join(f"{indent}{line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), [pytest.param(p, b, id=f"{p.name}:{b.line}") for p, b in _examples()]
+)
+def test_every_example_loads(page: Path, block: Block, tmp_path: Path) -> None:
+    if block.file.startswith(("group_vars/", "host_vars/")):
+        (tmp_path / "hosts.yaml").write_text("all:\n  hosts:\n    one:\n")
+        path = tmp_path / block.file
+        path.parent.mkdir()
+        path.write_text(block.text)
+        assert load_inventory([str(tmp_path / "hosts.yaml")], tmp_path).hosts
+    elif block.file.startswith("inventory/"):
+        path = tmp_path / Path(block.file).name
+        path.write_text(block.text)
+        assert load_inventory([str(path)], tmp_path).hosts
+    else:
+        name = f"{page.name}:{block.line}"
+        assert load_playbook_text(_whole(block.text), tmp_path / name).plays
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_every_command_exists(page: Path) -> None:
+    for line in commands(page):
+        words = shlex.split(line.rstrip("\\"), comments=True)
+        _known(words[2:] if words[0] == "./dev" else words[1:], line, words[0] == "./dev")
+
+
+def _known(words: list[str], line: str, is_lab: bool) -> None:
+    words = ["lab", *words] if is_lab else words
+    words = words[: next((n for n, word in enumerate(words) if word in "|<>&;"), len(words))]
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        verb, *words = words
+        if re.fullmatch(r"[A-Z.…]+|up\|down.*", verb):
+            return  # a placeholder: gpurun lab fault KIND NODE
+        found = command.get_command(click.Context(command), verb)
+        assert found, f"{line}: there is no verb {verb}"
+        command = found
+        if command.context_settings.get("ignore_unknown_options"):
+            return  # what follows is a command for the node
+    known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+    for word in words:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known, f"{line}: there is no option {word}"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: no {target}"
+
+
+def _table(heading: str) -> dict[str, str]:
+    """The rows of the table under a heading: first column -> second."""
+    section = LANGUAGE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert section, f"docs/playbook-language.md has no section {heading}"
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", section, re.MULTILINE)
+    return dict(rows)
+
+
+def test_the_language_page_has_every_key() -> None:
+    assert set(_table("Keys of a play")) == set(PLAY_KEYS)
+    assert set(_table("Keys of a task")) == set(TASK_KEYS)
+    assert set(_table("Drain")) == {field.name for field in fields(DrainOptions)}
+
+
+def test_the_language_page_has_every_fact_filter_and_test() -> None:
+    text = LANGUAGE.read_text()
+    for name in FACTS:
+        assert f"`facts.{name}`" in text
+    for name in (*filters.FILTERS, *filters.TESTS):
+        assert f"`{name}`" in text, f"docs/playbook-language.md does not name {name}"
