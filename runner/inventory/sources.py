@@ -42,13 +42,15 @@ def add_source(tree: Tree, source: str, project: Path) -> None:
 
 def find(source: str, project: Path) -> Path | None:
     """The file or folder a source names: in the project's inventory/ by name, else as a path."""
+    if not source:
+        return None
     if "/" not in source:
         named = project / "inventory" / source
         for path in (*(Path(f"{named}{ending}") for ending in _ENDINGS), named):
             if path.exists():
                 return path
     for path in (Path(source), project / source):
-        if source and path.exists():
+        if path.exists():
             return path
     return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -46,10 +47,28 @@ class Terminal:
 
     def line(self, text: str, style: str = "") -> None:
         """One line, made safe. A reader that is gone ends the printing, never the work."""
+        self._print(printable(text), style)
+
+    def _sentence(self, text: str, style: str = "") -> None:
+        """A line that breaks between words, and goes on under its beginning, in a terminal."""
+        text = printable(text)
+        if self._console.is_terminal:
+            indent = " " * (len(text) - len(text.lstrip()) + 4)
+            lines = wrap(
+                text,
+                max(self._console.width, 40),
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            text = "\n".join(lines)
+        self._print(text, style)
+
+    def _print(self, text: str, style: str) -> None:
         if self._gone:
             return
         try:
-            self._console.print(Text(printable(text), style=style), soft_wrap=True)
+            self._console.print(Text(text, style=style), soft_wrap=True)
         except (OSError, SystemExit):  # rich turns a broken pipe into SystemExit
             self._gone = True
 
@@ -90,7 +109,7 @@ class Terminal:
         for change in changes:
             mark = "~" if change["predictable"] else "?"
             unpredictable = "" if change["predictable"] else " (unpredictable)"
-            self.line(f"    {mark} {change['task']}: {change['summary']}{unpredictable}")
+            self._sentence(f"    {mark} {change['task']}: {change['summary']}{unpredictable}")
             for line in change["diff"].splitlines():
                 self.line(f"        {line}", _diff_style(line))
 
@@ -99,7 +118,7 @@ class Terminal:
             return
         evict = drain.get("evict", [])
         if evict:
-            self.line(
+            self._sentence(
                 f"    drain: evicts {', '.join(evict)} "
                 f"(grace periods up to {drain['grace_seconds']:g} s)"
             )
@@ -112,7 +131,7 @@ class Terminal:
 
     def _indented(self, text: str, indent: str) -> None:
         for line in text.splitlines():
-            self.line(indent + line)
+            self._sentence(indent + line)
 
     # -- progress -----------------------------------------------------------------------------
 
@@ -121,14 +140,14 @@ class Terminal:
         if event.kind == "wave-started":
             self.line(f"Wave {event.data['number']}: {event.text}", "bold")
         elif event.kind == "progress":
-            self.line(f"  {event.host}: {event.text}", "dim")
+            self._sentence(f"  {event.host}: {_about(event)}", "dim")
         elif event.kind == "step-started":
             self.line(f"  {event.host}: {event.text} ...")
         elif event.kind == "step-done":
             self.line(f"  {event.host}: {event.text}: done", "green")
         elif event.kind == "host-done" and event.data["status"] == "changed":
-            note = f" ({event.text})" if event.text else ""
-            self.line(f"  {event.host}: changed{note}", "green")
+            note = f" ({_about(event)})" if event.text else ""
+            self._sentence(f"  {event.host}: changed{note}", "green")
         elif event.kind == "host-done":
             self._host_done(event)
 
@@ -136,7 +155,7 @@ class Terminal:
         status = event.data["status"]
         self._indented(f"{event.host}: {status}: {event.text}", "  ")
         if event.data.get("left"):
-            self.line(f"  {event.host}: {event.data['left']}", "bold red")
+            self._sentence(f"  {event.host}: {event.data['left']}", "bold red")
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -145,7 +164,7 @@ class Terminal:
         if applied:
             for state in states:
                 if state.result is not None and state.result.left:
-                    self.line(f"{state.host.name}: {state.result.left}", "bold red")
+                    self._sentence(f"{state.host.name}: {state.result.left}", "bold red")
         counts = summary(states, applied)
         shown = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         if applied and counts["ok"] == sum(counts.values()):
@@ -153,6 +172,12 @@ class Terminal:
         self.line(f"{'Applied' if applied else 'Plan'}: {shown or 'no host'}", "bold")
         if applied:
             self.line(f"Run {run} (gpurun show {run})", "dim")
+
+
+def _about(event: Event) -> str:
+    """What happened to a host, without its name again."""
+    text = event.text.removeprefix(f"node {event.host}: ")
+    return text.removeprefix(f"node {event.host} ")
 
 
 def _diff_style(line: str) -> str:

@@ -169,3 +169,17 @@ def test_a_defect_of_ours_on_one_host_does_not_end_the_others(tmp_path: Path) ->
         patch.setattr(Connection, "look", look)
         states = whole.run()
     assert results(states) == {"a": "failed", "b": "changed"}
+
+
+def test_a_mistake_in_a_template_is_an_error_not_a_denial(tmp_path: Path) -> None:
+    playbook = tmp_path / "playbook.yaml"
+    playbook.write_text("- hosts: all\n  tasks:\n    - debug: {msg: '{{ nowhere }}'}\n")
+    inventory = Inventory(("x",), {"gpu-1": host("gpu-1", tmp_path)}, {"all": ("gpu-1",)})
+    run = Run(
+        load_playbook(playbook), inventory, Settings("r1"), Events([]), lambda _: True, Stop()
+    )
+    states = run.apply()
+    assert states[0].result is not None
+    assert states[0].result.status == "failed"
+    assert "playbook.yaml:3:20: variable nowhere is not defined" in states[0].result.reason
+    assert exit_code(summary(states, applied=True), applied=True) == 1
