@@ -61,8 +61,7 @@ class Connection:
         """Ends the remote shells, which remove their files, and the connection."""
         from runner.hosts.login import log_out
 
-        for shell in self._shells.values():
-            shell.close()
+        # Shells end with the connection, at the end of their input: no word of farewell each.
         self._shells.clear()
         if self._login is not None:
             log_out(self._login)

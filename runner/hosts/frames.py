@@ -114,6 +114,8 @@ def _batch(steps: Sequence[Command], flow: Sequence[str]) -> Batch:
 
 
 def _run(index: int, step: Command) -> str:
+    if step.shell == ":" and not step.stdin:
+        return f"nothing {index} {_seconds(step.timeout)}"
     stdin = f'"$folder/{index}.i"' if step.stdin else "/dev/null"
     return f"run {index} {_seconds(step.timeout)} {stdin}"
 

@@ -106,6 +106,10 @@ run() { # Step, seconds, file for its standard input. Returns the step's exit co
   : >"$step.e"
   return "$rc"
 }
+nothing() { # Step, seconds: a step that does nothing costs no process.
+  printf '\n%s step %s\n' "$word" "$1 0 0 0 0 $2"
+  printf '\n%s out\n\n%s err\n' "$word" "$word"
+}
 finish() { # Ends the batch, leaves the shell ready for the next.
   kill "$watcher"
   watcher=

@@ -68,9 +68,9 @@ class RemoteShell:
         # One stream to read: whatever is outside of frames only matters for error messages.
         self._channel.set_combine_stderr(True)
         if not become:
-            self._channel.exec_command("sh -s")
+            _start(self._channel, "sh -s")
         elif password is None:
-            self._channel.exec_command("env LC_ALL=C sudo -n -- sh -s")
+            _start(self._channel, "env LC_ALL=C sudo -n -- sh -s")
         else:
             self._become(password)
 
@@ -101,10 +101,6 @@ class RemoteShell:
                 raise NoShellError(self._last_words()) from error
             raise BrokenError(str(error) or "the connection broke", frames) from error
         return frames
-
-    def close(self) -> None:
-        """Ends the remote shell, which removes its files."""
-        self._channel.close()
 
     def _send(self, data: bytes, deadline: float) -> None:
         view = memoryview(data)
@@ -157,3 +153,19 @@ class RemoteShell:
             if prompt in said:
                 self._send(password.encode() + b"\n", deadline)
                 said, given = b"", True
+
+
+def _start(channel: paramiko.Channel, command: str) -> None:
+    """Asks for a command as `exec_command` does, but does not wait a round trip for the consent.
+
+    What is sent next reaches the command's standard input, as the server takes requests and data
+    of a channel in order (RFC 4254, 6.5). When it refuses, paramiko closes the channel.
+    """
+    request = paramiko.Message()
+    request.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
+    request.add_int(channel.remote_chanid)
+    request.add_string("exec")
+    request.add_boolean(True)
+    request.add_string(command)
+    # Not in paramiko's documented interface; it waits while keys are renewed.
+    channel.get_transport()._send_user_message(request)  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """A TCP proxy that counts bytes and turns of direction, may delay both ways, and can cut.
 
-Stands alone: `python -m tests.hosts.counting_proxy LISTEN_PORT HOST PORT [DELAY_MS]` serves until
+Stands alone: `python -m benchmarks.counting_proxy LISTEN_PORT HOST PORT [DELAY_MS]` serves until
 interrupted and prints the counts of every connection when it ends.
 
 A *turn* is counted whenever the client sends after the server has sent: on a line with delay every
