@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.counting_proxy import CountingProxy
 from runner.errors import UnreachableError
 from runner.hosts import connection as connection_module
 from runner.hosts import shell
 from runner.hosts.connection import Connection, HostError, LostError
 from runner.hosts.script import Block, Command, Result
 from tests.hosts.conftest import Sshd
-from benchmarks.counting_proxy import CountingProxy
 
 DEADLINE = 120.0
 
