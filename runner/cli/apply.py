@@ -41,9 +41,13 @@ def carry_out(
     run: str,
     output: str,
     ask_become_pass: bool,
-    resumed: bool = False,
+    pid: int | None = None,
 ) -> int:
-    """Apply with a journal; shared with `resume`."""
+    """Apply with a journal; shared with `resume`.
+
+    Args:
+        pid: of the process that had this run before; None: it is a new run.
+    """
     from runner.cli.review import Review
     from runner.cli.work import become_password, build, consoles, finish, stopping
     from runner.engine.events import Events
@@ -59,8 +63,11 @@ def carry_out(
                 [lambda event: journal.record(run, event), say.event], redactor([password])
             )
             review = Review(say, options.yes)
-            work = build(options, run, events, review, stop, password, resumed)
-            journal.begin(run, str(Path(options.playbook).resolve()), options.as_arguments())
+            work = build(options, run, events, review, stop, password, pid is not None)
+            if pid is None:
+                journal.begin(run, str(Path(options.playbook).resolve()), options.as_arguments())
+            else:
+                journal.reopen(run, pid)
             try:
                 states = work.apply()
             except KeyboardInterrupt:

@@ -51,7 +51,12 @@ class RunOptions:
     yes: bool = False
 
     def as_arguments(self) -> dict[str, Any]:
-        return asdict(self)
+        """For the journal: files by their whole path, as `resume` may run in another folder."""
+        here = Path(self.project)
+        extra = [f"@{here / text[1:]}" if text.startswith("@") else text for text in self.extra]
+        kubeconfig = self.kubeconfig and str(here / Path(self.kubeconfig).expanduser())
+        playbook = str(here / self.playbook)
+        return {**asdict(self), "playbook": playbook, "extra": extra, "kubeconfig": kubeconfig}
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunOptions:

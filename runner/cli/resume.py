@@ -10,13 +10,13 @@ from runner.cli.options import RunOptions, become_option, output_option
 
 
 @click.command()
-@click.argument("run", default="last")
+@click.argument("run", default="unfinished")
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @become_option
 @output_option
 def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
-    """Look at every host of RUN again (default: the last one), do what is left, and give back
-    every node that it took out of service.
+    """Look at every host of RUN again (default: the newest that has not finished), do what is
+    left, and give back every node that it took out of service.
 
     A run started with --yes is resumed as approved. Exit codes as gpurun apply.
     """
@@ -38,7 +38,7 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
         )
     options = RunOptions.from_arguments(record.arguments)
     return carry_out(
-        replace(options, yes=options.yes or yes), record.id, output, ask_become_pass, resumed=True
+        replace(options, yes=options.yes or yes), record.id, output, ask_become_pass, record.pid
     )
 
 

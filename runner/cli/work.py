@@ -70,7 +70,7 @@ def stopping() -> Iterator[Stop]:
         if not stop.gentle:
             raise KeyboardInterrupt
         if stop.is_set():
-            _say_at_once(b"\ngpurun: ended at once; gpurun resume last finishes what was begun\n")
+            _say_at_once(b"\ngpurun: ended at once; gpurun resume finishes what was begun\n")
             os._exit(130)
         stop.set()
         _say_at_once(b"\ngpurun: stopping after the current step of every host (again: at once)\n")

@@ -109,7 +109,7 @@ def _commands(
         if isinstance(action, Command)
     ]
     if step.notify and number == 0:
-        commands.insert(0, mark(play, step.notify, key, become))
+        commands.insert(0, mark(play, step.notify, key))
     if step.key.section == "handlers" and number == last:
-        commands.append(unmark(play, step.task.name, key, become))
+        commands.append(unmark(play, step.task.name, key))
     return tuple(commands)

@@ -236,6 +236,7 @@ class HostRun:
             last = result.do[-1] if result.do else Result(1)
             failed = {"changed": True, "failed": True, "rc": last.rc, **_output(last)}
             self.done[step.key] = Done(failed, changed=True)
+            self.observed.clear()  # how far it came is not known
             return
         undo = undo_block(step, number)
         if undo is None:
@@ -253,10 +254,10 @@ class HostRun:
         except GpurunError as error:
             self._emit("step-failed", step, reason=str(error))
             raise
-        handler = step.key.section == "handlers"
-        if handler and step.changes and not reboots(step):
-            become = step.context.become if step.context else True
-            command = unmark(self.subject.play, step.task.name, str(step.key), become)
+        play = self.subject.play
+        gone = bool(reboots(step)) and play.become  # /run is empty after a reboot, a home is not
+        if step.key.section == "handlers" and step.changes and not gone:
+            command = unmark(play, step.task.name, str(step.key))
             self.connection.change([Block(str(step.key), None, (command,))])
         self.done[step.key] = Done({"changed": bool(step.changes)}, bool(step.changes))
         self._emit("step-done", step)
@@ -264,6 +265,7 @@ class HostRun:
     def _cluster(self, step: PlannedStep) -> None:
         self.node.resume_pods()
         for action in cluster_actions(step):
+            self.touched = self.touched or bool(step.changes)
             self.node.perform(action, self.since)
         self.observed.pop("kubernetes:node", None)
 

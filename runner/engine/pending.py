@@ -3,12 +3,14 @@
 A run that is killed between a changed file and the restart it calls for must not leave the next
 run believing that all is well. The mark is made in the same exec as the change and removed in the
 same exec as the handler; it lies in a folder that a reboot empties, as a reboot restarts the
-services too.
+services too. It is made and removed with the privilege of the play, whatever that of the task is:
+else the probe would look for it in another folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePath
 
 from runner.hosts.script import Command, Result
 from runner.modules.base import Probe, Unknown
@@ -19,8 +21,8 @@ _FOLDER = 'd=/run/gpurun/pending; [ "$(id -u)" = 0 ] || d="$HOME/.cache/gpurun/p
 
 
 def handler_mark(play: Play, handler: str) -> str:
-    """File name of a handler's mark."""
-    text = f"{play.origin.file}\0{play.name}\0{handler}"
+    """File name of a handler's mark: the same from whatever folder the playbook is run."""
+    text = f"{PurePath(play.origin.file).name}\0{play.name}\0{handler}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -35,15 +37,14 @@ def _parse(result: Result) -> frozenset[str]:
     return frozenset(result.text.split())
 
 
-def mark(play: Play, handlers: tuple[str, ...], key: str, become: bool) -> Command:
+def mark(play: Play, handlers: tuple[str, ...], key: str) -> Command:
     """Makes the marks of the handlers a change notifies."""
     names = " ".join(handler_mark(play, handler) for handler in handlers)
     shell = _FOLDER + f'umask 077; mkdir -p "$d" && cd "$d" && touch {names}'
-    return Command(f"{key}/mark", shell, become=become)
+    return Command(f"{key}/mark", shell, become=play.become)
 
 
-def unmark(play: Play, handler: str, key: str, become: bool) -> Command:
+def unmark(play: Play, handler: str, key: str) -> Command:
     """Removes the mark of a handler that has run."""
-    return Command(
-        f"{key}/unmark", _FOLDER + f'rm -f "$d"/{handler_mark(play, handler)}', become=become
-    )
+    shell = _FOLDER + f'rm -f "$d"/{handler_mark(play, handler)}'
+    return Command(f"{key}/unmark", shell, become=play.become)

@@ -183,11 +183,14 @@ class Run:
     def _gate(self, state: HostState, clusters: Clusters) -> None:
         plan = state.plan
         assert plan is not None
-        if plan.pending or plan.problem or self._settings.resumed:
-            state.node = clusters.node(state.host)
+        # Also where nothing is to do: an unfinished run may hold the node out of service.
+        state.node = clusters.node(state.host)
         if plan.pending and not plan.problem and disrupts(plan):
             state.preview = _preview(state, clusters)
         state.gate = gate(plan, state.node, state.preview, self._settings.run)
+        if self._settings.resumed and isinstance(state.node, Unknown):
+            why = f"whether this run still holds the node is not known: {state.node}"
+            state.gate = Gate("deny", (why,), "unknown")
         if state.gate.verdict == "deny":
             reason = "; ".join(state.gate.reasons)
             state.result = HostResult(state.host.name, state.gate.status, reason)

@@ -17,6 +17,8 @@ from runner.engine.events import Event
 from runner.errors import GpurunError
 
 VERSION = 1
+FINISHED = ("done", "denied")
+"""How a run ends that leaves nothing behind."""
 
 _SCHEMA = """
 CREATE TABLE runs (
@@ -113,6 +115,26 @@ class Journal:
             (run, _now(), playbook, json.dumps(dict(arguments)), os.getpid()),
         )
 
+    def reopen(self, run: str, pid: int) -> None:
+        """Go on with a run that process `pid` had; only one process can.
+
+        Raises:
+            GpurunError: another process was faster.
+        """
+        try:
+            with self._lock, self._db:
+                mine = self._db.execute(
+                    "UPDATE runs SET ended='', status='running', pid=? WHERE id=? AND pid=?",
+                    (os.getpid(), run, pid),
+                ).rowcount
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+        if not mine:
+            raise GpurunError(
+                f"run {run} is being resumed by another process",
+                "gpurun history shows when it has ended",
+            )
+
     def end(self, run: str, status: str) -> None:
         """Record how a run ended: done, failed, or interrupted."""
         self._write("UPDATE runs SET ended=?, status=? WHERE id=?", (_now(), status, run))
@@ -141,11 +163,14 @@ class Journal:
         return [_record(row) for row in rows]
 
     def run(self, run: str) -> RunRecord:
-        """One run by its id or an unambiguous beginning of it; "last" is the newest.
+        """One run by its id or an unambiguous beginning of it; "last" is the newest, and
+        "unfinished" the newest that may hold a node or be owed something, else the newest.
 
         Raises:
             GpurunError: none or several match.
         """
+        if run == "unfinished":
+            run = next((r.id for r in self.runs(10_000) if r.status not in FINISHED), "last")
         found = self.runs(1) if run == "last" else [r for r in self.runs(10_000) if r.id == run]
         found = found or [r for r in self.runs(10_000) if r.id.startswith(run)]
         if run == "last" and not found:

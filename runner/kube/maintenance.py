@@ -67,12 +67,18 @@ def begin(cluster: Cluster, node: str, run: str) -> Cordon:
     """Cordon a node and mark it as ours; one that is cordoned already stays whose it is.
 
     Raises:
-        ClusterError: refused, unreachable, or the node does not exist.
+        ClusterError: refused, unreachable, the node does not exist, or another run that has not
+            finished holds it (it may have died since the plan was made).
     """
     cordon = Cordon(False, "")
 
     def patch(state: NodeState) -> Mapping[str, Any]:
         nonlocal cordon
+        holder = state.annotations.get(RUN, run)
+        if holder != run:
+            raise ClusterError(
+                f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
+            )
         by = state.annotations.get(CORDONED_BY, "")
         if state.unschedulable and by != run:
             who = f"gpurun run {by}" if by else "somebody else"

@@ -48,6 +48,27 @@ def test_a_resumed_run_is_open_again(path: Path) -> None:
     assert (journal.run("r").status, journal.run("r").ended) == ("running", "")
 
 
+def test_only_one_process_may_go_on_with_a_run(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin("r", "a.yaml", {})
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE runs SET pid=4, status='failed', ended='then'")
+    journal.reopen("r", 4)
+    assert (journal.run("r").status, journal.run("r").ended) == ("running", "")
+    with pytest.raises(GpurunError, match="being resumed by another process"):
+        journal.reopen("r", 4)
+
+
+def test_the_newest_run_that_may_have_left_something_is_found(path: Path) -> None:
+    journal = Journal(path)
+    for run, status in (("1", "done"), ("2", "failed"), ("3", "denied")):
+        journal.begin(run, "a.yaml", {})
+        journal.end(run, status)
+    assert journal.run("unfinished").id == "2"
+    journal.end("2", "done")
+    assert journal.run("unfinished").id == journal.run("last").id == "3"
+
+
 def test_the_file_is_private(path: Path) -> None:
     Journal(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

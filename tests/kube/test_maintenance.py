@@ -69,10 +69,10 @@ class TestCordon:
     def test_a_node_another_run_left_cordoned_stays_so(self, world: World) -> None:
         world.node()
         begin(world.cluster, "gpu-1", "run-1")
-        cordon = begin(world.cluster, "gpu-1", "run-2")
-        assert not cordon.ours and "run-1" in cordon.note
+        with pytest.raises(ClusterError, match="run run-1 has not finished with node gpu-1"):
+            begin(world.cluster, "gpu-1", "run-2")
         end(world.cluster, "gpu-1", "run-2")
-        assert cordoned(world)
+        assert cordoned(world) and marks(world)[maintenance.RUN] == "run-1"
         assert end(world.cluster, "gpu-1", "run-1") == "node gpu-1 uncordoned"
 
     def test_the_same_run_goes_on_after_a_crash(self, world: World) -> None:

@@ -1,0 +1,143 @@
+"""Promises 4 and 5: what an earlier run left is seen, and what cannot be seen is not fine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.engine import run as engine
+from runner.engine.batches import blocks
+from runner.engine.clusters import Clusters
+from runner.engine.enact import Maintenance
+from runner.engine.events import Events
+from runner.engine.run import Run, Settings
+from runner.engine.stop import Stop
+from runner.errors import ClusterError, Origin
+from runner.inventory.model import Host, Inventory
+from runner.kube.maintenance import RUN
+from runner.kube.state import NodeState
+from runner.modules.base import Unknown
+from runner.playbook.load import load_playbook
+from tests.engine.plays import OneHost, statuses
+from tests.engine.test_run import Connection
+
+NOTHING_TO_DO = "- name: x\n  hosts: all\n  tasks:\n    - debug: {msg: nothing}\n"
+
+
+def ended(folder: Path, node: Any, monkeypatch: pytest.MonkeyPatch, resumed: bool = False) -> str:
+    """How a host ends for which nothing is to do, while the cluster says `node` of it."""
+    monkeypatch.setattr(engine, "Connection", Connection)
+    monkeypatch.setattr(Clusters, "node", lambda self, host: node)
+    (folder / "playbook.yaml").write_text(NOTHING_TO_DO)
+    host = Host("a", "192.0.2.1", Origin("hosts.yaml", 1, 1))
+    run = Run(
+        load_playbook(folder / "playbook.yaml"),
+        Inventory(("x",), {"a": host}, {"all": ("a",)}),
+        Settings(run="mine", resumed=resumed),
+        Events([]),
+        lambda states: True,
+        Stop(),
+    )
+    (state,) = run.apply()
+    assert state.result is not None
+    return f"{state.result.status}: {state.result.reason}"
+
+
+def test_a_node_that_an_unfinished_run_holds_is_not_reported_as_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = NodeState("a", unschedulable=True, annotations={RUN: "other"})
+    assert "denied: run other has not finished" in ended(tmp_path, node, monkeypatch)
+
+
+def test_a_resumed_run_that_cannot_read_the_node_does_not_say_that_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Unknown("the API server is silent")
+    assert ended(tmp_path, silent, monkeypatch, resumed=True).startswith("unknown: whether")
+    assert ended(tmp_path, silent, monkeypatch).startswith("ok")
+
+
+@pytest.mark.parametrize("become", [True, False])
+def test_marks_of_owed_handlers_lie_where_the_play_looks_for_them(
+    tmp_path: Path, become: bool
+) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: both privileges {tmp_path}
+  hosts: all
+  become: {str(become).lower()}
+  tasks:
+    - name: file
+      become: {str(not become).lower()}
+      copy: {{content: x, dest: {tmp_path}/file}}
+      notify: after
+  handlers:
+    - name: after
+      become: {str(not become).lower()}
+      shell: echo ran
+""",
+    )
+    plan = one.plan()
+    assert statuses(plan) == ["change", "change"]
+    commands = [c for step in plan.steps for b in blocks(plan.play, step) for c in b.do]
+    marks = [c for c in commands if c.key.endswith("mark")]
+    assert [command.become for command in marks] == [become, become]
+    assert {c.become for c in commands if c not in marks} == {not become}
+
+
+def test_a_node_whose_labels_were_changed_counts_as_touched(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        """
+- name: labels, then no proof
+  hosts: all
+  tasks:
+    - name: label
+      node_label: {labels: {example.com/x: "1"}}
+  verify:
+    - name: proof
+      assert: {that: false, msg: it does not work}
+""",
+    )
+    one.node = NodeState("gpu-1")
+
+    class Cluster(Maintenance):
+        given_back = False
+
+        def perform(self, action: Any, since: Any) -> None: ...
+
+        def leave(self) -> str:
+            self.given_back = True
+            return ""
+
+        def left(self) -> str:
+            return "still cordoned"
+
+    cluster = Cluster()
+    result = one.apply(node=cluster)
+    assert (result.status, result.left) == ("failed", "still cordoned")
+    assert not cluster.given_back
+
+
+def test_a_node_that_another_run_took_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: late
+  hosts: all
+  tasks:
+    - name: file
+      copy: {{content: x, dest: {tmp_path}/file}}
+""",
+    )
+
+    class Taken(Maintenance):
+        def enter(self, plan: Any) -> None:
+            raise ClusterError("run other has not finished with node gpu-1")
+
+    assert one.apply(node=Taken()).status == "failed"
+    assert not (tmp_path / "file").exists()
