@@ -48,6 +48,7 @@ def carry_out(
     Args:
         pid: of the process that had this run before; None: it is a new run.
     """
+    from runner.cli.recording import Recording
     from runner.cli.review import Review
     from runner.cli.work import become_password, build, consoles, finish, stopping
     from runner.engine.events import Events
@@ -59,9 +60,10 @@ def carry_out(
     journal = Journal(default_path())
     try:
         with stopping() as stop:
-            events = Events(
-                [lambda event: journal.record(run, event), say.event], redactor([password])
+            recording = Recording(
+                lambda event: journal.record(run, event), stop, lambda text: say.line(text, "red")
             )
+            events = Events([recording, say.event], redactor([password]))
             review = Review(say, options.yes)
             work = build(options, run, events, review, stop, password, pid is not None)
             if pid is None:
@@ -74,6 +76,8 @@ def carry_out(
                 journal.end(run, "stopped")
                 raise
             code = finish(output, say, run, states, applied=True)
+            if recording.failed:
+                return code or 1
             journal.end(run, _status(code, stop.is_set()))
         return 130 if stop.is_set() and code else code
     finally:
