@@ -1,4 +1,4 @@
-"""Every command of the tutorial does what the page says, on a lab of its own."""
+"""Every command of the tutorial and the README does what the page says, on a lab of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from runner.lab.layout import find_lab
 from tests.docs.compare import difference
 from tests.docs.pages import ROOT, blocks, steps
 
-PAGE = ROOT / "docs" / "tutorial.md"
 SECONDS = 600.0
 """A command that takes longer hangs."""
 
@@ -55,26 +54,42 @@ def reader(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     lifecycle.down(lab, print)
 
 
-@pytest.mark.lab
-def test_the_tutorial_is_true(reader: tuple[Path, dict[str, str]]) -> None:
-    clone, environment = reader
+def _follow(page: Path, clone: Path, environment: dict[str, str]) -> None:
+    """Do what the page says: write its files, run its commands, compare what they print."""
     status = 0
-    for block in blocks(PAGE, "console", "yaml"):
+    for block in blocks(page, "console", "yaml"):
         if block.language == "yaml":
             (clone / block.file).write_text(block.text)
             continue
         for step in steps(block):
-            done = subprocess.run(
-                ["bash", "-c", f"(exit {status})\n{step.command}"],
-                cwd=clone,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=SECONDS,
-                text=True,
-                check=False,
-            )
-            status = done.returncode
-            wrong = difference(step.output, done.stdout.splitlines())
-            assert not wrong, f"docs/tutorial.md:{step.line}: $ {step.command}\n{wrong}"
+            status, output = _run(f"(exit {status})\n{step.command}", clone, environment)
+            wrong = difference(step.output, output.splitlines())
+            assert not wrong, f"{page.name}:{step.line}: $ {step.command}\n{wrong}"
+
+
+def _run(script: str, folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit status of the script, and what it printed."""
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=SECONDS,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.lab
+def test_the_tutorial_is_true(reader: tuple[Path, dict[str, str]]) -> None:
+    _follow(ROOT / "docs" / "tutorial.md", *reader)
+
+
+@pytest.mark.lab
+def test_the_output_in_the_readme_is_true(reader: tuple[Path, dict[str, str]]) -> None:
+    status, output = _run("./dev lab up", *reader)
+    assert status == 0, output
+    _follow(ROOT / "README.md", *reader)
