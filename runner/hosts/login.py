@@ -6,6 +6,7 @@ of keys, and the socket (paramiko leaves Nagle's algorithm on, 40 ms per exchang
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import socket
@@ -159,6 +160,9 @@ class _Hop:
             case TimeoutError():
                 text = f"{address} does not answer within {self.timeout:g} s"
                 hint = "Is the host up, and does a firewall let this machine through?"
+            case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
+                text = f"{address}: {str(error.strerror).lower()}"
+                hint = "Is the host up, and is ansible_host its address?"
             case AuthFailure():
                 return self._refused_keys(error)
             case paramiko.ChannelException():

@@ -283,6 +283,8 @@ class _Drain:
         elif answer.kind is Kind.WAIT:
             each.reason = answer.reason
             each.ask_at = time.monotonic() + jittered(answer.after)
+            if self._stop.is_set():
+                return answer
             self._tell(f"{name} must wait (asked again every {answer.after:.0f} s): {each.reason}")
         return answer
 
