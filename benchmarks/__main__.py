@@ -38,7 +38,6 @@ LIMIT = 600.0
 )
 def main(cases: tuple[str, ...], delays: tuple[int, ...]) -> None:
     """gpurun, ansible-core and pyinfra on the same lab nodes, side by side."""
-    os.umask(0o077)
     click.echo(machine())
     for case in cases or CASES:
         count, profile = int(case.rstrip("abcdefghijklmnopqrstuvwxyz")), case.lstrip("0123456789")
@@ -99,10 +98,7 @@ def compare(lab: Lab, nodes: Sequence[Node], delay: int) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder, line(nodes, delay) as targets:
             files = write(Path(folder), targets, lab.key)
             tools.prepare(files, nodes[0].profile == "full")
-            try:
-                first, second = (tools.measure(tool, files, lab.cgroup, LIMIT) for _ in range(2))
-            except RuntimeError as error:
-                raise GpurunError(f"{case}: {error}") from error
+            first, second = (tools.measure(tool, files, lab.cgroup, LIMIT) for _ in range(2))
         rows.append(Row(case, tool, first, second))
         click.echo(f"{case}: {tool} {first.seconds:.1f} s, {second.seconds:.1f} s", err=True)
     return rows
@@ -124,5 +120,5 @@ def line(nodes: Sequence[Node], delay: int) -> Iterator[list[Target]]:
 if __name__ == "__main__":
     try:
         main()
-    except GpurunError as error:
+    except (GpurunError, RuntimeError) as error:
         raise SystemExit(f"benchmarks: {error}") from error
