@@ -222,12 +222,18 @@ class HostRun:
         self.observed.update(states)
         printed = {"rc": last.rc, **_output(last)} if unpredictable else {}
         result = {"changed": True, "skipped": False, "failed": False, **printed}
-        condition = failed_condition(self.subject, step.task, self.observed, result)
+        condition = failed_condition(step, self._registered(), result)
         if condition:
             self._emit("step-failed", step, reason=condition)
             raise StepFailed(f"{step.label}: failed_when: {condition}")
         self.done[step.key] = Done(result, changed=True)
         self._emit("step-done", step)
+
+    def _registered(self) -> dict[str, Any]:
+        """Results of the tasks done so far, loops left out."""
+        names = [None if t.loop is not None else t.register for t in self.subject.play.tasks]
+        found = [(k, done) for k, done in self.done.items() if k.section == "tasks"]
+        return {name: done.result for key, done in found if (name := names[key.index])}
 
     def _failed(self, step: PlannedStep, number: int, result: BlockResult) -> None:
         why = f"{step.label}: {_why(step, number, result)}"

@@ -33,7 +33,7 @@ from runner.kube.state import NODE
 from runner.modules.base import Context, Disruption, Module, Outcome, Refused, Risk, Unknown
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Play, Task
-from runner.playbook.templates import TemplateProblem, holds, render, render_text
+from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,19 @@ def plan_verify(subject: Subject, observed: Mapping[str, Any]) -> HostPlan | Nee
 
 
 def failed_condition(
-    subject: Subject, task: Task, observed: Mapping[str, Any], result: Mapping[str, Any]
+    step: PlannedStep, registered: Mapping[str, Any], result: Mapping[str, Any]
 ) -> str:
-    """The `failed_when` condition that an executed task's result fulfils, or ""."""
-    walk = _Walk(subject, ChainMap({}, dict(observed)), {})
-    variables = {**walk.variables(task), **({task.register: result} if task.register else {})}
-    return next((c for c in task.failed_when if holds(c, variables, task.origin)), "")
+    """The `failed_when` condition that an executed step's result fulfils, or "".
+
+    `registered`: results known since the step was planned. Refused: it cannot be judged.
+    """
+    task = step.task
+    own = {task.register: result} if task.register else {}
+    variables = {**step.variables, **registered, **own}
+    try:
+        return next((c for c in task.failed_when if holds(c, variables, task.origin)), "")
+    except (NotYetKnown, TemplateProblem) as error:
+        raise Refused(f"failed_when cannot be judged: {error}") from None
 
 
 class _Walk:
@@ -201,7 +208,8 @@ class _Walk:
         states = self._states(module, probes)
         outcome = module.plan(args, states, context)
         self._check_failed_when(task, variables, outcome)
-        return _step(self.subject.play, key, task, label, module, args, context, probes, outcome)
+        step = _step(self.subject.play, key, task, label, module, args, context, probes, outcome)
+        return replace(step, variables=variables if task.failed_when else {})
 
     def _evaluated(self, task: Task, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """`assert` with its conditions evaluated: it takes the expressions that do not hold."""

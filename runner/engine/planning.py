@@ -55,6 +55,8 @@ class PlannedStep:
     notify: tuple[str, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
     """What `register` stores when nothing changes."""
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What its `failed_when` is judged with."""
 
 
 @dataclass(frozen=True, slots=True)

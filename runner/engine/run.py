@@ -115,6 +115,7 @@ class Run:
             for play, hosts in self._plays:
                 if self._stop.is_set() or _broken(everything):
                     break
+                hosts = _without_refused(hosts, everything)
                 clusters = Clusters(hosts, self._settings.kubeconfig, self._settings.context)
                 states = self._look(play, hosts, clusters)
                 everything += states
@@ -303,6 +304,15 @@ class Run:
 
 def _good(result: HostResult | None) -> bool:
     return result is not None and result.status in ("ok", "changed", "denied")
+
+
+def _without_refused(hosts: Sequence[Host], before: Sequence[HostState]) -> list[Host]:
+    """Hosts that no earlier play had to leave alone: a play builds on those before it."""
+    refused = {s.host.name for s in before if s.result and s.result.status not in _WENT_WELL}
+    return [host for host in hosts if host.name not in refused]
+
+
+_WENT_WELL = ("ok", "changed")
 
 
 def _broken(states: Sequence[HostState]) -> bool:

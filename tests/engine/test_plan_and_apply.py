@@ -308,6 +308,45 @@ def test_failed_when_judges_an_executed_command(tmp_path: Path) -> None:
     assert not (tmp_path / "never").exists()
 
 
+def test_failed_when_knows_the_item_and_what_was_registered_before(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: judged
+  hosts: all
+  vars: {{bad: y}}
+  tasks:
+    - name: before
+      shell: echo one
+      register: earlier
+    - name: each
+      shell: echo {{{{ item }}}} >> {tmp_path}/ran
+      loop: [x, y, z]
+      failed_when: item == bad and "one" in earlier.stdout
+""",
+    )
+    result = one.apply()
+    assert (result.status, "failed_when: item == bad" in result.reason) == ("failed", True)
+    assert (tmp_path / "ran").read_text() == "x\ny\n"
+
+
+def test_failed_when_that_cannot_be_judged_is_a_failure(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        """
+- name: judged
+  hosts: all
+  tasks:
+    - name: says
+      shell: echo one
+      failed_when: nothing.stdout == "two"
+""",
+    )
+    result = one.apply()
+    assert result.status == "failed"
+    assert "failed_when cannot be judged" in result.reason
+
+
 def test_a_stop_after_the_change_still_runs_the_handlers(tmp_path: Path) -> None:
     one = OneHost(
         tmp_path,

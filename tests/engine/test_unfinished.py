@@ -141,3 +141,37 @@ def test_a_node_that_another_run_took_meanwhile_is_left_alone(tmp_path: Path) ->
 
     assert one.apply(node=Taken()).status == "failed"
     assert not (tmp_path / "file").exists()
+
+
+def test_a_host_that_one_play_denied_is_left_out_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "Connection", Connection)
+    monkeypatch.setattr(Clusters, "node", lambda self, host: None)
+    (tmp_path / "playbook.yaml").write_text(
+        f"""
+- name: first
+  hosts: all
+  preconditions:
+    - assert: {{that: inventory_hostname == "a", msg: not this one}}
+  tasks:
+    - copy: {{content: x, dest: "{tmp_path}/first-{{{{ inventory_hostname }}}}"}}
+- name: second
+  hosts: all
+  tasks:
+    - copy: {{content: x, dest: "{tmp_path}/second-{{{{ inventory_hostname }}}}"}}
+"""
+    )
+    names = ("a", "b")
+    hosts = {name: Host(name, "192.0.2.1", Origin("hosts.yaml", 1, 1)) for name in names}
+    run = Run(
+        load_playbook(tmp_path / "playbook.yaml"),
+        Inventory(("x",), hosts, {"all": names}),
+        Settings(run="mine"),
+        Events([]),
+        lambda states: True,
+        Stop(),
+    )
+    ends = [(s.play.name, s.host.name, s.result.status) for s in run.apply() if s.result]
+    assert ends == [("first", "a", "changed"), ("first", "b", "denied"), ("second", "a", "changed")]
+    assert not (tmp_path / "second-b").exists()
