@@ -328,9 +328,11 @@ class HostRun:
 
 def check_within(approved: HostPlan, plan: HostPlan) -> None:
     """Raise `Drifted` when `plan` would do something that `approved` did not show."""
-    shown = {(s.key.section, s.key.index): s for s in approved.pending}
+    shown = {step.key: step for step in approved.pending}
+    # A loop that was deferred as a whole has no items yet.
+    loops = {(k.section, k.index): s for k, s in shown.items() if s.status == "deferred"}
     for step in plan.pending:
-        before = shown.get((step.key.section, step.key.index))
+        before = shown.get(step.key, loops.get((step.key.section, step.key.index)))
         if before is None:
             raise Drifted(f"{step.label}: the approved plan did not show this change")
         if step.risk > before.risk or step.disruption > before.disruption:
@@ -338,6 +340,13 @@ def check_within(approved: HostPlan, plan: HostPlan) -> None:
                 f"{step.label}: risk {step.risk.name.lower()} or disruption "
                 f"{step.disruption.name.lower()} is more than the approved plan showed"
             )
+        if before.status == "change" and not _texts(step) <= _texts(before):
+            raise Drifted(f"{step.label}: the approved plan showed another content for its file")
+
+
+def _texts(step: PlannedStep) -> set[tuple[str, str | None]]:
+    """What the step's files would hold."""
+    return {(c.diff.path, c.diff.after) for c in step.changes if c.diff}
 
 
 def _finishes(step: PlannedStep) -> bool:

@@ -391,3 +391,30 @@ def test_a_file_that_an_earlier_task_makes_counts_as_there(tmp_path: Path) -> No
 """,
     )
     assert statuses(one.plan()) == ["change", "ok"]
+
+
+def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Path) -> None:
+    """The replanning of what was deferred must not slip in other changes of what was shown."""
+    (tmp_path / "source").write_text("shown")
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: changes what a later task was planned with
+  hosts: all
+  tasks:
+    - name: alters
+      shell: echo other > {tmp_path}/source
+      register: outcome
+    - name: reads
+      shell: {{cmd: cat {tmp_path}/source, read_only: true}}
+      register: text
+    - name: deferred
+      copy: {{content: "{{{{ outcome.stdout }}}}", dest: {tmp_path}/deferred}}
+    - name: shown
+      copy: {{content: "{{{{ text.stdout }}}}", dest: {tmp_path}/shown}}
+""",
+    )
+    result = one.apply()
+    assert result.status == "drifted", result
+    assert "another content" in result.reason
+    assert not (tmp_path / "shown").exists()
