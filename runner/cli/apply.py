@@ -50,22 +50,23 @@ def carry_out(
     """
     from runner.cli.recording import Recording
     from runner.cli.review import Review
-    from runner.cli.work import become_password, build, consoles, finish, stopping
+    from runner.cli.work import become_password, build, finish, stopping, terminal
     from runner.engine.events import Events
     from runner.journal.store import Journal, default_path
-    from runner.reports.redact import redactor
+    from runner.reports.redact import Redactor
 
     password = become_password(ask_become_pass)
-    _, say = consoles(output)
+    redact = Redactor([password])
+    say = terminal(output, redact)
     journal = Journal(default_path())
     try:
         with stopping() as stop:
             recording = Recording(
                 lambda event: journal.record(run, event), stop, lambda text: say.line(text, "red")
             )
-            events = Events([recording, say.event], redactor([password]))
+            events = Events([recording, say.event], redact.data)
             review = Review(say, options.yes)
-            work = build(options, run, events, review, stop, password, pid is not None)
+            work = build(options, run, events, review, stop, password, redact, pid is not None)
             if pid is None:
                 journal.begin(run, str(Path(options.playbook).resolve()), options.as_arguments())
             else:
@@ -75,7 +76,7 @@ def carry_out(
             except KeyboardInterrupt:
                 journal.end(run, "stopped")
                 raise
-            code = finish(output, say, run, states, applied=True)
+            code = finish(output, say, redact, run, states, applied=True)
             if recording.failed:
                 return code or 1
             journal.end(run, _status(code, stop.is_set()))

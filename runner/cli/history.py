@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from runner.cli.options import output_option
+from runner.cli.resume import alive
 
 
 @click.command()
@@ -16,7 +19,7 @@ def history(number: int, output: str) -> int:
     """List the latest runs, newest first."""
     from dataclasses import asdict
 
-    from runner.cli.work import consoles
+    from runner.cli.work import terminal
     from runner.journal.store import Journal, default_path
 
     journal = Journal(default_path())
@@ -25,11 +28,11 @@ def history(number: int, output: str) -> int:
     if output == "json":
         click.echo(json.dumps([asdict(run) for run in runs], indent=2))
         return 0
-    _, say = consoles(output)
+    say = terminal(output)
     if not runs:
         say.line("no runs yet")
     for run in runs:
-        status = run.status if run.ended else f"{run.status} (process {run.pid})"
+        status = run.status if run.ended else _unended(run.pid)
         where = " ".join(run.arguments.get("inventories", []))
         say.line(f"{run.id}  {run.started}  {status:<14}  {run.playbook}  -i {where}")
     return 0
@@ -42,7 +45,7 @@ def show(run: str, output: str) -> int:
     """Show RUN (default: the last one) step by step."""
     from dataclasses import asdict
 
-    from runner.cli.work import consoles
+    from runner.cli.work import terminal
     from runner.journal.store import Journal, default_path
 
     journal = Journal(default_path())
@@ -55,15 +58,25 @@ def show(run: str, output: str) -> int:
         made = {**asdict(record), "events": [asdict(event) for event in events]}
         click.echo(json.dumps(made, indent=2, default=str))
         return 0
-    _, say = consoles(output)
+    say = terminal(output)
     say.line(f"Run {record.id}: {record.status}", "bold")
     say.line(f"  {record.playbook} -i {' '.join(record.arguments.get('inventories', []))}")
     say.line(f"  started {record.started}, ended {record.ended or 'not'}")
     for event in events:
-        extra = {k: v for k, v in event.data.items() if k in ("status", "left", "reason") and v}
-        detail = " ".join(f"{key}={value}" for key, value in extra.items())
+        detail = _detail(event.data)
         time = event.time.strftime("%H:%M:%S")
         say.line(
             f"  {time} {event.host or '-':<12} {event.kind:<13} {event.text} {detail}".rstrip()
         )
     return 0
+
+
+def _unended(pid: int) -> str:
+    """A run without an end is being worked on, or was killed."""
+    return f"running (process {pid})" if alive(pid) else "killed (gpurun resume)"
+
+
+def _detail(data: Mapping[str, Any]) -> str:
+    shown = {key: data[key] for key in ("status", "reason", "left") if data.get(key)}
+    shown |= {"reason": "; ".join(data["reasons"])} if data.get("reasons") else {}
+    return " ".join(f"{key}={value}" for key, value in shown.items())

@@ -11,12 +11,12 @@ import click
 @click.argument("playbooks", nargs=-1, required=True, type=click.Path())
 def lint(playbooks: tuple[str, ...]) -> int:
     """Check PLAYBOOKS: every mistake with its place and a cure. Exit code 1 if there is any."""
-    from runner.cli.work import consoles
+    from runner.cli.work import terminal
     from runner.errors import InputError
     from runner.playbook.lint import lint as check
     from runner.playbook.load import load_playbook
 
-    _, say = consoles("terminal")
+    say = terminal("terminal")
     found = 0
     for name in playbooks:
         try:

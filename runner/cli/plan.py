@@ -21,17 +21,19 @@ def plan(output: str, ask_become_pass: bool, **given: object) -> int:
 
 def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
     """Plan and gate; shared with `apply --dry-run`."""
-    from runner.cli.work import become_password, build, consoles, finish, stopping
+    from runner.cli.work import become_password, build, finish, stopping, terminal
     from runner.engine.events import Events
     from runner.journal.store import new_run_id
-    from runner.reports.redact import redactor
+    from runner.reports.redact import Redactor
 
     password = become_password(ask_become_pass)
-    _, say = consoles(output)
+    redact = Redactor([password])
+    say = terminal(output, redact)
     run = new_run_id()
     with stopping() as stop:
-        events = Events([], redactor([password]))
-        states = build(options, run, events, lambda asking: False, stop, password).plan()
+        events = Events([], redact.data)
+        work = build(options, run, events, lambda asking: False, stop, password, redact)
+        states = work.plan()
         say.plans(states)
-        code = finish(output, say, run, states, applied=False)
+        code = finish(output, say, redact, run, states, applied=False)
     return 130 if stop.is_set() else code

@@ -31,10 +31,15 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
         record = journal.run(run)
     finally:
         journal.close()
-    if not record.ended and record.pid != os.getpid() and _alive(record.pid):
+    if not record.ended and record.pid != os.getpid() and alive(record.pid):
         raise GpurunError(
             f"run {record.id} is still being worked on by process {record.pid}",
             "wait for it, or stop it with Ctrl-C there",
+        )
+    if record.status == "done":
+        raise GpurunError(
+            f"run {record.id} is done: nothing of it is left to resume",
+            "gpurun apply carries its playbook out again",
         )
     options = RunOptions.from_arguments(record.arguments)
     return carry_out(
@@ -42,7 +47,7 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
     )
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     """Whether the process exists and is a gpurun: process numbers are used again."""
     from pathlib import Path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -18,10 +18,9 @@ from runner.engine.stop import Stop
 from runner.errors import GpurunError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from runner.engine.events import Events
     from runner.engine.run import HostState, Review, Run
+    from runner.reports.redact import Redactor
     from runner.reports.terminal import Terminal
 
 
@@ -47,14 +46,13 @@ def _asked_password() -> str:
     return value
 
 
-def consoles(output: str) -> tuple[Console, Terminal]:
+def terminal(output: str, redact: Callable[[str], str] = str) -> Terminal:
     """Where people read: stdout, or stderr when stdout is for JSON."""
     from rich.console import Console
 
     from runner.reports.terminal import Terminal
 
-    console = Console(stderr=output == "json", highlight=False)
-    return console, Terminal(console)
+    return Terminal(Console(stderr=output == "json", highlight=False), redact)
 
 
 @contextmanager
@@ -97,9 +95,13 @@ def build(
     review: Review,
     stop: Stop,
     password: str | None,
+    redact: Redactor,
     resumed: bool = False,
 ) -> Run:
     """Load everything a run needs; raises before any host is touched.
+
+    Args:
+        redact: learns the passwords of the inventory.
 
     Raises:
         InputError: playbook, inventory or variables are wrong.
@@ -112,6 +114,7 @@ def build(
         raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
     playbook = load_playbook(Path(options.playbook))
     inventory = load_inventory(options.inventories, Path(options.project))
+    redact.add(host.become_password for host in inventory.hosts.values())
     settings = Settings(
         run=run,
         limit=options.limit,
@@ -127,7 +130,14 @@ def build(
     return Run(playbook, inventory, settings, events, review, stop)
 
 
-def finish(output: str, say: Terminal, run: str, states: Sequence[HostState], applied: bool) -> int:
+def finish(
+    output: str,
+    say: Terminal,
+    redact: Redactor,
+    run: str,
+    states: Sequence[HostState],
+    applied: bool,
+) -> int:
     """Print the end and give the exit code."""
     from runner.reports.data import exit_code, report, summary
 
@@ -137,7 +147,8 @@ def finish(output: str, say: Terminal, run: str, states: Sequence[HostState], ap
         import json
 
         try:
-            click.echo(json.dumps(report(run, states, applied), indent=2, default=str))
+            made = redact.data(report(run, states, applied))
+            click.echo(json.dumps(made, indent=2, default=str))
         except OSError as error:
             say.line(f"gpurun: stdout cannot be written to: {error.strerror}", "bold red")
             return code or 1

@@ -20,7 +20,13 @@ from runner.engine.events import Events
 from runner.engine.gates import drain_mode
 from runner.engine.observe import Hosts, observe, parsed
 from runner.engine.pending import unmark
-from runner.engine.planner import Subject, failed_condition, plan_host, plan_verify
+from runner.engine.planner import (
+    Subject,
+    failed_condition,
+    plan_host,
+    plan_verify,
+    registered_after,
+)
 from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
@@ -101,6 +107,11 @@ class HostRun:
     done: dict[StepKey, Done] = field(default_factory=dict)
     touched: bool = False
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    plan: HostPlan = field(init=False)
+    """The approved plan, later with what became known after its changes."""
+
+    def __post_init__(self) -> None:
+        self.plan = self.approved
 
     def run(self) -> HostResult:
         """Work the host off. Never raises for anything that can happen to a host."""
@@ -157,16 +168,15 @@ class HostRun:
             raise StepFailed("the lock on this node was lost; nothing more is done to it")
 
     def _work(self) -> None:
-        plan = self.approved
         while True:
-            left = [step for step in plan.steps if step.key not in self.done]
+            left = [step for step in self.plan.steps if step.key not in self.done]
             batch = first_batch(left)
             if not batch:
                 return
             if not (self.touched and _finishes(batch[0])):
                 self._check_stop()
             if batch[0].status == "deferred":
-                plan = self._replan(batch[0])
+                self.plan = self._replan(batch[0])
             elif batch[0].waits or cluster_actions(batch[0]):
                 self._boundary(batch[0], self._cluster)
             elif reboots(batch[0]):
@@ -306,9 +316,10 @@ class HostRun:
     def _verify(self) -> None:
         if not self.subject.play.verify:
             return
+        registered = registered_after(self.subject, self.plan, self.done)
         self.observed.clear()
         plan = observe(
-            lambda seen: plan_verify(self.subject, seen),
+            lambda seen: plan_verify(self.subject, seen, registered),
             self.observed,
             self.connection,
             self.node.read_node,
@@ -392,11 +403,10 @@ def _timeout(step: PlannedStep, number: int, count: int) -> float:
 
 
 def _output(result: Result) -> dict[str, Any]:
-    stdout = result.text
     return {
-        "stdout": stdout,
-        "stdout_lines": stdout.splitlines(),
-        "stderr": result.stderr.decode("utf-8", "replace"),
+        "stdout": result.text.removesuffix("\n"),
+        "stdout_lines": result.text.splitlines(),
+        "stderr": result.stderr.decode("utf-8", "replace").removesuffix("\n"),
     }
 
 

@@ -64,9 +64,16 @@ def plan_host(
     return walk.needs or HostPlan(subject.host, subject.play, steps)
 
 
-def plan_verify(subject: Subject, observed: Mapping[str, Any]) -> HostPlan | Needs:
-    """The play's `verify` tasks against the host as it is now."""
+def plan_verify(
+    subject: Subject, observed: Mapping[str, Any], registered: Mapping[str, Any] | None = None
+) -> HostPlan | Needs:
+    """The play's `verify` tasks against the host as it is now.
+
+    Args:
+        registered: what the play's tasks registered.
+    """
     walk = _Walk(subject, ChainMap({}, dict(observed)), {})
+    walk.registered.update(registered or {})
     steps = tuple(walk.section("verify", subject.play.verify))
     return walk.needs or HostPlan(subject.host, subject.play, steps)
 
@@ -85,6 +92,19 @@ def failed_condition(
         return next((c for c in task.failed_when if holds(c, variables, task.origin)), "")
     except (NotYetKnown, TemplateProblem) as error:
         raise Refused(f"failed_when cannot be judged: {error}") from None
+
+
+def registered_after(
+    subject: Subject, plan: HostPlan, done: Mapping[StepKey, Done]
+) -> dict[str, Any]:
+    """What `register` holds once the steps in `done` are applied."""
+    walk = _Walk(subject, ChainMap({}), done)
+    steps_of: dict[tuple[Section, int], list[PlannedStep]] = {}
+    for step in plan.steps:
+        steps_of.setdefault((step.key.section, step.key.index), []).append(step)
+    for steps in steps_of.values():
+        walk.register(steps[0].task, steps)
+    return walk.registered
 
 
 class _Walk:
@@ -146,7 +166,7 @@ class _Walk:
             if step.status in PROBLEMS:
                 self.stopped = True
                 return
-        self._register(task, steps)
+        self.register(task, steps)
 
     def _items(
         self, section: Section, index: int, task: Task
@@ -313,7 +333,7 @@ class _Walk:
         if unpredictable and not self.uncertain_since:
             self.uncertain_since = step.label
 
-    def _register(self, task: Task, steps: Sequence[PlannedStep]) -> None:
+    def register(self, task: Task, steps: Sequence[PlannedStep]) -> None:
         if not task.register:
             return
         results = [self._result(task, step) for step in steps]

@@ -153,7 +153,7 @@ def _check_facts(names: set[str], where: Origin | None, problems: list[Problem])
         root, _, fact = name.partition(".")
         if root == "facts" and fact and fact not in FACTS:
             problems.append(Problem(f"there is no fact {fact}", where, nearest(fact, FACTS)))
-        if root in ("ansible_facts", "hostvars", "groups", "ansible_distribution"):
+        if root in ("ansible_facts", "hostvars", "ansible_distribution"):
             hint = f"facts.NAME, of: {', '.join(FACTS)}; inventory variables by their own name."
             problems.append(Problem(f"{root} is not offered in templates", where, hint))
 

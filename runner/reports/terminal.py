@@ -7,7 +7,7 @@ through `printable` into rich `Text`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -39,19 +39,21 @@ class Terminal:
 
     Args:
         console: where to; `--output json` gives one that writes to stderr.
+        redact: takes secrets out of a text.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, redact: Callable[[str], str] = str) -> None:
         self._console = console
+        self._redact = redact
         self._gone = False
 
     def line(self, text: str, style: str = "") -> None:
         """One line, made safe. A reader that is gone ends the printing, never the work."""
-        self._print(printable(text), style)
+        self._print(printable(self._redact(text)), style)
 
     def _sentence(self, text: str, style: str = "") -> None:
         """A line that breaks between words, and goes on under its beginning, in a terminal."""
-        text = printable(text)
+        text = printable(self._redact(text))
         if self._console.is_terminal:
             indent = " " * (len(text) - len(text.lstrip()) + 4)
             lines = wrap(

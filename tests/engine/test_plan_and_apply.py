@@ -121,7 +121,7 @@ def test_what_depends_on_an_unpredictable_command_is_known_after_it(tmp_path: Pa
     assert "known after" in plan.steps[1].reason
     result = one.apply(plan)
     assert result.status == "changed", result
-    assert (tmp_path / "answer").read_text() == "42\n"
+    assert (tmp_path / "answer").read_text() == "42"
 
 
 def test_a_handler_runs_once_after_the_tasks_and_only_when_notified(tmp_path: Path) -> None:
@@ -418,3 +418,34 @@ def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Pa
     assert result.status == "drifted", result
     assert "another content" in result.reason
     assert not (tmp_path / "shown").exists()
+
+
+def test_registered_results_are_known_in_verify_and_failed_when(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: registered
+  hosts: all
+  tasks:
+    - name: look
+      command: {{cmd: echo seen, read_only: true}}
+      register: looked
+    - name: act
+      shell: echo acted > {tmp_path}/acted; echo acted
+      register: acted
+      failed_when: looked.stdout != "seen"
+    - name: each
+      shell: echo {{{{ item }}}}
+      loop: [a, b]
+      register: all
+  verify:
+    - name: proof
+      assert:
+        that:
+          - looked.stdout == "seen"
+          - acted.stdout == "acted"
+          - all.results[1].stdout == "b"
+""",
+    )
+    result = one.apply()
+    assert result.status == "changed", result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -178,8 +179,15 @@ class TestBroken:
             Command("three", f"touch {third}", become=False),
         ]
 
+        def quiet() -> bool:
+            """Nothing more is on its way: what step one printed has arrived."""
+            seen = proxy.counts.received
+            time.sleep(1)
+            return seen == proxy.counts.received
+
         def cut() -> None:
             until(begun.exists)
+            until(quiet)
             proxy.cut()
 
         cutter = threading.Thread(target=cut)

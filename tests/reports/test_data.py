@@ -6,7 +6,7 @@ import pytest
 
 from runner.modules.base import FileDiff
 from runner.reports.data import STATUSES, diff_text, exit_code
-from runner.reports.redact import redactor
+from runner.reports.redact import Redactor
 
 
 def counts(**given: int) -> dict[str, int]:
@@ -58,7 +58,7 @@ def test_sensitive_content_is_not_shown() -> None:
 
 
 def test_secrets_are_replaced_by_value_longest_first() -> None:
-    redact = redactor(["swordfish", "swordfish-2", None, "abc", "two\nlines here"])
+    redact = Redactor(["swordfish", "swordfish-2", None, "abc", "two\nlines here"])
     assert redact("a swordfish-2 b swordfish") == "a ******** b ********"
     assert redact("abc") == "abc"
     assert redact("x lines here y") == "x ******** y"
