@@ -16,6 +16,7 @@ from runner.kube.state import (
     PodState,
     RestartDaemonSetPod,
     SetLabels,
+    SetTaint,
     WaitAllocatable,
 )
 
@@ -97,6 +98,8 @@ class Cluster:
         match action:
             case SetLabels():
                 actions.set_labels(self, node, action)
+            case SetTaint():
+                actions.set_taint(self, node, action)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():

@@ -55,6 +55,16 @@ class SetLabels:
 
 
 @dataclass(frozen=True, slots=True)
+class SetTaint:
+    """Set the node's taint of this key and effect, or remove it ("": of every effect)."""
+
+    key: str
+    effect: str
+    value: str = ""
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -75,7 +85,7 @@ class WaitAllocatable:
     timeout: float = 120.0
 
 
-ClusterAction = SetLabels | RestartDaemonSetPod | WaitAllocatable
+ClusterAction = SetLabels | SetTaint | RestartDaemonSetPod | WaitAllocatable
 
 DrainMode = Literal["gpu", "full", "none"]
 

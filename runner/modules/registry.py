@@ -18,6 +18,7 @@ MODULES: dict[str, str] = {
     "file": "runner.modules.file:File",
     "mig": "runner.modules.mig:Mig",
     "node_label": "runner.modules.node_label:NodeLabel",
+    "node_taint": "runner.modules.node_taint:NodeTaint",
     "reboot": "runner.modules.reboot:RebootModule",
     "service": "runner.modules.service:Service",
     "shell": "runner.modules.command:ShellModule",
