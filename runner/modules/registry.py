@@ -16,6 +16,7 @@ MODULES: dict[str, str] = {
     "daemonset_restart": "runner.modules.daemonset_restart:DaemonsetRestart",
     "debug": "runner.modules.debug:Debug",
     "file": "runner.modules.file:File",
+    "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "mig": "runner.modules.mig:Mig",
     "node_label": "runner.modules.node_label:NodeLabel",
     "node_taint": "runner.modules.node_taint:NodeTaint",
