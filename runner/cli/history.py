@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from runner.cli.options import output_option
-from runner.cli.resume import alive
 
 
 @click.command()
@@ -73,7 +72,9 @@ def show(run: str, output: str) -> int:
 
 def _unended(pid: int) -> str:
     """A run without an end is being worked on, or was killed."""
-    return f"running (process {pid})" if alive(pid) else "killed (gpurun resume)"
+    from runner.engine.unlocking import process_is_gpurun
+
+    return f"running (process {pid})" if process_is_gpurun(pid) else "killed (gpurun resume)"
 
 
 def _detail(data: Mapping[str, Any]) -> str:

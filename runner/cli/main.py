@@ -18,6 +18,8 @@ VERBS = {
     "resume": ("runner.cli.resume:resume", "Finish a run that was killed or stopped."),
     "history": ("runner.cli.history:history", "List earlier runs."),
     "show": ("runner.cli.history:show", "Show one run, step by step."),
+    "nodes": ("runner.cli.nodes:nodes", "Show nodes: cordons, locks, GPUs used and offered."),
+    "unlock": ("runner.cli.nodes:unlock", "End the lock that a dead run left on a node."),
     "facts": ("runner.cli.facts:facts", "Show what is true of hosts."),
     "inventory": ("runner.cli.inventory:inventory", "Show hosts, groups and variables."),
     "lint": ("runner.cli.lint:lint", "Check playbooks without touching a host."),

@@ -23,6 +23,7 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
     import os
 
     from runner.cli.apply import carry_out
+    from runner.engine.unlocking import process_is_gpurun
     from runner.errors import GpurunError
     from runner.journal.store import Journal, default_path
 
@@ -31,7 +32,7 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
         record = journal.run(run)
     finally:
         journal.close()
-    if not record.ended and record.pid != os.getpid() and alive(record.pid):
+    if not record.ended and record.pid != os.getpid() and process_is_gpurun(record.pid):
         raise GpurunError(
             f"run {record.id} is still being worked on by process {record.pid}",
             "wait for it, or stop it with Ctrl-C there",
@@ -45,14 +46,3 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
     return carry_out(
         replace(options, yes=options.yes or yes), record.id, output, ask_become_pass, record.pid
     )
-
-
-def alive(pid: int) -> bool:
-    """Whether the process exists and is a gpurun: process numbers are used again."""
-    from pathlib import Path
-
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return b"gpurun" in command or b"runner.cli" in command

@@ -19,7 +19,7 @@ from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
 from runner.kube.lock import NodeLock
-from runner.kube.state import ClusterAction, DrainMode, NodeState
+from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
 from runner.modules.base import Disruption, Unknown
 
 
@@ -38,6 +38,7 @@ class Clusters:
         self._reading = threading.Lock()
         self._clusters: dict[tuple[Path, str | None], Cluster] = {}
         self._nodes: dict[str, NodeState | Unknown] = {}
+        self._objects: list[tuple[Cluster, ObjectQuery, ObjectState | Unknown]] = []
 
     def of(self, host: Host) -> Cluster | None:
         """The cluster a host belongs to; None when none is configured."""
@@ -62,6 +63,27 @@ class Clusters:
                 together = [h for h in self._hosts if self.of(h) is cluster]
                 self._nodes.update(read_nodes(cluster, together))
             return self._nodes[host.name]
+
+    def look(self, host: Host, query: ObjectQuery) -> ObjectState | Unknown:
+        """An object of the host's cluster; equal questions of several hosts are asked once."""
+        with self._reading:
+            cluster = self.of(host)
+            if cluster is None:
+                return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+            for known, asked, answer in self._objects:
+                if known is cluster and asked == query:
+                    return answer
+            answer = look_at(cluster, query)
+            self._objects.append((cluster, query, answer))
+            return answer
+
+
+def look_at(cluster: Cluster, query: ObjectQuery) -> ObjectState | Unknown:
+    """The cluster's answer, or why there is none."""
+    try:
+        return cluster.look(query)
+    except ClusterError as error:
+        return Unknown(str(error))
 
 
 def read_nodes(cluster: Cluster, hosts: Sequence[Host]) -> dict[str, NodeState | Unknown]:
@@ -180,6 +202,9 @@ class NodeMaintenance(Maintenance):
 
     def read_node(self) -> NodeState | Unknown:
         return read_nodes(self._cluster, [self._host])[self._host.name]
+
+    def read_object(self, query: ObjectQuery) -> ObjectState | Unknown:
+        return look_at(self._cluster, query)
 
     def _progress(self, text: str) -> None:
         self._events.emit("progress", self._host.name, text)

@@ -18,8 +18,8 @@ from runner.engine.batches import (
 )
 from runner.engine.events import Events
 from runner.engine.gates import drain_mode
-from runner.engine.observe import Hosts, observe, parsed
-from runner.engine.pending import unmark
+from runner.engine.observe import Hosts, no_cluster, observe, parsed
+from runner.engine.pending import mark, unmark
 from runner.engine.planner import (
     Subject,
     failed_condition,
@@ -30,6 +30,7 @@ from runner.engine.planner import (
 from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
+from runner.kube.state import ObjectQuery
 from runner.modules.base import Disruption, Refused, Unknown
 
 HostStatus = Literal[
@@ -84,6 +85,9 @@ class Maintenance:
 
     def read_node(self) -> Any:
         return Unknown("no cluster is configured for this host")
+
+    def read_object(self, query: ObjectQuery) -> Any:
+        return no_cluster(query)
 
 
 @dataclass(slots=True)
@@ -279,11 +283,19 @@ class HostRun:
         self._emit("step-done", step)
 
     def _cluster(self, step: PlannedStep) -> None:
+        self._mark_handlers(step)
         self.node.resume_pods()
         for action in cluster_actions(step):
             self.touched = self.touched or bool(step.changes)
             self.node.perform(action, self.since)
-        self.observed.pop("kubernetes:node", None)
+        for key in [key for key in self.observed if key.startswith("kubernetes:")]:
+            del self.observed[key]
+
+    def _mark_handlers(self, step: PlannedStep) -> None:
+        """A run that is killed after the cluster changed must not lose the restart it calls for."""
+        if step.changes and step.notify:
+            command = mark(self.subject.play, step.notify, str(step.key))
+            self.connection.change([Block(str(step.key), None, (command,))])
 
     def _reboot(self, step: PlannedStep) -> None:
         for reboot in reboots(step):
@@ -301,6 +313,7 @@ class HostRun:
             self.observed,
             self.connection,
             self.node.read_node,
+            self.node.read_object,
         )
         problem = plan.problem
         if problem:
@@ -323,6 +336,7 @@ class HostRun:
             self.observed,
             self.connection,
             self.node.read_node,
+            self.node.read_object,
         )
         for step in plan.steps:
             self._emit("step-started", step)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from runner.engine.planning import HostPlan, Needs
 from runner.errors import GpurunError
 from runner.hosts.script import Block, BlockResult, Command, Result
-from runner.kube.state import NODE
+from runner.kube.state import NODE, ObjectQuery
 from runner.modules.base import Probe, Unknown
 
 MOST_LOOKS = 12
@@ -23,24 +23,32 @@ class Hosts(Protocol):
     def reboot(self, timeout: float) -> None: ...
 
 
+def no_cluster(query: ObjectQuery) -> Any:
+    """The answer to every look at a cluster where there is none."""
+    return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+
+
 def observe(
     plan: Callable[[Mapping[str, Any]], HostPlan | Needs],
     observed: dict[str, Any],
     connection: Hosts,
     read_node: Callable[[], Any],
+    read_object: Callable[[ObjectQuery], Any] = no_cluster,
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.
 
     Args:
         plan: `plan_host` or `plan_verify` with everything but the observation.
         read_node: the cluster's view of the host, or an `Unknown`.
+        read_object: the cluster's answer to a module's `ClusterProbe`, or an `Unknown`.
     """
     needed: list[str] = []
     for _ in range(MOST_LOOKS):
         answer = plan(observed)
         if isinstance(answer, HostPlan):
             return answer
-        needed = list(answer.probes)
+        needed = [*answer.probes, *answer.objects]
+        observed.update({key: read_object(p.query) for key, p in answer.objects.items()})
         if answer.cluster:
             observed[NODE] = read_node()
         if answer.probes:

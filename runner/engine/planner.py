@@ -30,7 +30,16 @@ from runner.engine.planning import (
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, Later, NeedsLook
 from runner.inventory.model import Host
 from runner.kube.state import NODE
-from runner.modules.base import Context, Disruption, Module, Outcome, Refused, Risk, Unknown
+from runner.modules.base import (
+    ClusterProbe,
+    Context,
+    Disruption,
+    Module,
+    Outcome,
+    Refused,
+    Risk,
+    Unknown,
+)
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Play, Task
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
@@ -223,9 +232,10 @@ class _Walk:
         probes = tuple(
             replace(probe, become=context.become) for probe in module.probes(args, context)
         )
-        if self._missing(module, probes):
+        objects = tuple(module.cluster_probes(args, context))
+        if self._missing(module, probes, objects):
             return None
-        states = self._states(module, probes)
+        states = self._states(module, (*probes, *objects))
         outcome = module.plan(args, states, context)
         self._check_failed_when(task, variables, outcome)
         step = _step(self.subject.play, key, task, label, module, args, context, probes, outcome)
@@ -238,13 +248,17 @@ class _Walk:
         failed = [str(c) for c in conditions if not holds(str(c), variables, task.origin)]
         return Map({**task.arguments, "that": failed}, task.arguments.origin)
 
-    def _missing(self, module: Module[Any], probes: Sequence[Any]) -> bool:
+    def _missing(
+        self, module: Module[Any], probes: Sequence[Any], objects: Sequence[ClusterProbe]
+    ) -> bool:
         missing = {p.key: p for p in probes if p.key not in self.view}
         self.needs.probes.update(missing)
+        unseen = {p.key: p for p in objects if p.key not in self.view}
+        self.needs.objects.update(unseen)
         if module.needs_cluster and NODE not in self.view:
             self.needs.cluster = True
             return True
-        return bool(missing)
+        return bool(missing or unseen)
 
     def _states(self, module: Module[Any], probes: Sequence[Any]) -> dict[str, Any]:
         keys = [p.key for p in probes] + ([NODE] if module.needs_cluster else [])

@@ -8,7 +8,16 @@ from typing import Any, Literal
 
 from runner.inventory.model import Host
 from runner.kube.state import ClusterAction
-from runner.modules.base import Arguments, Change, Context, Disruption, Module, Probe, Risk
+from runner.modules.base import (
+    Arguments,
+    Change,
+    ClusterProbe,
+    Context,
+    Disruption,
+    Module,
+    Probe,
+    Risk,
+)
 from runner.playbook.document import Play, Task
 
 Section = Literal["preconditions", "tasks", "handlers", "verify"]
@@ -92,9 +101,10 @@ class Needs:
 
     probes: dict[str, Probe] = field(default_factory=dict)
     cluster: bool = False
+    objects: dict[str, ClusterProbe] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.probes) or self.cluster
+        return bool(self.probes) or self.cluster or bool(self.objects)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,7 @@ class Run:
                 state.observed,
                 state.connection,
                 lambda: _or_unknown(clusters.node(state.host)),
+                lambda query: clusters.look(state.host, query),
             )
             self._gate(state, clusters)
         except UnreachableError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError
 from runner.kube.parse import Pod, parse_node, quantity
-from runner.kube.state import RestartDaemonSetPod, SetLabels, WaitAllocatable
+from runner.kube.state import RestartDaemonSetPod, SetLabels, SetTaint, WaitAllocatable
 from runner.kube.waiting import Progress, wait_until
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 APART = 1.0
 """Seconds two equal readings of allocatable must lie apart: it drops for a moment when the
 device plugin registers anew."""
+CONFLICTS = 8
+"""How often a list of taints is made anew because the node changed meanwhile."""
 
 
 def set_labels(cluster: Cluster, node: str, action: SetLabels) -> None:
@@ -33,6 +36,38 @@ def set_labels(cluster: Cluster, node: str, action: SetLabels) -> None:
             f"node {node}: labels were accepted but are not as wanted: {', '.join(wrong)}",
             "something else on the cluster sets these labels",
         )
+
+
+def set_taint(cluster: Cluster, node: str, action: SetTaint) -> None:
+    """Set or remove one taint. The list of taints is replaced whole, so it must be unchanged."""
+    for _ in range(CONFLICTS):
+        item = cluster.node(node)
+        taints = tainted(item["spec"].get("taints") or (), action)
+        version = {"resourceVersion": item["metadata"]["resourceVersion"]}
+        patch = {"metadata": version, "spec": {"taints": taints}}
+        try:
+            cluster.patch_node(node, patch, f"set a taint of node {node}")
+            return
+        except RefusalError as error:
+            if error.code != 409:
+                raise
+    raise ClusterError(
+        f"node {node}: its taints could not be set: it was changed by others {CONFLICTS} times",
+        "something on the cluster writes this node all the time",
+    )
+
+
+def tainted(taints: Sequence[Mapping[str, Any]], action: SetTaint) -> list[Mapping[str, Any]]:
+    """A node's taints after the action; others stay as they are, `timeAdded` included."""
+
+    def meant(taint: Mapping[str, Any]) -> bool:
+        return taint["key"] == action.key and action.effect in ("", taint["effect"])
+
+    kept = [taint for taint in taints if not meant(taint)]
+    if not action.present:
+        return kept
+    value = {"value": action.value} if action.value else {}
+    return [*kept, {"key": action.key, **value, "effect": action.effect}]
 
 
 def wait_allocatable(

@@ -7,7 +7,8 @@ msgspec's first decoding of a type, which is not thread-safe, never happens besi
 
 Permissions used by this package (least RBAC): nodes get/list/patch, pods list/delete, pods/eviction
 create, daemonsets.apps get/list, poddisruptionbudgets.policy list, and in kube-system
-leases.coordination.k8s.io get/create/update.
+leases.coordination.k8s.io get/list/create/update;
+`kubernetes_object` needs get, create, patch and delete of what it is to manage.
 """
 
 from __future__ import annotations

@@ -11,12 +11,18 @@ from pathlib import Path
 from runner.kube.api import MERGE_PATCH, Api, Json
 from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
+    ApplyObject,
     ClusterAction,
+    DeleteObject,
     NodeState,
+    ObjectQuery,
+    ObjectState,
     PodState,
     RestartDaemonSetPod,
     SetLabels,
+    SetTaint,
     WaitAllocatable,
+    WaitRollout,
 )
 
 NODES = "/api/v1/nodes"
@@ -37,6 +43,8 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self.api = Api(kubeconfig, context)
+        self.writing_objects = threading.Lock()
+        """Held while an object is looked at and written: hosts of a run share objects."""
 
     def close(self) -> None:
         """Close the connections to the API server."""
@@ -92,15 +100,29 @@ class Cluster:
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions
+        from runner.kube import actions, objects
 
         match action:
             case SetLabels():
                 actions.set_labels(self, node, action)
+            case SetTaint():
+                actions.set_taint(self, node, action)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
+            case ApplyObject():
+                objects.apply_object(self, action, progress, stop)
+            case DeleteObject():
+                objects.delete_object(self, action, progress, stop)
+            case WaitRollout():
+                objects.wait_rollout(self, action, progress, stop)
+
+    def look(self, query: ObjectQuery) -> ObjectState:
+        """One object, live and as applying would make it. Raises ClusterError."""
+        from runner.kube import objects
+
+        return objects.look(self, query)
 
     def node(self, name: str) -> Json:
         """A v1 Node as the API gives it. Raises RefusalError with code 404 when it is missing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 NODE = "kubernetes:node"
 """Key of a `NodeState` in an observation."""
@@ -55,6 +55,16 @@ class SetLabels:
 
 
 @dataclass(frozen=True, slots=True)
+class SetTaint:
+    """Set the node's taint of this key and effect, or remove it ("": of every effect)."""
+
+    key: str
+    effect: str
+    value: str = ""
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -75,7 +85,70 @@ class WaitAllocatable:
     timeout: float = 120.0
 
 
-ClusterAction = SetLabels | RestartDaemonSetPod | WaitAllocatable
+@dataclass(frozen=True, slots=True)
+class ObjectQuery:
+    """A look at one object: what is live and, with `dry_run`, what applying `manifest` would make
+    of it. `force`: take over fields of other managers."""
+
+    manifest: Mapping[str, Any] = field(repr=False)
+    force: bool = False
+    dry_run: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """The live object (None: there is none) and the server's answer to a dry run.
+
+    `refused` says why the server would not accept the manifest.
+    """
+
+    live: Mapping[str, Any] | None
+    applied: Mapping[str, Any] | None = None
+    refused: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Applying would change nothing that is for others than the server itself."""
+        from runner.kube.objects import visible
+
+        return self.live is not None and visible(self.live) == visible(self.applied)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitRollout:
+    """Wait until a DaemonSet's or Deployment's pods are all of its present template and ready."""
+
+    manifest: Mapping[str, Any] = field(repr=False)
+    timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyObject:
+    """Apply an object that is still as it was `seen` (without what is the server's own)."""
+
+    query: ObjectQuery
+    seen: Mapping[str, Any] | None = field(repr=False)
+    rollout: WaitRollout | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteObject:
+    """Delete an object that is still as it was `seen`, and wait until it is gone."""
+
+    query: ObjectQuery
+    seen: Mapping[str, Any] | None = field(repr=False)
+    timeout: float = 300.0
+
+
+ClusterAction = (
+    SetLabels
+    | SetTaint
+    | RestartDaemonSetPod
+    | WaitAllocatable
+    | ApplyObject
+    | DeleteObject
+    | WaitRollout
+)
 
 DrainMode = Literal["gpu", "full", "none"]
 

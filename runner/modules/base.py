@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from runner.hosts.script import Command, Result
-from runner.kube.state import ClusterAction
+from runner.kube.state import ClusterAction, ObjectQuery
 
 
 class Risk(enum.IntEnum):
@@ -77,6 +77,17 @@ class Probe:
 
     def command(self) -> Command:
         return Command(self.key, self.shell, self.stdin, self.timeout, self.become)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterProbe:
+    """One read-only look at an object of the host's cluster, answered with an `ObjectState`.
+
+    Keys begin with "kubernetes:"; those that are equal are asked once per run and shared by hosts.
+    """
+
+    key: str
+    query: ObjectQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +211,10 @@ class Module(ABC, Generic[A]):
     @abstractmethod
     def probes(self, args: A, context: Context) -> Sequence[Probe]:
         """What to read from the host before planning."""
+
+    def cluster_probes(self, args: A, context: Context) -> Sequence[ClusterProbe]:
+        """What to read from the host's cluster, beside the node itself."""
+        return ()
 
     @abstractmethod
     def plan(self, args: A, observed: Mapping[str, Any], context: Context) -> Outcome:

@@ -42,6 +42,21 @@ def read_node(observed: Mapping[str, Any]) -> NodeState:
     return node
 
 
+def label_name_problem(key: str) -> str:
+    """Why this cannot be a label's name (or a taint's key); "" where it can."""
+    prefix, slash, name = key.rpartition("/")
+    if _NAME.fullmatch(name) and (not slash or _PREFIX.fullmatch(prefix)):
+        return ""
+    return f"{key!r} is not a label name: [prefix/]name, name of at most 63"
+
+
+def label_value_problem(value: str) -> str:
+    """Why this cannot be the value of a label or a taint; "" where it can."""
+    if not value or _NAME.fullmatch(value):
+        return ""
+    return f"{value!r} is not a label value: at most 63 letters, digits, '-_.'"
+
+
 class NodeLabelArguments(Arguments):
     labels: dict[str, str | None] = Field(
         min_length=1, description="Label to value; `null` removes the label."
@@ -62,13 +77,9 @@ class NodeLabelArguments(Arguments):
     @classmethod
     def _valid_labels(cls, labels: dict[str, str | None]) -> dict[str, str | None]:
         for key, value in labels.items():
-            prefix, slash, name = key.rpartition("/")
-            if not _NAME.fullmatch(name) or (slash and not _PREFIX.fullmatch(prefix)):
-                raise ValueError(f"{key!r} is not a label name: [prefix/]name, name of at most 63")
-            if value and not _NAME.fullmatch(value):
-                raise ValueError(
-                    f"{key}: {value!r} is not a label value: at most 63 letters, digits, '-_.'"
-                )
+            problem = label_name_problem(key) or label_value_problem(value or "")
+            if problem:
+                raise ValueError(f"{key}: {problem}")
         return labels
 
 

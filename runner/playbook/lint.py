@@ -18,6 +18,7 @@ _BETTER = (
     (r"nvidia-smi\s+(-i\s+\S+\s+)?(-mig|mig\s+(-cgi|-dgi|-dci|-cci))\b", "mig"),
     (r"(reboot|shutdown|systemctl\s+reboot)\b", "reboot"),
     (r"kubectl\s+label\s", "node_label"),
+    (r"kubectl\s+taint\s", "node_taint"),
     (r"kubectl\s+rollout\s+restart\b", "daemonset_restart"),
 )
 _NEEDED = ("creates", "removes", "unless", "onlyif", "read_only")

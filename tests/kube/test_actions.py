@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError
-from runner.kube.state import ClusterAction, RestartDaemonSetPod, SetLabels, WaitAllocatable
+from runner.kube.state import (
+    ClusterAction,
+    RestartDaemonSetPod,
+    SetLabels,
+    SetTaint,
+    WaitAllocatable,
+)
 from runner.kube.waiting import StoppedError
 from tests.kube.objects import pod
 from tests.kube.world import DEADLINE, World
@@ -77,6 +83,31 @@ class TestLabels:
         with pytest.raises(RefusalError) as caught:
             do(world, SetLabels({"a b": "c"}))
         assert caught.value.code == 422
+
+
+class TestTaint:
+    OTHER: ClassVar = {
+        "key": "other",
+        "effect": "NoExecute",
+        "timeAdded": "2026-01-01T00:00:00Z",
+    }
+
+    def taints(self, world: World) -> list[dict[str, str]]:
+        return list(world.get("Node", "gpu-1")["spec"].get("taints", []))
+
+    def test_set_replaced_and_removed_beside_others(self, world: World) -> None:
+        world.change("Node", "gpu-1", spec={"taints": [self.OTHER]})
+        do(world, SetTaint("repair", "NoSchedule"))
+        do(world, SetTaint("repair", "NoSchedule", "ecc"))
+        set_ = {"key": "repair", "effect": "NoSchedule", "value": "ecc"}
+        assert self.taints(world) == [self.OTHER, set_]
+        do(world, SetTaint("repair", "", present=False))
+        assert self.taints(world) == [self.OTHER]
+
+    def test_again_when_the_node_changed_meanwhile(self, world: World) -> None:
+        world.fault(code=409, method="PATCH")
+        do(world, SetTaint("repair", "NoSchedule"))
+        assert self.taints(world) == [{"key": "repair", "effect": "NoSchedule"}]
 
 
 class TestWaitAllocatable:

@@ -26,6 +26,38 @@ from runner.modules.registry import load_module
         ("node_label", {"labels": {"a": True}}, 'a label is text, write "true" in quotes'),
         ("node_label", {"labels": {"a/b/c": "x"}}, "not a label name"),
         ("node_label", {"labels": {"a": "x y"}}, "not a label value"),
+        ("kubernetes_object", {"definition": {"kind": "X"}}, "apiVersion is needed"),
+        (
+            "kubernetes_object",
+            {"definition": {"apiVersion": "v1", "kind": "X", "metadata": {}}},
+            "metadata.name is needed",
+        ),
+        (
+            "kubernetes_object",
+            {"definition": {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "x"}}},
+            "use node_label or node_taint",
+        ),
+        (
+            "kubernetes_object",
+            {
+                "definition": {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": {"name": "x"},
+                    "data": {"n": 4},
+                }
+            },
+            "data.n: text is needed",
+        ),
+        ("node_taint", {"key": "a"}, "effect is needed"),
+        ("node_taint", {"key": "a b", "effect": "NoSchedule"}, "not a label name"),
+        ("node_taint", {"key": "a", "value": "x y", "effect": "NoSchedule"}, "not a label value"),
+        ("node_taint", {"key": "a", "value": "x", "state": "absent"}, "leave value out"),
+        (
+            "node_taint",
+            {"key": "node.kubernetes.io/unschedulable", "state": "absent"},
+            "the control plane sets",
+        ),
         ("wait_allocatable", {"resource": "nvidia.com/gpu"}, "give either value or per_gpu"),
         ("debug", {}, "give either msg or var"),
         ("debug", {"var": "a if b else c"}, "is not a variable"),

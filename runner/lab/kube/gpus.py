@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
+
+from runner.lab.kube.kinds import Json
 from runner.lab.kube.nodes import GPU, SimulatedNode
 
 
@@ -22,6 +25,45 @@ def resources(node: SimulatedNode, strategy: str) -> dict[str, int]:
     except (NodeMissing, OSError, ValueError):
         # A node without readable GPU state has no GPU a plugin could find.
         return {GPU: 0}
+
+
+def config_source(pod: Json) -> tuple[str, str] | None:
+    """(ConfigMap, key) of the file that a device plugin's CONFIG_FILE names; None without one."""
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or ()}
+    for container in pod["spec"]["containers"]:
+        named = [e.get("value") for e in container.get("env") or () if e["name"] == "CONFIG_FILE"]
+        for mount in container.get("volumeMounts") or ():
+            folder, _, key = str(named[0] if named else "").rpartition("/")
+            source = volumes.get(mount["name"], {}).get("configMap")
+            if source and key and mount["mountPath"].rstrip("/") == folder:
+                return source["name"], key
+    return None
+
+
+def shared(physical: Mapping[str, int], config: str) -> dict[str, int]:
+    """What the device plugin advertises with this configuration.
+
+    Raises:
+        ValueError: the plugin would not start; its own words.
+    """
+    document = yaml.safe_load(config) or {}
+    if document.get("version") != "v1":
+        raise ValueError(f"unknown version: {document.get('version')}")
+    slicing = (document.get("sharing") or {}).get("timeSlicing")
+    offered = dict(physical)
+    if slicing is None:
+        return offered
+    entries = slicing.get("resources") or []
+    if not entries:
+        raise ValueError("no resources specified")
+    for entry in entries:
+        replicas, name = entry.get("replicas"), entry.get("name", "")
+        if not isinstance(replicas, int) or replicas < 2:
+            raise ValueError("number of replicas must be >= 2")
+        if name in physical:
+            count = offered.pop(name) * replicas
+            offered[f"{name}.shared" if slicing.get("renameByDefault") else name] = count
+    return offered
 
 
 def hold(node: SimulatedNode, uid: str, name: str, indices: Sequence[int]) -> None:

@@ -135,6 +135,9 @@ class Kubelet:
         return current if current and current["metadata"]["uid"] == metadata["uid"] else None
 
     def _start(self, node: SimulatedNode, pod: Json) -> None:
+        offered = self._offered(node, pod) if _is(pod, _PLUGIN) else {}
+        if offered is None:
+            return
         indices = self._assign(node, pod)
         if indices:
             self._hold(node, pod, indices)
@@ -143,7 +146,21 @@ class Kubelet:
             if current is not None and "deletionTimestamp" not in current["metadata"]:
                 self._store.put(_POD, _running(current, node, indices))
         if _is(pod, _PLUGIN):
-            self.advertise(node.name, gpus.resources(node, _strategy(pod)))
+            self.advertise(node.name, offered)
+
+    def _offered(self, node: SimulatedNode, pod: Json) -> Mapping[str, int] | None:
+        """What a device plugin advertises; None while it cannot start: its ConfigMap is missing or
+        wrong. It reads the ConfigMap only when it starts."""
+        physical = gpus.resources(node, _strategy(pod))
+        source = gpus.config_source(pod)
+        if source is None:
+            return physical
+        name, key = source
+        config = self._store.get(KIND["ConfigMap"], pod["metadata"]["namespace"], name)
+        try:
+            return gpus.shared(physical, config["data"][key]) if config else None
+        except (KeyError, ValueError):
+            return None
 
     def _assign(self, node: SimulatedNode, pod: Json) -> Sequence[int]:
         """Which of the node's GPUs the pod opens: all for plugin and exporter."""

@@ -81,6 +81,7 @@ def _workloads(nodes: Sequence[SimulatedNode]) -> Sequence[Json]:
             "nvcr.io/nvidia/k8s-device-plugin:v0.17.1",
             {f"{_DEPLOY}device-plugin": "true"},
             [{"name": "MIG_STRATEGY", "value": "single"}],
+            "nvidia-device-plugin-ctr",
         ),
         daemon_set(
             EXPORTER,
@@ -95,9 +96,15 @@ def _workloads(nodes: Sequence[SimulatedNode]) -> Sequence[Json]:
     ]
 
 
-def daemon_set(name: str, image: str, selector: dict[str, str], env: Sequence[Json] = ()) -> Json:
-    """A DaemonSet of kube-system with one container."""
-    container: Json = {"name": name.removesuffix("-daemonset"), "image": image}
+def daemon_set(
+    name: str,
+    image: str,
+    selector: dict[str, str],
+    env: Sequence[Json] = (),
+    container_name: str = "",
+) -> Json:
+    """A DaemonSet of kube-system with one container, which is named like it unless told."""
+    container: Json = {"name": container_name or name, "image": image}
     if env:
         container["env"] = list(env)
     spec: Json = {"containers": [container], "priorityClassName": "system-node-critical"}

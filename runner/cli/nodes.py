@@ -1,0 +1,128 @@
+"""gpurun nodes and gpurun unlock: who works on which node, and ending the lock of a dead run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from runner.cli.options import inventory_option, limit_option, output_option
+
+if TYPE_CHECKING:
+    from runner.engine.clusters import Clusters
+    from runner.inventory.model import Host
+    from runner.kube.cluster import Cluster
+    from runner.kube.leases import NodeLease
+    from runner.kube.state import NodeState
+    from runner.modules.base import Unknown
+
+kubeconfig_option = click.option("--kubeconfig", metavar="FILE", help="The hosts' cluster.")
+context_option = click.option("--context", metavar="NAME", help="Context in the kubeconfig.")
+
+
+@click.command()
+@inventory_option
+@limit_option
+@kubeconfig_option
+@context_option
+@output_option
+def nodes(
+    inventories: tuple[str, ...],
+    limit: str | None,
+    kubeconfig: str | None,
+    context: str | None,
+    output: str,
+) -> int:
+    """Show every node of the inventory: ready, cordoned by which run, locked by whom, GPUs used
+    and offered, and the marks of gpurun on it.
+
+    Exit codes: 0, or 1 where a node could not be read.
+    """
+    from runner.cli.work import terminal
+    from runner.inventory.load import load_inventory, select
+    from runner.reports.nodes import node_data, table
+
+    hosts = select(load_inventory(inventories, Path.cwd()), "all", limit)
+    clusters = _clusters(hosts, kubeconfig, context)
+    leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
+    found = []
+    for host in hosts:
+        node = clusters.node(host)
+        found.append(node_data(host.name, node, _lease(clusters.of(host), node, leases)))
+    if output == "json":
+        click.echo(json.dumps(found, indent=2))
+    else:
+        say = terminal(output)
+        for line in table(found):
+            say.line(line)
+    return 1 if any("unknown" in node for node in found) else 0
+
+
+def _clusters(hosts: Sequence[Host], kubeconfig: str | None, context: str | None) -> Clusters:
+    from runner.engine.clusters import Clusters
+
+    return Clusters(hosts, Path(kubeconfig) if kubeconfig else None, context)
+
+
+def _lease(
+    cluster: Cluster | None,
+    node: NodeState | Unknown | None,
+    known: dict[Cluster, Mapping[str, NodeLease] | Unknown],
+) -> NodeLease | Unknown:
+    """The lock of a node; those of a cluster are read once."""
+    from runner.errors import ClusterError
+    from runner.kube.leases import NodeLease, read_leases
+    from runner.kube.lock import lease_name
+    from runner.kube.state import NodeState
+    from runner.modules.base import Unknown
+
+    if cluster is None or not isinstance(node, NodeState):
+        return Unknown("the node is not known")
+    if cluster not in known:
+        try:
+            known[cluster] = read_leases(cluster)
+        except ClusterError as error:
+            known[cluster] = Unknown(str(error))
+    leases = known[cluster]
+    if isinstance(leases, Unknown):
+        return leases
+    name = lease_name(node.name)
+    return leases.get(name, NodeLease(name))
+
+
+@click.command()
+@click.argument("node")
+@inventory_option
+@kubeconfig_option
+@context_option
+@click.option("--reason", required=True, metavar="TEXT", help="Why; kept on the lock.")
+@click.option("--force", is_flag=True, help="Even if the holder may be alive: it will stop.")
+def unlock(
+    node: str,
+    inventories: tuple[str, ...],
+    kubeconfig: str | None,
+    context: str | None,
+    reason: str,
+    force: bool,
+) -> int:
+    """End the lock that a dead run left on NODE, and say what else that run left there.
+
+    Refused while the holder may still be working: its process is alive on this machine, or its
+    lock has not run out. A run that can be resumed needs no unlock: gpurun resume takes its own
+    lock over.
+    """
+    from runner.cli.work import terminal
+    from runner.engine.unlocking import unlock_node
+    from runner.inventory.load import load_inventory
+
+    if not reason.strip():
+        raise click.UsageError("--reason must say why")
+    hosts = load_inventory(inventories, Path.cwd()).hosts.values()
+    clusters = _clusters(list(hosts), kubeconfig, context)
+    say = terminal("terminal")
+    for line in unlock_node(clusters, list(hosts), node, reason, force):
+        say.line(line)
+    return 0

@@ -1,0 +1,118 @@
+"""Nodes as `gpurun nodes` shows them: who holds them out of service, and what GPUs they offer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from runner.kube.leases import NodeLease
+from runner.kube.maintenance import CORDONED_AT, CORDONED_BY
+from runner.kube.parse import FINISHED, is_gpu_resource, quantity
+from runner.kube.state import NodeState
+from runner.modules.base import Unknown
+
+OURS = "gpurun.dev/"
+COLUMNS = ("HOST", "NODE", "READY", "CORDONED", "LOCK", "GPUS USED/ALLOCATABLE", "MARKS")
+
+
+def node_data(
+    host: str, node: NodeState | Unknown | None, lease: NodeLease | Unknown
+) -> dict[str, Any]:
+    """One host as plain data; `unknown` says why nothing more can be told."""
+    if node is None:
+        node = Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+    if isinstance(node, Unknown):
+        return {"host": host, "unknown": str(node)}
+    try:
+        gpus = _gpus(node)
+    except ValueError as error:
+        return {"host": host, "unknown": f"node {node.name}: allocatable GPUs: {error}"}
+    return {
+        "host": host,
+        "node": node.name,
+        "ready": node.ready,
+        "cordoned": _cordon(node),
+        "lock": _lock(lease),
+        "gpus": gpus,
+        "annotations": {k: v for k, v in node.annotations.items() if k.startswith(OURS)},
+    }
+
+
+def _cordon(node: NodeState) -> dict[str, str] | None:
+    """None: schedulable. `run` is empty where somebody else cordoned it."""
+    if not node.unschedulable:
+        return None
+    notes = node.annotations
+    return {"run": notes.get(CORDONED_BY, ""), "since": notes.get(CORDONED_AT, "")}
+
+
+def _lock(lease: NodeLease | Unknown) -> dict[str, Any] | None:
+    if isinstance(lease, Unknown):
+        return {"unknown": str(lease)}
+    if not lease.holder:
+        return None
+    renewed = lease.renewed.isoformat() if lease.renewed else ""
+    return {"holder": lease.holder, "run": lease.run, "since": lease.since, "renewed": renewed}
+
+
+def _gpus(node: NodeState) -> dict[str, dict[str, int]]:
+    """GPU resource -> allocatable and used; pods that have ended use nothing."""
+    used: dict[str, int] = {}
+    for pod in node.pods:
+        if pod.phase not in FINISHED:
+            for name, number in pod.gpu_requests.items():
+                used[name] = used.get(name, 0) + number
+    offered = {k: quantity(v) for k, v in node.allocatable.items() if is_gpu_resource(k)}
+    return {
+        name: {"allocatable": offered.get(name, 0), "used": used.get(name, 0)}
+        for name in sorted({*offered, *used})
+    }
+
+
+def table(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of a table of what `node_data` made."""
+    rows = [_row(node) for node in nodes]
+    known = [COLUMNS, *(row for row in rows if len(row) == len(COLUMNS))]
+    widths = [max(len(row[n]) for row in known) for n in range(len(COLUMNS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in (COLUMNS, *rows)
+    ]
+
+
+def _row(node: Mapping[str, Any]) -> tuple[str, ...]:
+    if "unknown" in node:
+        return (node["host"], f"unknown: {node['unknown']}")
+    return (
+        node["host"],
+        node["node"],
+        "yes" if node["ready"] else "no",
+        _cordon_text(node["cordoned"]),
+        _lock_text(node["lock"]),
+        ", ".join(_gpu_texts(node["gpus"])) or "-",
+        ", ".join(key.removeprefix(OURS) for key in node["annotations"]) or "-",
+    )
+
+
+def _cordon_text(cordon: Mapping[str, str] | None) -> str:
+    if cordon is None:
+        return "-"
+    if not cordon["run"]:
+        return "by somebody else"
+    since = f" since {cordon['since'][:19]}" if cordon["since"] else ""
+    return f"by run {cordon['run']}{since}"
+
+
+def _lock_text(lock: Mapping[str, Any] | None) -> str:
+    if lock is None:
+        return "-"
+    if "unknown" in lock:
+        return "unknown"
+    return f"{lock['holder']} (run {lock['run'] or 'unknown'})"
+
+
+def _gpu_texts(gpus: Mapping[str, Mapping[str, int]]) -> Iterable[str]:
+    """A resource of which there is nothing any more, as after a change of MIG, is left out."""
+    for name, numbers in gpus.items():
+        if numbers["allocatable"] or numbers["used"] or len(gpus) == 1:
+            yield f"{name.rpartition('/')[2]} {numbers['used']}/{numbers['allocatable']}"

@@ -1,0 +1,160 @@
+"""`gpurun nodes` and `gpurun unlock` against the lab's API."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from runner.cli.nodes import nodes, unlock
+from runner.engine.unlocking import refusal
+from runner.errors import GpurunError
+from runner.kube.leases import NodeLease
+from runner.kube.lock import NodeLock
+from runner.kube.maintenance import begin
+from tests.kube.objects import pod
+from tests.kube.world import World
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def call(world: World, verb: Any, *arguments: str) -> Result:
+    given = [*arguments, "-i", "gpu-1,gpu-2,", "--kubeconfig", str(world.kubeconfig)]
+    return CliRunner().invoke(verb, given, standalone_mode=False)
+
+
+def shown(world: World) -> dict[str, Any]:
+    answer = json.loads(call(world, nodes, "-o", "json").stdout)
+    return {entry["host"]: entry for entry in answer}
+
+
+def lease(world: World, holder: str, age: float) -> None:
+    renewed = (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": 60, "renewTime": renewed}
+    meta = {
+        "name": "gpurun-gpu-1",
+        "namespace": "kube-system",
+        "annotations": {"gpurun.dev/run": "run-1"},
+    }
+    world.put("Lease", {"metadata": meta, "spec": spec})
+
+
+def holder(world: World) -> str | None:
+    found = world.get("Lease", "gpurun-gpu-1", "kube-system")["spec"].get("holderIdentity")
+    return None if found is None else str(found)
+
+
+class TestNodes:
+    def test_an_idle_node_and_one_the_cluster_lacks(self, world: World) -> None:
+        world.node()
+        found = shown(world)
+        assert found["gpu-1"] == {
+            "host": "gpu-1",
+            "node": "gpu-1",
+            "ready": True,
+            "cordoned": None,
+            "lock": None,
+            "gpus": {"nvidia.com/gpu": {"allocatable": 8, "used": 0}},
+            "annotations": {},
+        }
+        assert "no node 'gpu-2'" in found["gpu-2"]["unknown"]
+
+    def test_a_node_a_run_works_on(self, world: World) -> None:
+        world.node()
+        world.pod(pod("train", gpus=3))
+        with NodeLock(world.cluster, "gpu-1", "run-1", "me@here pid 7"):
+            begin(world.cluster, "gpu-1", "run-1")
+            node = shown(world)["gpu-1"]
+            table = call(world, nodes).stdout
+        assert node["cordoned"]["run"] == "run-1" and node["cordoned"]["since"]
+        assert (node["lock"]["holder"], node["lock"]["run"]) == ("me@here pid 7", "run-1")
+        assert node["gpus"]["nvidia.com/gpu"] == {"allocatable": 8, "used": 3}
+        assert node["annotations"]["gpurun.dev/run"] == "run-1"
+        assert "by run run-1 since" in table and "gpu 3/8" in table
+
+    def test_what_somebody_else_cordoned(self, world: World) -> None:
+        world.node()
+        world.change("Node", "gpu-1", spec={"unschedulable": True})
+        assert shown(world)["gpu-1"]["cordoned"] == {"run": "", "since": ""}
+        assert "by somebody else" in call(world, nodes).stdout
+
+
+class TestUnlock:
+    def test_a_lease_that_ran_out_is_ended_and_the_rest_is_said(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, "gpu-1", "run-1")
+        lease(world, "you@elsewhere pid 7", age=600)
+        answer = call(world, unlock, "gpu-1", "--reason", "that machine is gone")
+        assert answer.exception is None
+        assert "unlocked; it was held by you@elsewhere pid 7 (run run-1)" in answer.stdout
+        assert "still cordoned by run run-1: gpurun resume run-1" in answer.stdout
+        assert holder(world) is None
+        meta = world.get("Lease", "gpurun-gpu-1", "kube-system")["metadata"]
+        assert meta["annotations"]["gpurun.dev/unlocked"].endswith(": that machine is gone")
+
+    def test_one_that_is_renewed_elsewhere_stays(self, world: World) -> None:
+        world.node()
+        lease(world, "you@elsewhere pid 7", age=5)
+        answer = call(world, unlock, "gpu-1", "--reason", "in the way")
+        assert isinstance(answer.exception, GpurunError)
+        assert "it has run out in" in answer.exception.message
+        assert holder(world) == "you@elsewhere pid 7"
+
+    def test_unless_forced(self, world: World) -> None:
+        world.node()
+        lease(world, "you@elsewhere pid 7", age=5)
+        call(world, unlock, "gpu-1", "--reason", "in the way", "--force")
+        assert holder(world) is None
+
+    def test_its_run_notices(self, world: World) -> None:
+        world.node()
+        with NodeLock(world.cluster, "gpu-1", "run-1", "me@here pid 7") as held:
+            call(world, unlock, "gpu-1", "--reason", "in the way", "--force")
+            assert held._renew() is False
+            held.lost.set()
+
+    def test_paused_labels_are_named(self, world: World) -> None:
+        world.node()
+        label = "nvidia.com/gpu.deploy.device-plugin"
+        note = json.dumps({"run": "run-1", "labels": {label: "true"}})
+        world.change("Node", "gpu-1", metadata={"annotations": {"gpurun.dev/paused": note}})
+        answer = call(world, unlock, "gpu-1", "--reason", "x")
+        assert "node gpu-1 is not locked" in answer.stdout
+        assert f"run run-1 paused {label}: gpurun resume run-1" in answer.stdout
+
+    def test_an_unknown_node(self, world: World) -> None:
+        answer = call(world, unlock, "gpu-9", "--reason", "x")
+        assert isinstance(answer.exception, GpurunError)
+        assert "no node 'gpu-9'" in answer.exception.message
+
+
+def node_lease(holder: str, renewed: datetime | None = NOW) -> NodeLease:
+    return NodeLease("gpurun-gpu-1", holder, "run-1", "", renewed)
+
+
+@pytest.mark.parametrize(
+    ("lease", "later", "why"),
+    [
+        (node_lease("you@there pid 7"), 30, "renewed it at 12:00:00 UTC"),
+        (node_lease("you@there pid 7"), 71, ""),
+        (node_lease("you@there pid 7", None), 3600, "does not say since when"),
+        (node_lease(f"me@{socket.gethostname()} pid 4194305"), 1, ""),
+        (node_lease("somebody else's text"), 30, "renewed it"),
+    ],
+)
+def test_when_a_lease_may_be_taken_away(lease: NodeLease, later: int, why: str) -> None:
+    said = refusal(lease, NOW + timedelta(seconds=later), socket.gethostname())
+    assert why in said and bool(why) == bool(said)
+
+
+def test_a_process_of_this_machine_that_lives_keeps_its_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runner.engine.unlocking.process_is_gpurun", lambda number: True)
+    lease = node_lease(f"me@{socket.gethostname()} pid {os.getpid()}")
+    assert "is alive" in refusal(lease, NOW + timedelta(hours=1), socket.gethostname())
