@@ -21,20 +21,21 @@ def cross_over(hosts: Iterable[Host]) -> None:
     Raises:
         GpurunError: when the lab does not run, or other hosts were named along with it.
     """
-    from runner.lab.layout import ROOTLESS
-
-    files = {host.variables.get(VARIABLE) for host in hosts}
-    if not any(files) or ROOTLESS in os.environ:
+    files = {str(host.variables.get(VARIABLE, "")) for host in hosts}
+    if not any(files):
         return
     from runner.errors import GpurunError
     from runner.lab import rootless
+    from runner.lab.layout import is_rootless
 
+    if is_rootless():
+        return
     if len(files) > 1:
         raise GpurunError(
             "A rootless lab has a network of its own, and not all of these hosts are in it",
             "Name its inventory alone.",
         )
-    finish(rootless.enter(Path(str(files.pop())), this_command()))
+    finish(rootless.enter(Path(files.pop()), this_command()))
 
 
 def finish(code: int) -> NoReturn:

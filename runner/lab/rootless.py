@@ -53,7 +53,7 @@ def exists(name: str = "") -> bool:
 
 
 def keeper(file: Path) -> int:
-    """PID of the living keeper's PID 1 as seen from here; 0: none.
+    """PID of our living keeper's PID 1 as seen from here; 0: none, or that of another user.
 
     Args:
         file: holds that PID and when it began.
@@ -62,7 +62,10 @@ def keeper(file: Path) -> int:
         pid, began = file.read_text().split()
     except (OSError, ValueError):
         return 0
-    return int(pid) if began == start_time(int(pid)) and processes.is_alive(int(pid)) else 0
+    if began != start_time(int(pid)) or not processes.is_alive(int(pid)):
+        return 0
+    # A file that an inventory names must not lead into namespaces that somebody else prepared.
+    return int(pid) if Path(f"/proc/{pid}").stat().st_uid == os.geteuid() else 0
 
 
 def start_time(pid: int) -> str:
@@ -82,15 +85,18 @@ def use(argv: Sequence[str], *, prepare: bool) -> NoReturn:
     """
     if prepare:
         check_rootless()
-        fetch_base(lambda text: print(text, file=sys.stderr))
     file = keeper_file()
     if not keeper(file):
         with locked(file, fcntl.LOCK_EX):
             if not keeper(file):
                 start(file)
-    code = enter(file, argv)
-    if not exists():
-        stop(file)
+    try:
+        if prepare:
+            fetch_base(lambda text: print(text, file=sys.stderr))
+        code = enter(file, argv)
+    finally:
+        if not exists():
+            stop(file)
     sys.exit(code)
 
 
@@ -152,7 +158,8 @@ def enter(file: Path, argv: Sequence[str]) -> int:
         pid = keeper(file)
         if not pid:
             raise GpurunError(
-                "This rootless lab does not run: this machine was restarted, or its keeper killed",
+                "This rootless lab does not run: this machine was restarted, its keeper was "
+                "killed, or it is another user's",
                 "Run: gpurun lab up",
             )
         folder = Path.cwd()
