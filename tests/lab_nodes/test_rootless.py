@@ -7,6 +7,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,5 +269,8 @@ def test_an_ordinary_user_partitions_gpus_in_a_lab_of_its_own(somebody: Ordinary
 
     assert somebody.gpurun("lab", "down").returncode == 0
     number = pwd.getpwnam(USER).pw_uid
-    assert not [pid for pid in processes.all_pids() if runs_as(pid, number)]
+    deadline = time.monotonic() + 60
+    while left := [pid for pid in processes.all_pids() if runs_as(pid, number)]:
+        assert time.monotonic() < deadline, f"processes outlive the lab: {left}"
+        time.sleep(0.05)
     assert somebody.gpurun("lab", "status").returncode == 1
