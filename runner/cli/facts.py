@@ -24,6 +24,7 @@ def facts(
     names: tuple[str, ...], inventories: tuple[str, ...], limit: str | None, ask_become_pass: bool
 ) -> int:
     """Read facts NAMES (default: all) of all hosts and print them as JSON by host."""
+    from runner.cli.rootless import cross_over
     from runner.cli.work import become_password
     from runner.errors import InputError, Problem
     from runner.facts.base import FACTS
@@ -35,6 +36,7 @@ def facts(
             raise InputError([Problem(f"there is no fact '{name}'", hint=f"facts: {known}")])
     password = become_password(ask_become_pass)
     hosts = select(load_inventory(inventories, Path.cwd()), "all", limit)
+    cross_over(hosts)
     wanted = names or tuple(FACTS)
     with ThreadPoolExecutor(32) as pool:
         values = list(pool.map(lambda host: _facts_of(host, wanted, password), hosts))

@@ -17,9 +17,10 @@ def lab(context: click.Context) -> None:
     """Simulated GPU nodes and a Kubernetes API on this machine."""
     asks_only = {"shell", None}
     if context.invoked_subcommand not in asks_only and not wants_help():
-        from runner.lab.requirements import require_root
+        from runner.cli.rootless import lab_command
 
-        require_root()
+        if os.geteuid() != 0:
+            lab_command(str(context.invoked_subcommand))
 
 
 def wants_help() -> bool:
@@ -34,7 +35,9 @@ def say(text: str) -> None:
 @lab.command()
 @click.argument("nodes", nargs=-1, metavar="[NODE=MODEL:COUNT]...")
 @NAME
-@click.option("--profile", type=click.Choice(["full", "light"]), help="Default: full.")
+@click.option(
+    "--profile", type=click.Choice(["full", "light"]), help="Default: full; rootless: light."
+)
 @click.option(
     "--inventory-folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -111,9 +114,11 @@ def reset(nodes: tuple[str, ...], name: str) -> None:
 @click.option("--user", default="ops", show_default=True, help="ops, deploy, viewer or root.")
 def shell(node: str, command: tuple[str, ...], name: str, user: str) -> None:
     """Log in to a node, or run COMMAND there."""
+    from runner.cli.rootless import shell_command
     from runner.lab import access, lifecycle
     from runner.lab.layout import find_lab
 
+    shell_command(name)
     words = access.ssh_command(lifecycle.find_node(find_lab(name), node), user)
     os.execvp("ssh", [*words, *command])
 

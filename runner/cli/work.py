@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runner.cli.options import RunOptions, extra_variables
+from runner.cli.rootless import cross_over
 from runner.engine.stop import Stop
 from runner.errors import GpurunError
 
@@ -115,6 +116,7 @@ def build(
     playbook = load_playbook(Path(options.playbook))
     inventory = load_inventory(options.inventories, Path(options.project))
     redact.add(host.become_password for host in inventory.hosts.values())
+    cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,
         limit=options.limit,

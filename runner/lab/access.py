@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.lab import node as nodes_of_lab
-from runner.lab.layout import Lab, Node
+from runner.lab.layout import Lab, Node, is_rootless, keeper_file
 from runner.lab.settings import replace
 
 USER = "ops"
@@ -45,6 +45,7 @@ def known_hosts(nodes: list[Node]) -> str:
 
 def inventory(lab: Lab, nodes: list[Node]) -> dict[str, Any]:
     """The inventory, in Ansible's structure and with Ansible's variable names."""
+    inside = {"gpurun_lab_namespace": str(keeper_file())} if is_rootless() else {}
     groups: dict[str, dict[str, Any]] = {}
     for node in nodes:
         for group in node.spec.groups:
@@ -52,7 +53,7 @@ def inventory(lab: Lab, nodes: list[Node]) -> dict[str, Any]:
     return {
         "all": {
             "hosts": {
-                node.name: {"ansible_host": node.address, "kubernetes_node": node.name}
+                node.name: {"ansible_host": node.address, "kubernetes_node": node.name, **inside}
                 for node in nodes
             },
             "children": groups,

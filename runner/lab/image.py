@@ -19,6 +19,7 @@ from pathlib import Path
 from runner.errors import GpurunError
 from runner.lab import mounts, packages, processes
 from runner.lab.commands import run
+from runner.lab.layout import is_rootless
 
 HERE = Path(__file__).parent
 FILES = HERE / "files"
@@ -110,11 +111,17 @@ def layers(cache: Path, say: Say) -> list[Path]:
         return [layer, base]
     with alone(cache, say):
         if not base.is_dir():
-            say(f"Building the base image with mmdebstrap ({recipe.suite}; once, about a minute)")
+            if not is_rootless():
+                say(f"Building the base image with mmdebstrap ({recipe.suite}; once, a minute)")
             building = cache / "base.building"
-            bootstrap(recipe, building, cache)
+            if is_rootless():
+                unpack(base_archive(cache, recipe), building)
+            else:
+                bootstrap(recipe, building, cache)
+            tidy(building)
             os.sync()
             building.rename(base)
+            base_archive(cache, recipe).unlink(missing_ok=True)
         if not layer.is_dir():
             say("Building the lab's packages and installing them on the base image")
             building = cache / "layer.building"
@@ -152,19 +159,41 @@ def remove_old(cache: Path, wanted: tuple[Path, ...]) -> None:
 
 def bootstrap(recipe: Recipe, target: Path, cache: Path) -> None:
     """The distribution's packages, from this machine's sources, which do not stay in the image."""
-    options = [f"--dpkgopt=path-exclude={path}" for path in UNWANTED]
-    options += [f"--aptopt={line}" for line in proxy_options()]
     run(
-        [
-            *("mmdebstrap", "--quiet", "--variant=apt", "--dpkgopt=force-unsafe-io"),
-            f"--include={','.join(PACKAGES)}",
-            *options,
-            *(recipe.suite, str(target), "-"),
-        ],
+        bootstrap_command(recipe, target, "root", "directory"),
         stdin=recipe.sources,
         extra={"DEBIAN_FRONTEND": "noninteractive", processes.MARKER: str(cache)},
         what="Building the base image",
     )
+
+
+def bootstrap_command(recipe: Recipe, target: Path, mode: str, form: str) -> list[str]:
+    """mmdebstrap(1), which reads the sources from stdin."""
+    return [
+        *("mmdebstrap", "--quiet", "--variant=apt", "--dpkgopt=force-unsafe-io"),
+        *(f"--mode={mode}", f"--format={form}", f"--include={','.join(PACKAGES)}"),
+        *(f"--dpkgopt=path-exclude={path}" for path in UNWANTED),
+        *(f"--aptopt={line}" for line in proxy_options()),
+        *(recipe.suite, str(target), "-"),
+    ]
+
+
+def base_archive(cache: Path, recipe: Recipe) -> Path:
+    """The base image of an ordinary user on its way into the lab's namespaces."""
+    return cache / f"base-{recipe.digest}.tar"
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack a base image without its devices, which an ordinary user cannot make."""
+    target.mkdir()
+    run(
+        ["tar", "--numeric-owner", "--exclude=./dev/*", "-xpf", archive, "-C", target],
+        what="Unpacking the base image",
+    )
+
+
+def tidy(target: Path) -> None:
+    """Remove the traces of this machine's sources and name servers from a base image."""
     (target / "etc/apt/sources.list").unlink(missing_ok=True)
     (target / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
     for folder in ("etc/apt/sources.list.d", "var/lib/apt/lists"):
@@ -189,6 +218,8 @@ def build_layer(base: Path, building: Path) -> None:
     """The lab's files, users, simulated packages and units, as a layer above the base."""
     root = building / "root"
     mounts.overlay(root, [base], building / "upper", building / "work")
+    if is_rootless():
+        run(["mount", "--rbind", "/dev", root / "dev"])
     copy_tree(FILES / "image", root)
     if (HERE / "gpu").is_dir():
         copy_tree(HERE / "gpu", root / "usr/lib/gpu-simulator/gpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,14 +207,41 @@ class Node:
 LABS = Path("/var/lib/gpurun/labs")
 CACHE = Path("/var/cache/gpurun")
 
+ROOTLESS = "GPURUN_ROOTLESS"
+"""Environment variable of what runs inside an ordinary user's lab (runner/lab/rootless.py)."""
+
+
+def users_labs() -> Path:
+    """Where this user's rootless labs live."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(state, "gpurun/labs")
+
+
+def users_cache() -> Path:
+    """Where this user's images live."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "gpurun")
+
+
+def keeper_file() -> Path:
+    """Names the process that holds the namespaces of this user's labs."""
+    return users_labs().with_name("rootless")
+
+
+def is_rootless() -> bool:
+    """Whether this process runs inside an ordinary user's lab."""
+    return ROOTLESS in os.environ
+
 
 def find_lab(name: str) -> Lab:
     """The lab of that name, whether it exists or not."""
     check_name(name, "lab")
+    if is_rootless():
+        return Lab(name, users_labs() / name, users_cache())
     return Lab(name, LABS / name, CACHE)
 
 
 def existing_labs() -> list[Lab]:
     """Labs that have left anything in the state folder, by name."""
-    names = sorted(path.name for path in LABS.iterdir()) if LABS.is_dir() else []
+    folder = users_labs() if is_rootless() else LABS
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     return [find_lab(name) for name in names if NAME.fullmatch(name)]

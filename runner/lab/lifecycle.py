@@ -12,7 +12,15 @@ from pathlib import Path
 
 from runner.errors import GpurunError
 from runner.lab import access, api, cgroups, image, mounts, network, node, processes, settings
-from runner.lab.layout import DEFAULT_NODES, MOST_NODES, Lab, Node, NodeSpec, existing_labs
+from runner.lab.layout import (
+    DEFAULT_NODES,
+    MOST_NODES,
+    Lab,
+    Node,
+    NodeSpec,
+    existing_labs,
+    is_rootless,
+)
 from runner.lab.requirements import check
 from runner.lab.settings import Settings
 
@@ -42,13 +50,13 @@ def up(
 
     Args:
         specs: nodes to add or change; none: those it has, else the default four.
-        profile: `full` or `light`; None: what it has, else full.
+        profile: `full` or `light`; None: what it has, else full (rootless: light).
         inventory_file: where its inventory is written.
 
     Raises:
         GpurunError: with what is missing on this machine, or what failed.
     """
-    check(profile or "full")
+    check(profile or default_profile())
     with alone(lab, say):
         wanted = wanted_settings(lab, specs, profile)
         wanted.layers = [str(path) for path in image.layers(lab.cache, say)]
@@ -68,11 +76,16 @@ def up(
     return nodes
 
 
+def default_profile() -> str:
+    """Ordinary users have no control groups to give to a systemd."""
+    return "light" if is_rootless() else "full"
+
+
 def wanted_settings(lab: Lab, specs: Sequence[NodeSpec], profile: str | None) -> Settings:
     """What the lab should be: what it was, changed by what is asked for now."""
     known = settings.read(lab)
     if known is None or (profile and profile != known.profile):
-        known = Settings(subnet="", profile=profile or "full")
+        known = Settings(subnet="", profile=profile or default_profile())
     for spec in specs or (() if known.specs else DEFAULT_NODES):
         known.add(spec)
     if len(known.specs) > MOST_NODES:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
 
 from runner.errors import GpurunError
 from runner.lab.commands import run, succeeds
+from runner.lab.layout import is_rootless
 
 
 def below(folder: Path, table: str | None = None) -> list[Path]:
@@ -57,7 +59,19 @@ def overlay(target: Path, lower: list[Path], upper: Path, work: Path) -> None:
     upper.mkdir(parents=True, exist_ok=True)
     work.mkdir(parents=True, exist_ok=True)
     layers = ":".join(str(path) for path in lower)
-    mount("overlay", "gpurun", target, f"lowerdir={layers},upperdir={upper},workdir={work}")
+    # Ordinary users may not write the attributes overlay file systems use by default.
+    more = ",userxattr" if is_rootless() else ""
+    mount("overlay", "gpurun", target, f"lowerdir={layers},upperdir={upper},workdir={work}{more}")
+
+
+def holds_attributes(folder: Path) -> bool:
+    """Whether the file system there has user attributes; tmpfs has since Linux 6.6."""
+    try:
+        os.setxattr(folder, "user.gpurun", b"1")
+    except OSError:
+        return False
+    os.removexattr(folder, "user.gpurun")
+    return True
 
 
 def resize(target: Path, size: str) -> bool:

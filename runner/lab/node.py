@@ -15,7 +15,7 @@ from runner.errors import GpurunError
 from runner.lab import cgroups, gpu, mounts, network, packages, processes
 from runner.lab.commands import environment, run
 from runner.lab.image import FILES
-from runner.lab.layout import Node
+from runner.lab.layout import Node, is_rootless
 
 DISK_SIZE = "4g"
 """Most that a node may write; it lies in memory, and only what is written is used."""
@@ -45,6 +45,8 @@ def prepare(node: Node, layers: list[Path], public_key: str) -> None:
     mounts.remove_tree(node.root)
     mounts.remove_tree(node.disk)
     mounts.mount("tmpfs", node.namespace, node.disk, f"mode=755,size={DISK_SIZE}")
+    if is_rootless() and not mounts.holds_attributes(node.disk):
+        mounts.unmount_below(node.disk)
     mounts.overlay(node.root, layers, node.disk / "upper", node.disk / "work")
     (node.disk / "containerd").mkdir()
     for name in ("console.log", "no-reboot"):
