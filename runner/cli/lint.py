@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from runner.reports.problems import Found
 
 
 @click.command()
 @click.argument("playbooks", nargs=-1, required=True, type=click.Path())
-def lint(playbooks: tuple[str, ...]) -> int:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif"]),
+    default="text",
+    help="json: a list on stdout; sarif: for code review tools.",
+)
+def lint(playbooks: tuple[str, ...], form: str) -> int:
     """Check PLAYBOOKS: every mistake with its place and a cure. Exit code 1 if there is any."""
-    from runner.cli.work import terminal
+    found = [item for name in playbooks for item in _check(Path(name))]
+    if form == "text":
+        _say(found, len(playbooks))
+    else:
+        import json
+
+        click.echo(json.dumps(_data(found, form), indent=2))
+    return 1 if found else 0
+
+
+def _check(path: Path) -> list[Found]:
     from runner.errors import InputError
     from runner.playbook.lint import lint as check
     from runner.playbook.load import load_playbook
 
+    try:
+        return [("warning", problem) for problem in check(load_playbook(path))]
+    except InputError as error:
+        return [("error", problem) for problem in error.problems]
+
+
+def _say(found: list[Found], files: int) -> None:
+    from runner.cli.work import terminal
+
     say = terminal("terminal")
-    found = 0
-    for name in playbooks:
-        try:
-            problems = list(check(load_playbook(Path(name))))
-        except InputError as error:
-            problems = list(error.problems)
-        for problem in problems:
-            say.line(str(problem))
-        found += len(problems)
-    say.line(f"{found} problem{'' if found == 1 else 's'} in {len(playbooks)} file(s)")
-    return 1 if found else 0
+    for _, problem in found:
+        say.line(str(problem))
+    say.line(f"{len(found)} problem{'' if len(found) == 1 else 's'} in {files} file(s)")
+
+
+def _data(found: list[Found], form: str) -> object:
+    from runner.reports.problems import as_json, as_sarif
+
+    return as_json(found) if form == "json" else as_sarif(found)

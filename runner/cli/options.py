@@ -49,6 +49,8 @@ class RunOptions:
     connect_timeout: float = 10.0
     lock_timeout: float = 0.0
     yes: bool = False
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""
@@ -60,7 +62,8 @@ class RunOptions:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunOptions:
-        lists = {key: tuple(arguments[key]) for key in ("inventories", "extra")}
+        names = ("inventories", "extra", "tags", "skip_tags")
+        lists = {key: tuple(arguments.get(key, ())) for key in names}
         return cls(**{**arguments, **lists})
 
 
@@ -100,6 +103,19 @@ def run_options(command: F) -> F:
                 multiple=True,
                 metavar="K=V|JSON|@FILE",
                 help="Variables that win over all others (repeatable).",
+            ),
+            click.option(
+                "-t",
+                "--tags",
+                multiple=True,
+                metavar="TAG",
+                help="Only tasks with one of these tags (a,b or repeated).",
+            ),
+            click.option(
+                "--skip-tags",
+                multiple=True,
+                metavar="TAG",
+                help="Not the tasks with one of these tags.",
             ),
             click.option("--kubeconfig", metavar="FILE", help="The cluster the hosts belong to."),
             click.option("--context", metavar="NAME", help="Context in the kubeconfig."),

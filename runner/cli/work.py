@@ -110,10 +110,12 @@ def build(
     from runner.engine.run import Run, Settings
     from runner.inventory.load import load_inventory
     from runner.playbook.load import load_playbook
+    from runner.playbook.tags import select_tags
 
     if options.kubeconfig is not None and not Path(options.kubeconfig).expanduser().is_file():
         raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
     playbook = load_playbook(Path(options.playbook))
+    playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
     redact.add(host.become_password for host in inventory.hosts.values())
     cross_over(inventory.hosts.values())

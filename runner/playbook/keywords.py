@@ -47,18 +47,40 @@ TASK_KEYS: dict[str, str] = {
     "tags": "names for --tags and --skip-tags",
 }
 
-_BLOCK = "Write the tasks one after the other and give each its `when`."
-_INCLUDE = "Write the tasks into this file; a YAML anchor can hold what repeats."
+_SHARED = (
+    "name",
+    "when",
+    "become",
+    "become_user",
+    "become_method",
+    "vars",
+    "environment",
+    "tags",
+    "ignore_errors",
+)
+BLOCK_KEYS: dict[str, str] = {
+    "block": "list of tasks that all take what stands beside it",
+    **{key: TASK_KEYS[key] for key in _SHARED},
+}
+IMPORT_KEYS: dict[str, str] = {
+    "import_tasks": "file with a list of tasks, relative to the importing file",
+    **{key: TASK_KEYS[key] for key in _SHARED},
+}
+
+_RESCUE = (
+    "What follows a failure cannot be planned: a host that fails is left cordoned for a look, "
+    "and gpurun resume finishes it."
+)
+_INCLUDE = "Use import_tasks: file, with when: where it is not always wanted."
 _ROLE = "Write what the role does as tasks of the play; roles are not read yet."
 _LOOP = "Write loop: with the list; the item is the variable `item`."
 
 REFUSED_TASK_KEYS: dict[str, str] = {
     "action": "Write the module's name as the key.",
     "local_action": "Tasks run on the play's hosts only; do local work before gpurun.",
-    "always": _BLOCK,
+    "always": _RESCUE,
     "any_errors_fatal": "Set rollout.max_failed of the play (0 is the default).",
     "async": "Set timeout; gpurun waits for a step and kills it on the host when time is up.",
-    "block": _BLOCK,
     "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
     "connection": "Hosts are reached by SSH only.",
@@ -70,7 +92,6 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "diff": "Leave it out: a plan always shows differences.",
     "import_playbook": "Run the playbooks one after the other.",
     "import_role": _ROLE,
-    "import_tasks": _INCLUDE,
     "include": _INCLUDE,
     "include_role": _ROLE,
     "include_tasks": _INCLUDE,
@@ -80,7 +101,7 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "module_defaults": "Write the arguments at the tasks.",
     "no_log": "Leave it out: secrets are redacted by value everywhere.",
     "poll": "Set timeout instead.",
-    "rescue": _BLOCK,
+    "rescue": _RESCUE,
     "retries": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
     "run_once": "Write a play of its own for one host: hosts: group[0].",
     "throttle": "Use rollout.waves of the play.",
@@ -96,6 +117,17 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "with_sequence": 'Write loop: "{{ range(1, 5) | list }}".',
     "with_subelements": _LOOP,
     "with_together": "Write loop: with a list of the pairs; the item is the variable `item`.",
+}
+
+_AT_TASKS = "Put it at the tasks inside."
+REFUSED_BLOCK_KEYS: dict[str, str] = {
+    **REFUSED_TASK_KEYS,
+    "changed_when": _AT_TASKS,
+    "failed_when": _AT_TASKS,
+    "loop": _AT_TASKS,
+    "notify": _AT_TASKS,
+    "register": _AT_TASKS,
+    "timeout": _AT_TASKS,
 }
 
 REFUSED_PLAY_KEYS: dict[str, str] = {
@@ -117,7 +149,7 @@ REFUSED_PLAY_KEYS: dict[str, str] = {
     "remote_user": "Set ansible_user in the inventory.",
     "roles": _ROLE,
     "strategy": "Use rollout.waves; inside a wave hosts go independently.",
-    "tags": "Put tags at the tasks.",
+    "tags": "Put tags at the tasks, or at a block around them.",
     "throttle": "Use rollout.waves.",
     "user": "Set ansible_user in the inventory.",
     "vars_prompt": "Pass values with -e name=value.",
@@ -144,7 +176,6 @@ ABSENT_MODULES: dict[str, str] = {
     "group_by": "Use groups of the inventory.",
     "hostname": "Use command with unless.",
     "import_role": _ROLE,
-    "import_tasks": _INCLUDE,
     "include": _INCLUDE,
     "include_role": _ROLE,
     "include_tasks": _INCLUDE,

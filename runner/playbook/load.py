@@ -12,11 +12,12 @@ from runner.errors import InputError, Origin, Problem
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Risk
 from runner.modules.registry import MODULES
+from runner.playbook.blocks import Reading
 from runner.playbook.document import Map, Play, Playbook, Seq, Task
 from runner.playbook.fields import Fields, kind_of, settled
 from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, nearest, short_name, similar
 from runner.playbook.source import Document, parse_yaml, read_text, read_yaml
-from runner.playbook.tasks import check_templates, read_tasks
+from runner.playbook.tasks import check_templates
 
 _DEFAULT_WAVES = ("1", "100%")
 
@@ -38,10 +39,11 @@ def load_playbook_text(text: str, path: Path) -> Playbook:
     """As `load_playbook`, of text already read; relative files are looked up beside `path`."""
     document = parse_yaml(text, str(path))
     problems = list(document.problems)
-    plays = _plays(document, path.parent, problems)
+    imported: list[str] = []
+    plays = _plays(document, path, problems, imported)
     if problems:
         raise InputError(sorted(dict.fromkeys(problems), key=_place))
-    return Playbook(path, text, tuple(plays))
+    return Playbook(path, "".join((text, *imported)), tuple(plays))
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:
@@ -49,7 +51,9 @@ def _place(problem: Problem) -> tuple[str, int, int]:
     return origin.file, origin.line, origin.column
 
 
-def _plays(document: Document, folder: Path, problems: list[Problem]) -> list[Play]:
+def _plays(
+    document: Document, path: Path, problems: list[Problem], imported: list[str]
+) -> list[Play]:
     value = document.value
     example = "A playbook is a list of plays: - hosts: gpu_nodes, then tasks:."
     if value is None and problems:
@@ -70,13 +74,15 @@ def _plays(document: Document, folder: Path, problems: list[Problem]) -> list[Pl
     found = []
     for item, where in zip(value, value.origins, strict=True):
         if isinstance(item, Map):
-            found.append(_play(item, where, folder, problems))
+            found.append(_play(item, where, path, problems, imported))
         else:
             problems.append(Problem(f"a play is a mapping, found {kind_of(item)}", where, example))
     return found
 
 
-def _play(value: Map, where: Origin, folder: Path, problems: list[Problem]) -> Play:
+def _play(
+    value: Map, where: Origin, path: Path, problems: list[Problem], imported: list[str]
+) -> Play:
     fields = Fields(value, "play", problems)
     if "hosts" not in value and any(short_name(key) in MODULES for key in value):
         fields.note(
@@ -98,12 +104,14 @@ def _play(value: Map, where: Origin, folder: Path, problems: list[Problem]) -> P
             value.where("hosts"),
             "Write the widest pattern and choose with --limit.",
         )
+    reading = Reading(problems)
     sections = {
-        key: tuple(read_tasks(value.get(key), key, value.where(key) or where, problems))
+        key: tuple(reading.tasks(value.get(key), key, value.where(key) or where, (path,)))
         for key in ("preconditions", "tasks", "handlers", "verify")
     }
-    _check_handlers(value, sections["handlers"], problems)
-    variables = _variables(fields, folder)
+    imported += reading.imported
+    _check_handlers(reading.written, sections["handlers"], problems)
+    variables = _variables(fields, path.parent)
     check_templates(variables, problems)
     waves, max_failed = _rollout(fields)
     environment = fields.mapping("environment")
@@ -123,7 +131,9 @@ def _play(value: Map, where: Origin, folder: Path, problems: list[Problem]) -> P
     )
 
 
-def _check_handlers(play: Map, handlers: Sequence[Task], problems: list[Problem]) -> None:
+def _check_handlers(
+    tasks: Sequence[Map], handlers: Sequence[Task], problems: list[Problem]
+) -> None:
     """Handlers have names of their own, and every notified one exists."""
     first: dict[str, Task] = {}
     for handler in handlers:
@@ -137,11 +147,8 @@ def _check_handlers(play: Map, handlers: Sequence[Task], problems: list[Problem]
                 )
             )
         first.setdefault(handler.name, handler)
-    for section in ("tasks", "handlers", "preconditions", "verify"):
-        tasks = play.get(section)
-        for task in tasks if isinstance(tasks, Seq) else []:
-            if isinstance(task, Map):
-                _check_notify(task, first, problems)
+    for task in tasks:
+        _check_notify(task, first, problems)
 
 
 def _check_notify(task: Map, handlers: Mapping[str, Task], problems: list[Problem]) -> None:

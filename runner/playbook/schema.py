@@ -9,7 +9,7 @@ from typing import Any, get_args
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Disruption, Module, Risk
 from runner.modules.registry import MODULES, load_module
-from runner.playbook.keywords import PLAY_KEYS, TASK_KEYS
+from runner.playbook.keywords import BLOCK_KEYS, IMPORT_KEYS, PLAY_KEYS, TASK_KEYS
 
 _TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -26,6 +26,10 @@ _SIZES = {"anyOf": [_SIZE, {"type": "array", "items": _SIZE, "minItems": 1}]}
 _MAPPING = {"type": ["object", "null"]}
 _FLAG = {"type": "boolean"}
 _TEXT = {"type": "string"}
+_TASKS = {
+    "type": "array",
+    "items": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("task", "block", "import")]},
+}
 
 
 def schema() -> dict[str, Any]:
@@ -33,6 +37,7 @@ def schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     modules = {name: _module(load_module(name), definitions) for name in MODULES}
     definitions["task"] = _task(modules)
+    definitions["block"], definitions["import"] = _block(), _import()
     definitions["play"] = _play()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -57,7 +62,7 @@ def _names(levels: type[IntEnum]) -> dict[str, Any]:
 
 
 def _play() -> dict[str, Any]:
-    tasks = {"type": ["array", "null"], "items": {"$ref": "#/$defs/task"}}
+    tasks = {**_TASKS, "type": ["array", "null"]}
     rollout = _object({"waves": _SIZES, "max_failed": {"type": "integer", "minimum": 0}})
     properties: dict[str, Any] = {
         "name": _TEXT,
@@ -120,6 +125,32 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         made["properties"][f"ansible.builtin.{name}"] = part
     made["oneOf"] = [{"required": [name]} for name in made["properties"] if name not in properties]
     return made
+
+
+_INHERITED: dict[str, Any] = {
+    "name": _TEXT,
+    "when": _CONDITIONS,
+    "become": _FLAG,
+    "become_user": {"const": "root"},
+    "become_method": {"const": "sudo"},
+    "vars": _MAPPING,
+    "environment": _MAPPING,
+    "tags": _TEXTS,
+    "ignore_errors": _FLAG,
+}
+
+
+def _block() -> dict[str, Any]:
+    made = _object({"block": {**_TASKS, "minItems": 1}, **_INHERITED}, BLOCK_KEYS)
+    return {**made, "required": ["block"]}
+
+
+def _import() -> dict[str, Any]:
+    file = {"anyOf": [_TEXT, {**_object({"file": _TEXT}), "required": ["file"]}]}
+    made = _object({"import_tasks": file, **_INHERITED}, IMPORT_KEYS)
+    long = "ansible.builtin.import_tasks"
+    made["properties"][long] = made["properties"]["import_tasks"]
+    return {**made, "oneOf": [{"required": ["import_tasks"]}, {"required": [long]}]}
 
 
 def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:

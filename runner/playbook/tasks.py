@@ -23,27 +23,6 @@ from runner.playbook.keywords import nearest
 _COMMANDS = ("command", "shell")
 
 
-def read_tasks(value: Any, section: str, where: Origin, problems: list[Problem]) -> list[Task]:
-    """The tasks of one section of a play (`tasks`, `handlers`, `preconditions`, `verify`)."""
-    if value is None:
-        return []
-    if not isinstance(value, Seq):
-        problems.append(
-            Problem(
-                f"{section}: expected a list of tasks, found {kind_of(value)}",
-                where,
-                "Begin each task with a dash: - name: ...",
-            )
-        )
-        return []
-    found = []
-    for item, origin in zip(value, value.origins, strict=True):
-        task = read_task(item, section, origin, problems)
-        if task:
-            found.append(task)
-    return found
-
-
 def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) -> Task | None:
     """One task, or None where it cannot be told what it is."""
     if not isinstance(value, Map):
@@ -87,7 +66,7 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
     )
     _check_changed_when(name, fields)
     check_templates(value, problems)
-    check_conditions(task, value, problems)
+    check_conditions({"when": task.when, "failed_when": task.failed_when}, value, problems)
     _check_lowered(task, module, value, problems)
     if section in ("preconditions", "verify"):
         _check_looks_only(task, module, section, value.keys_at.get(key), problems)
@@ -158,9 +137,11 @@ def _check_facts(names: set[str], where: Origin | None, problems: list[Problem])
             problems.append(Problem(f"{root} is not offered in templates", where, hint))
 
 
-def check_conditions(task: Task, written: Map, problems: list[Problem]) -> None:
-    """Note conditions that are no expressions."""
-    for key, conditions in (("when", task.when), ("failed_when", task.failed_when)):
+def check_conditions(
+    found: Mapping[str, tuple[str, ...]], written: Map, problems: list[Problem]
+) -> None:
+    """Note conditions that are no expressions: those of each key, written in the mapping."""
+    for key, conditions in found.items():
         value = written.get(key)
         for index, condition in enumerate(conditions):
             where = written.where(key)

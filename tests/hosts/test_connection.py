@@ -182,7 +182,7 @@ class TestBroken:
         def quiet() -> bool:
             """Nothing more is on its way: what step one printed has arrived."""
             seen = proxy.counts.received
-            time.sleep(1)
+            time.sleep(2)
             return seen == proxy.counts.received
 
         def cut() -> None:

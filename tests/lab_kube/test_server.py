@@ -130,8 +130,10 @@ def test_a_hanging_request_ends_when_the_faults_are_cleared(cluster: LabCluster)
     ended = threading.Event()
 
     def ask() -> None:
+        # A request that comes between two faults is answered; the next one hangs.
         with pytest.raises((OSError, RemoteDisconnected)):
-            call(cluster.kubeconfig, "/api/v1/nodes")
+            while True:
+                call(cluster.kubeconfig, "/api/v1/nodes")
         ended.set()
 
     asking = threading.Thread(target=ask)
@@ -140,6 +142,8 @@ def test_a_hanging_request_ends_when_the_faults_are_cleared(cluster: LabCluster)
     deadline = time.monotonic() + PATIENCE
     while not ended.wait(0.02) and time.monotonic() < deadline:
         cluster.clear_faults()
+        cluster.fail_next(kind="hang", count=None)
+    cluster.clear_faults()
     asking.join(PATIENCE)
     assert ended.is_set()
 
