@@ -136,8 +136,12 @@ class HostRun:
             note = self.node.leave()
         except (GpurunError, Unknown, Refused) as error:
             return self._ended(error, self._back_out())
-        changed = sum(1 for done in self.done.values() if done.changed)
+        changed = self._changed
         return HostResult(self._name, "changed" if changed else "ok", note, changed=changed)
+
+    @property
+    def _changed(self) -> int:
+        return sum(1 for done in self.done.values() if done.changed)
 
     @property
     def _name(self) -> str:
@@ -163,7 +167,7 @@ class HostRun:
             status = "skipped"
         elif isinstance(error, Unknown):
             status = "unknown"
-        return HostResult(self._name, status, str(error), left, len(self.done))
+        return HostResult(self._name, status, str(error), left, self._changed)
 
     def _check_stop(self) -> None:
         if self.stop.is_set():
@@ -179,6 +183,7 @@ class HostRun:
                 return
             if not (self.touched and _finishes(batch[0])):
                 self._check_stop()
+            self._settled_before(batch[0])
             if batch[0].status == "deferred":
                 self.plan = self._replan(batch[0])
             elif batch[0].waits or cluster_actions(batch[0]):
@@ -187,6 +192,17 @@ class HostRun:
                 self._boundary(batch[0], self._reboot)
             else:
                 self._batch(batch)
+
+    def _settled_before(self, next_step: PlannedStep) -> None:
+        """What was looked at and judged before a change stays as it was then: it is not asked
+        again when the rest is planned anew."""
+        for step in self.plan.steps:
+            if step is next_step:
+                return
+            if step.key not in self.done and step.status in ("ok", "skipped"):
+                skipped = step.status == "skipped"
+                result = {"changed": False, "skipped": skipped, **step.result}
+                self.done[step.key] = Done(result, changed=False)
 
     # -- changes on the host ------------------------------------------------------------------
 
@@ -308,6 +324,7 @@ class HostRun:
     def _replan(self, deferred: PlannedStep) -> HostPlan:
         """The rest of the plan with what is known now; refused if it asks for more than was
         approved."""
+        self.observed.clear()
         plan = observe(
             lambda seen: plan_host(self.subject, seen, self.done),
             self.observed,

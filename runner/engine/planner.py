@@ -129,6 +129,8 @@ class _Walk:
         self.registered: dict[str, Any] = {}
         self.notified: set[str] = set()
         self.maybe_notified: set[str] = set()
+        self.pending_since = ""
+        """Label of the first step that would change the host: looks after it have to wait."""
         self.uncertain_since = ""
         """Label of the first pending task whose effect cannot be known."""
         self.stopped = False
@@ -228,6 +230,8 @@ class _Walk:
         if task.module == "assert":
             arguments = self._evaluated(task, variables)
         args = _validated(task, module, render(arguments, variables, task.origin))
+        if getattr(args, "read_only", False) and self.pending_since:
+            raise KnownAfterChange(f"looks at the host after '{self.pending_since}'")
         context = self._context(task, variables)
         probes = tuple(
             replace(probe, become=context.become) for probe in module.probes(args, context)
@@ -323,6 +327,8 @@ class _Walk:
 
     def _deferred(self, task: Task, key: StepKey, label: str, why: str) -> PlannedStep:
         module = load_module(task.module)
+        if module.changes_nothing or task.arguments.get("read_only") is True:
+            return PlannedStep(key, task, label, "deferred", reason=why, looks=True)
         return PlannedStep(
             key,
             task,
@@ -340,12 +346,14 @@ class _Walk:
         if step.status == "change" or (done and done.changed):
             self.notified |= set(step.task.notify)
         elif step.status == "deferred":
-            self.maybe_notified |= set(step.task.notify)
+            self.maybe_notified |= set(step.notify)
         for change in step.changes:
             self.view.update(change.overlay)
-        unpredictable = step.status == "deferred" or any(not c.predictable for c in step.changes)
-        if unpredictable and not self.uncertain_since:
-            self.uncertain_since = step.label
+        if step.looks or step.status not in ("change", "deferred"):
+            return
+        self.pending_since = self.pending_since or step.label
+        if step.status == "deferred" or any(not c.predictable for c in step.changes):
+            self.uncertain_since = self.uncertain_since or step.label
 
     def register(self, task: Task, steps: Sequence[PlannedStep]) -> None:
         if not task.register:

@@ -62,6 +62,8 @@ class PlannedStep:
     risk: Risk = Risk.LOW
     disruption: Disruption = Disruption.NONE
     notify: tuple[str, ...] = ()
+    looks: bool = False
+    """A deferred step that changes nothing: it looks, or judges, after a change."""
     result: Mapping[str, Any] = field(default_factory=dict)
     """What `register` stores when nothing changes."""
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)

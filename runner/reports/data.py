@@ -46,11 +46,15 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "drain": _drain(state),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
         "waits": [str(plain(wait)) for step in plan.steps for wait in step.waits],
-        "messages": [f"{s.label}: {text}" for s in plan.steps for text in s.messages],
+        "messages": [f"{s.label}: {text}" for s in plan.steps for text in _messages(s)],
         "skipped": [
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
         ],
     }
+
+
+def _messages(step: PlannedStep) -> tuple[str, ...]:
+    return (*step.messages, *([f"known after change: {step.reason}"] if step.looks else []))
 
 
 def _plan_status(state: HostState) -> str:
@@ -79,6 +83,8 @@ def _drain(state: HostState) -> dict[str, Any] | None:
 
 def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:
     """A step's changes; a deferred step is one change that is known later."""
+    if step.looks:
+        return []
     if step.status == "deferred":
         return [
             {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.enact import Maintenance
+from runner.engine.enact import Drifted, Maintenance, check_within
 from runner.hosts.script import Command
 from tests.engine.plays import OneHost, statuses
 
@@ -393,7 +393,7 @@ def test_a_file_that_an_earlier_task_makes_counts_as_there(tmp_path: Path) -> No
     assert statuses(one.plan()) == ["change", "ok"]
 
 
-def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Path) -> None:
+def test_what_was_looked_at_before_a_change_stays_as_it_was_then(tmp_path: Path) -> None:
     """The replanning of what was deferred must not slip in other changes of what was shown."""
     (tmp_path / "source").write_text("shown")
     one = OneHost(
@@ -401,13 +401,16 @@ def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Pa
         f"""
 - name: changes what a later task was planned with
   hosts: all
+  preconditions:
+    - name: as expected
+      shell: {{cmd: grep -q shown {tmp_path}/source, read_only: true}}
   tasks:
-    - name: alters
-      shell: echo other > {tmp_path}/source
-      register: outcome
     - name: reads
       shell: {{cmd: cat {tmp_path}/source, read_only: true}}
       register: text
+    - name: alters
+      shell: echo other | tee {tmp_path}/source
+      register: outcome
     - name: deferred
       copy: {{content: "{{{{ outcome.stdout }}}}", dest: {tmp_path}/deferred}}
     - name: shown
@@ -415,9 +418,21 @@ def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Pa
 """,
     )
     result = one.apply()
-    assert result.status == "drifted", result
-    assert "another content" in result.reason
-    assert not (tmp_path / "shown").exists()
+    assert result.status == "changed", result
+    assert (tmp_path / "deferred").read_text() == "other"
+    assert (tmp_path / "shown").read_text() == "shown"
+
+
+def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Path) -> None:
+    one = OneHost(tmp_path, TWO_FILES.format(folder=tmp_path))
+    approved = one.plan()
+    (change,) = approved.steps[0].changes
+    assert change.diff is not None
+    other = replace(change, diff=replace(change.diff, after="other"))
+    plan = replace(approved, steps=(replace(approved.steps[0], changes=(other,)),))
+    check_within(approved, approved)
+    with pytest.raises(Drifted, match="another content"):
+        check_within(approved, plan)
 
 
 def test_registered_results_are_known_in_verify_and_failed_when(tmp_path: Path) -> None:
@@ -445,6 +460,50 @@ def test_registered_results_are_known_in_verify_and_failed_when(tmp_path: Path) 
           - looked.stdout == "seen"
           - acted.stdout == "acted"
           - all.results[1].stdout == "b"
+""",
+    )
+    result = one.apply()
+    assert result.status == "changed", result
+
+
+def test_a_look_after_a_change_sees_the_change_in_the_same_apply(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text("1")
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: looks
+  hosts: all
+  tasks:
+    - name: change
+      copy: {{content: "2", dest: {tmp_path}/version}}
+    - name: look
+      command: {{cmd: cat {tmp_path}/version, read_only: true}}
+      register: version
+    - name: judge
+      assert: {{that: version.stdout == "2"}}
+    - name: use
+      copy: {{content: "{{{{ version.stdout }}}}", dest: {tmp_path}/copy}}
+""",
+    )
+    plan = one.plan()
+    assert statuses(plan) == ["change", "deferred", "deferred", "deferred"]
+    assert [step.looks for step in plan.steps] == [False, True, True, False]
+    assert one.apply(plan).status == "changed"
+    assert (tmp_path / "copy").read_text() == "2"
+    assert statuses(one.again()) == ["ok"] * 4
+
+
+def test_a_missing_file_that_an_earlier_task_makes_may_be_looked_at(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: looks
+  hosts: all
+  tasks:
+    - name: make
+      copy: {{content: "x", dest: {tmp_path}/made}}
+    - name: look
+      command: {{cmd: cat {tmp_path}/made, read_only: true}}
 """,
     )
     result = one.apply()
