@@ -120,7 +120,7 @@ def diff_text(diff: FileDiff) -> str:
     """A unified diff with mode and owner in the same block."""
     lines = [f"{name}: {before} -> {after}" for name, before, after in diff.attributes]
     if diff.sensitive:
-        return "\n".join([*lines, "(content not shown)"])
+        return "\n".join([*lines, "(content not shown: the file is readable by its owner only)"])
     before = _lines(diff.before)
     after = _lines(diff.after)
     names = (

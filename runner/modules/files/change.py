@@ -51,14 +51,15 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
         return Outcome(result=result)
     become = context.become
     writes = not before.exists or before.sha256 != after.sha256
+    diff = difference(before, after)
     change = Change(
-        summary=describe(before, after, wanted.summary),
+        summary=describe(before, after, "" if diff.sensitive else wanted.summary),
         do=(_do(before, after, wanted, backup, become),),
         guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
         risk=wanted.risk,
         before=plain(before),
         after=plain(after),
-        diff=difference(before, after),
+        diff=diff,
         overlay=overlay(link, after),
         undo=_undo(before, after, backup, become),
     )
@@ -184,7 +185,13 @@ def difference(before: FileState, after: FileState) -> FileDiff:
     old, new = _text(before), _text(after)
     if (before.exists and old is None) or (after.exists and new is None):
         old, new = _digest(before), _digest(after)
-    return FileDiff(after.path, old, new, attribute_changes(before, after))
+    sensitive = _private(before) or _private(after)
+    return FileDiff(after.path, old, new, attribute_changes(before, after), sensitive)
+
+
+def _private(state: FileState) -> bool:
+    """A file that neither group nor others may read: nor shall readers of plans and journals."""
+    return state.kind == "file" and not state.mode & 0o044
 
 
 _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
