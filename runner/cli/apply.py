@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -42,11 +43,13 @@ def carry_out(
     output: str,
     ask_become_pass: bool,
     pid: int | None = None,
+    was_approved: bool = False,
 ) -> int:
     """Apply with a journal; shared with `resume`.
 
     Args:
         pid: of the process that had this run before; None: it is a new run.
+        was_approved: an earlier try had `--yes`: it still counts for the same playbook.
     """
     from runner.cli.recording import Recording
     from runner.cli.review import Review
@@ -67,8 +70,11 @@ def carry_out(
             events = Events([recording, say.event], redact.data)
             review = Review(say, options.yes)
             work = build(options, run, events, review, stop, password, redact, pid is not None)
+            if was_approved and not options.yes:
+                review.approve_again(options.digest == work.digest)
             if pid is None:
-                journal.begin(run, str(Path(options.playbook).resolve()), options.as_arguments())
+                begun = replace(options, digest=work.digest)
+                journal.begin(run, str(Path(options.playbook).resolve()), begun.as_arguments())
             else:
                 journal.reopen(run, pid)
             try:

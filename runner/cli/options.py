@@ -49,6 +49,8 @@ class RunOptions:
     connect_timeout: float = 10.0
     lock_timeout: float = 0.0
     yes: bool = False
+    digest: str = ""
+    """SHA-256 of the playbook that was approved; empty before it is loaded."""
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
 

@@ -18,7 +18,8 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
     """Look at every host of RUN again (default: the newest that has not finished), do what is
     left, and give back every node that it took out of service.
 
-    A run started with --yes is resumed as approved. Exit codes as gpurun apply.
+    A run started with --yes is resumed as approved, unless its playbook has changed since. Exit
+    codes as gpurun apply.
     """
     import os
 
@@ -44,5 +45,5 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
         )
     options = RunOptions.from_arguments(record.arguments)
     return carry_out(
-        replace(options, yes=options.yes or yes), record.id, output, ask_become_pass, record.pid
+        replace(options, yes=yes), record.id, output, ask_become_pass, record.pid, options.yes
     )

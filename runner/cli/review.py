@@ -20,6 +20,12 @@ class Review:
         self._say = say
         self._yes = yes
 
+    def approve_again(self, unchanged: bool) -> None:
+        """A resumed run: its approval holds as long as its playbook is the same."""
+        self._yes = unchanged
+        if not unchanged:
+            self._say.line("The playbook has changed since this run was approved.", "yellow")
+
     def __call__(self, states: Sequence[HostState]) -> bool:
         self._say.plans(states)
         asking = [s.host.name for s in states if s.waits_for_work and s.gate.verdict == "ask"]

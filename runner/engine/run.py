@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -100,6 +101,11 @@ class Run:
             (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays
         ]
         """Patterns are looked up before any host is touched."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the playbook's text, imported files included."""
+        return hashlib.sha256(self._playbook.text.encode()).hexdigest()
 
     def plan(self) -> list[HostState]:
         """What every play would do, as things are now; nothing is changed."""
