@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,6 @@ from runner.cli.options import inventory_option, limit_option, output_option
 if TYPE_CHECKING:
     from runner.engine.clusters import Clusters
     from runner.inventory.model import Host
-    from runner.kube.cluster import Cluster
-    from runner.kube.leases import NodeLease
-    from runner.kube.state import NodeState
-    from runner.modules.base import Unknown
 
 kubeconfig_option = click.option("--kubeconfig", metavar="FILE", help="The hosts' cluster.")
 context_option = click.option("--context", metavar="NAME", help="Context in the kubeconfig.")
@@ -47,11 +43,7 @@ def nodes(
 
     hosts = select(load_inventory(inventories, Path.cwd()), "all", limit)
     clusters = _clusters(hosts, kubeconfig, context)
-    leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
-    found = []
-    for host in hosts:
-        node = clusters.node(host)
-        found.append(node_data(host.name, node, _lease(clusters.of(host), node, leases)))
+    found = [node_data(host.name, clusters.node(host), clusters.lock(host)) for host in hosts]
     if output == "json":
         click.echo(json.dumps(found, indent=2))
     else:
@@ -65,32 +57,6 @@ def _clusters(hosts: Sequence[Host], kubeconfig: str | None, context: str | None
     from runner.engine.clusters import Clusters
 
     return Clusters(hosts, Path(kubeconfig) if kubeconfig else None, context)
-
-
-def _lease(
-    cluster: Cluster | None,
-    node: NodeState | Unknown | None,
-    known: dict[Cluster, Mapping[str, NodeLease] | Unknown],
-) -> NodeLease | Unknown:
-    """The lock of a node; those of a cluster are read once."""
-    from runner.errors import ClusterError
-    from runner.kube.leases import NodeLease, read_leases
-    from runner.kube.lock import lease_name
-    from runner.kube.state import NodeState
-    from runner.modules.base import Unknown
-
-    if cluster is None or not isinstance(node, NodeState):
-        return Unknown("the node is not known")
-    if cluster not in known:
-        try:
-            known[cluster] = read_leases(cluster)
-        except ClusterError as error:
-            known[cluster] = Unknown(str(error))
-    leases = known[cluster]
-    if isinstance(leases, Unknown):
-        return leases
-    name = lease_name(node.name)
-    return leases.get(name, NodeLease(name))
 
 
 @click.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,8 @@ from runner.errors import ClusterError
 from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
-from runner.kube.lock import NodeLock
+from runner.kube.leases import NodeLease, read_leases
+from runner.kube.lock import NodeLock, lease_name
 from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
 from runner.modules.base import Disruption, Unknown
 
@@ -38,6 +39,7 @@ class Clusters:
         self._reading = threading.Lock()
         self._clusters: dict[tuple[Path, str | None], Cluster] = {}
         self._nodes: dict[str, NodeState | Unknown] = {}
+        self._leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
         self._objects: list[tuple[Cluster, ObjectQuery, ObjectState | Unknown]] = []
 
     def of(self, host: Host) -> Cluster | None:
@@ -64,6 +66,23 @@ class Clusters:
                 self._nodes.update(read_nodes(cluster, together))
             return self._nodes[host.name]
 
+    def lock(self, host: Host) -> NodeLease | Unknown | None:
+        """The lock of a host's node; those of a cluster are read once. None: no cluster."""
+        node = self.node(host)
+        if not isinstance(node, NodeState):
+            return node
+        with self._reading:
+            cluster = self.of(host)
+            if cluster is None:
+                return None
+            if cluster not in self._leases:
+                self._leases[cluster] = _read_leases(cluster)
+            leases = self._leases[cluster]
+            if isinstance(leases, Unknown):
+                return leases
+            name = lease_name(node.name)
+            return leases.get(name, NodeLease(name))
+
     def look(self, host: Host, query: ObjectQuery) -> ObjectState | Unknown:
         """An object of the host's cluster; equal questions of several hosts are asked once."""
         with self._reading:
@@ -82,6 +101,13 @@ def look_at(cluster: Cluster, query: ObjectQuery) -> ObjectState | Unknown:
     """The cluster's answer, or why there is none."""
     try:
         return cluster.look(query)
+    except ClusterError as error:
+        return Unknown(str(error))
+
+
+def _read_leases(cluster: Cluster) -> Mapping[str, NodeLease] | Unknown:
+    try:
+        return read_leases(cluster)
     except ClusterError as error:
         return Unknown(str(error))
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from runner.engine.planning import HostPlan
 from runner.kube.drain import DrainPreview
+from runner.kube.leases import NodeLease
 from runner.kube.maintenance import RUN
 from runner.kube.state import DrainMode, NodeState
 from runner.modules.base import Disruption, Risk, Unknown
@@ -38,6 +40,7 @@ def gate(
     node: NodeState | Unknown | None,
     preview: DrainPreview | Unknown | None,
     run: str,
+    locked: str = "",
 ) -> Gate:
     """Whether this host may be worked on.
 
@@ -45,6 +48,7 @@ def gate(
         node: the cluster's view; None: no cluster is configured; Unknown: it could not be read.
         preview: what a drain would do; None: nothing needs to go.
         run: this run's id, to know its own marks.
+        locked: why the node's lock is not free; "": it is.
     """
     taken = _taken(node, run)
     if taken:
@@ -57,12 +61,30 @@ def gate(
         return Gate("deny", reasons, "failed" if problem.status == "failed" else "denied")
     if not plan.pending:
         return Gate("allow")
-    denied = [*_node_reasons(plan, node), *_drain_reasons(preview)]
+    denied = [*_node_reasons(plan, node), *([locked] if locked else []), *_drain_reasons(preview)]
     if denied:
         return Gate("deny", tuple(denied))
     if plan.risk >= Risk.MEDIUM:
         return Gate("ask", (f"risk {plan.risk.name.lower()}",))
     return Gate("allow")
+
+
+def lock_reason(lease: NodeLease | Unknown | None, run: str, now: datetime, patience: float) -> str:
+    """Why a node cannot be locked now, or "" where it can, or where waiting was asked for.
+
+    Args:
+        patience: seconds that apply would wait for another holder.
+    """
+    if lease is None or patience > 0:
+        return ""
+    if isinstance(lease, Unknown):
+        return f"whether the node's lock is free is not known: {lease}"
+    if not lease.holder or lease.run == run:
+        return ""
+    until = lease.valid_until()
+    if until is not None and until < now:
+        return ""
+    return f"the node is locked by {lease.holder} (run {lease.run or 'unknown'})"
 
 
 def _taken(node: NodeState | Unknown | None, run: str) -> str:

@@ -9,13 +9,14 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.engine.clusters import Clusters, NodeMaintenance
 from runner.engine.enact import HostResult, HostRun, Maintenance, disrupts
 from runner.engine.events import Events
-from runner.engine.gates import Gate, drain_mode, gate
+from runner.engine.gates import Gate, drain_mode, gate, lock_reason
 from runner.engine.observe import observe
 from runner.engine.planner import Subject, plan_host
 from runner.engine.planning import HostPlan
@@ -195,7 +196,9 @@ class Run:
         state.node = clusters.node(state.host)
         if plan.pending and not plan.problem and disrupts(plan):
             state.preview = _preview(state, clusters)
-        state.gate = gate(plan, state.node, state.preview, self._settings.run)
+        state.gate = gate(
+            plan, state.node, state.preview, self._settings.run, self._locked(state, clusters)
+        )
         if self._settings.resumed and isinstance(state.node, Unknown):
             why = f"whether this run still holds the node is not known: {state.node}"
             state.gate = Gate("deny", (why,), "unknown")
@@ -204,6 +207,12 @@ class Run:
             state.result = HostResult(state.host.name, state.gate.status, reason)
         elif not plan.pending and not self._abandoned(state):
             state.result = HostResult(state.host.name, "ok")
+
+    def _locked(self, state: HostState, clusters: Clusters) -> str:
+        if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
+            return ""
+        lease, settings = clusters.lock(state.host), self._settings
+        return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout)
 
     def _abandoned(self, state: HostState) -> bool:
         """An earlier try of this run left the node in maintenance."""

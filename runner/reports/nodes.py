@@ -16,7 +16,7 @@ COLUMNS = ("HOST", "NODE", "READY", "CORDONED", "LOCK", "GPUS USED/ALLOCATABLE",
 
 
 def node_data(
-    host: str, node: NodeState | Unknown | None, lease: NodeLease | Unknown
+    host: str, node: NodeState | Unknown | None, lease: NodeLease | Unknown | None
 ) -> dict[str, Any]:
     """One host as plain data; `unknown` says why nothing more can be told."""
     if node is None:
@@ -46,10 +46,10 @@ def _cordon(node: NodeState) -> dict[str, str] | None:
     return {"run": notes.get(CORDONED_BY, ""), "since": notes.get(CORDONED_AT, "")}
 
 
-def _lock(lease: NodeLease | Unknown) -> dict[str, Any] | None:
+def _lock(lease: NodeLease | Unknown | None) -> dict[str, Any] | None:
     if isinstance(lease, Unknown):
         return {"unknown": str(lease)}
-    if not lease.holder:
+    if lease is None or not lease.holder:
         return None
     renewed = lease.renewed.isoformat() if lease.renewed else ""
     return {"holder": lease.holder, "run": lease.run, "since": lease.since, "renewed": renewed}

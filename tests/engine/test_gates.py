@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runner.engine.gates import drain_mode, gate
+from runner.engine.gates import drain_mode, gate, lock_reason
 from runner.engine.planning import HostPlan, PlannedStep, StepKey
 from runner.errors import Origin
 from runner.inventory.model import Host
 from runner.kube.drain import DrainPreview
+from runner.kube.leases import NodeLease
 from runner.kube.maintenance import RUN
 from runner.kube.state import DrainOptions, NodeState
 from runner.modules.base import Change, Disruption, Risk, Unknown
@@ -99,3 +101,28 @@ def test_a_play_may_name_the_drain() -> None:
     host_plan = plan(Risk.HIGH, Disruption.GPU)
     play = replace(PLAY, drain=DrainOptions(mode="full"))
     assert drain_mode(replace(host_plan, play=play)) == "full"
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HELD = NodeLease("gpurun-gpu-1", "you@there pid 7", "other", renewed=NOW)
+
+
+@pytest.mark.parametrize(
+    ("lease", "run", "later", "patience", "reason"),
+    [
+        (None, "run", 0, 0, ""),
+        (NodeLease("gpurun-gpu-1"), "run", 0, 0, ""),
+        (HELD, "run", 0, 0, "locked by you@there pid 7 (run other)"),
+        (HELD, "other", 0, 0, ""),
+        (HELD, "run", 3600, 0, ""),
+        (HELD, "run", 0, 600, ""),
+        (replace(HELD, renewed=None), "run", 3600, 0, "locked by"),
+        (Unknown("forbidden"), "run", 0, 0, "not known: forbidden"),
+    ],
+)
+def test_a_lock_that_another_run_holds_closes_the_gate(
+    lease: NodeLease | Unknown | None, run: str, later: int, patience: float, reason: str
+) -> None:
+    said = lock_reason(lease, run, NOW + timedelta(seconds=later), patience)
+    assert reason in said if reason else said == ""
+    assert gate(plan(), NODE, None, run, said).verdict == ("deny" if reason else "allow")
