@@ -10,7 +10,7 @@ from runner.engine.pending import mark, unmark
 from runner.engine.planning import PlannedStep
 from runner.hosts.script import Block, Command
 from runner.modules.base import Change, Reboot
-from runner.playbook.document import Play
+from runner.playbook.document import Play, Task
 
 
 def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
@@ -28,9 +28,14 @@ def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
         if batch and not _same_login(batch[-1], step):
             return batch
         batch.append(step)
-        if step.task.ignore_errors or step.task.failed_when:
+        if _is_judged(step.task):
             return batch  # what follows depends on how this one ends
     return batch
+
+
+def _is_judged(task: Task) -> bool:
+    conditions = task.failed_when or task.changed_when or task.until
+    return bool(task.ignore_errors or conditions or task.retries)
 
 
 def _is_boundary(step: PlannedStep) -> bool:

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from runner.engine.clusters import Clusters, NodeMaintenance
-from runner.engine.enact import HostResult, HostRun, Maintenance, disrupts
+from runner.engine.enact import HostRun
+from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import Gate, drain_mode, gate, lock_reason
+from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
-from runner.engine.planner import Subject, plan_host
-from runner.engine.planning import HostPlan
+from runner.engine.planner import Progress, plan_host
+from runner.engine.planning import HostPlan, PlannedStep
 from runner.engine.stop import Stop
+from runner.engine.subject import Subject
+from runner.engine.tries import Tries, forget
 from runner.engine.waves import waves
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
@@ -63,6 +67,8 @@ class HostState:
     preview: DrainPreview | Unknown | None = None
     gate: Gate = Gate("allow")  # noqa: RUF009
     result: HostResult | None = None
+    kept: Mapping[str, Any] | None = None
+    """What its tasks registered and set, once they are done."""
 
     @property
     def waits_for_work(self) -> bool:
@@ -98,6 +104,9 @@ class Run:
         self._review = review
         self._stop = stop
         self._connections: dict[str, Connection] = {}
+        self._groups = {name: list(hosts) for name, hosts in inventory.groups.items()}
+        self._kept: dict[str, Mapping[str, Any]] = {}
+        """Host -> what the tasks of the plays so far registered and set."""
         self._plays = [
             (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays
         ]
@@ -128,6 +137,7 @@ class Run:
                 everything += states
                 act(states, clusters)
                 for state in states:
+                    self._keep(state)
                     self._close_play(state)
         finally:
             for connection in self._connections.values():
@@ -137,31 +147,55 @@ class Run:
     # -- plan and gate ------------------------------------------------------------------------
 
     def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
-        groups = self._inventory.groups
-        states = [
-            HostState(
-                host,
-                play,
-                Subject(host, play, self._playbook.path, self._settings.extra, groups),
-            )
-            for host in hosts
-        ]
+        names, kept = tuple(host.name for host in hosts), dict(self._kept)
+        states = [HostState(host, play, self._subject(host, play, names, kept)) for host in hosts]
         self._in_parallel(states, lambda state: self._plan_one(state, clusters))
         return states
+
+    def _subject(
+        self, host: Host, play: Play, names: Sequence[str], kept: Mapping[str, Mapping[str, Any]]
+    ) -> Subject:
+        return Subject(
+            host,
+            play,
+            self._playbook.path,
+            self._settings.extra,
+            self._groups,
+            self._inventory.hosts,
+            kept,
+            names,
+        )
+
+    def _observed(self, state: HostState, clusters: Clusters) -> HostPlan:
+        """The host's plan; preconditions that say `until` are waited for."""
+        host = state.host
+        connection = state.connection
+        assert connection is not None
+        tries = Tries(lambda text: self._events.emit("progress", host.name, text), self._stop)
+        progress = Progress(tries=tries.counts)
+        while True:
+            plan = observe(
+                lambda seen: plan_host(state.subject, seen, progress),
+                state.observed,
+                connection,
+                lambda: _or_unknown(clusters.node(host)),
+                lambda query: clusters.look(host, query),
+            )
+            waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
+            if waiting is None:
+                return plan
+            tries.wait(waiting, waiting.reason)
+            forget(state.observed, waiting)
 
     def _plan_one(self, state: HostState, clusters: Clusters) -> None:
         try:
             state.connection = self._connected(state.host)
-            state.plan = observe(
-                lambda seen: plan_host(state.subject, seen),
-                state.observed,
-                state.connection,
-                lambda: _or_unknown(clusters.node(state.host)),
-                lambda query: clusters.look(state.host, query),
-            )
+            state.plan = self._observed(state, clusters)
             self._gate(state, clusters)
         except UnreachableError as error:
             state.result = HostResult(state.host.name, "unreachable", str(error))
+        except Interrupted as error:
+            state.result = HostResult(state.host.name, "skipped", str(error))
         except GpurunError as error:
             state.result = HostResult(state.host.name, "failed", str(error))
         except Exception as error:
@@ -206,7 +240,8 @@ class Run:
             reason = "; ".join(state.gate.reasons)
             state.result = HostResult(state.host.name, state.gate.status, reason)
         elif not plan.pending and not self._abandoned(state):
-            state.result = HostResult(state.host.name, "ok")
+            rescued = "; ".join(f"rescued: {s.label}: {s.reason}" for s in plan.steps if s.fails)
+            state.result = HostResult(state.host.name, "ok", rescued)
 
     def _locked(self, state: HostState, clusters: Clusters) -> str:
         if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
@@ -268,6 +303,7 @@ class Run:
         )
         try:
             result = run.run()
+            state.kept = run.kept
         except Exception as error:
             result = HostResult(
                 state.host.name, "failed", f"internal error: {error!r}", node.left()
@@ -300,6 +336,13 @@ class Run:
             changed=result.changed,
         )
 
+    def _keep(self, state: HostState) -> None:
+        """Let later plays see what this one registered and set."""
+        if state.kept is not None:
+            self._kept[state.host.name] = state.kept
+        elif state.plan is not None:
+            self._kept[state.host.name] = state.plan.kept
+
     def _close_play(self, state: HostState) -> None:
         connection = state.connection
         if state.result is not None and state.result.status == "unreachable" and connection:
@@ -316,6 +359,10 @@ class Run:
         finally:
             # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_awaited_precondition(step: PlannedStep) -> bool:
+    return step.key.section == "preconditions" and step.waits_until
 
 
 def _good(result: HostResult | None) -> bool:
