@@ -37,7 +37,7 @@ from runner.engine.results import (
     set_by,
 )
 from runner.engine.steps import label_of, problem_status, step_for_later, step_of, validated
-from runner.engine.subject import Subject
+from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
 from runner.kube.state import NODE
@@ -94,8 +94,11 @@ def kept_after(subject: Subject, plan: HostPlan, done: Mapping[StepKey, Done]) -
     for step in plan.steps:
         steps_of.setdefault((step.key.section, step.key.index), []).append(step)
     kept = dict(subject.kept.get(subject.host.name, {}))
-    for steps in steps_of.values():
-        kept.update(kept_by(steps[0].task, steps, done))
+    for (section, index), steps in steps_of.items():
+        if steps[0].task.run_once and subject.once is not None:
+            kept.update(subject.once.kept.get(StepKey(section, index), {}))
+        else:
+            kept.update(kept_by(steps[0].task, steps, done))
     return kept
 
 
@@ -156,7 +159,11 @@ class _Walk:
                     key = StepKey(section, index)
                     yield self._later(task, key, task.name, "runs if it is notified")
                 continue
-            if unwinding.runs(task):
+            if not unwinding.runs(task):
+                continue
+            if task.run_once and self.subject.once is not None:
+                yield self._done_elsewhere(StepKey(section, index), task, self.subject.once)
+            else:
                 yield from self._task(section, index, task, unwinding)
         self.stopped = self.stopped or self.failed is not None
 
@@ -180,6 +187,10 @@ class _Walk:
         self.kept.update(kept_by(task, steps, self.done))
         if steps and steps[-1].fails:
             self._fail(steps[-1], unwinding)
+
+    def _done_elsewhere(self, key: StepKey, task: Task, once: Once) -> PlannedStep:
+        self.kept.update(once.kept.get(key, {}))
+        return PlannedStep(key, task, task.name, "skipped", reason=f"once, on {once.host}")
 
     def _fail(self, step: PlannedStep, unwinding: Unwinding) -> None:
         task = step.task

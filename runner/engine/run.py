@@ -20,10 +20,11 @@ from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
+from runner.engine.once import does_once, kept_once
 from runner.engine.planner import Progress, plan_host
-from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.planning import HostPlan, PlannedStep, StepKey
 from runner.engine.stop import Stop
-from runner.engine.subject import Subject
+from runner.engine.subject import Once, Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waves import waves
 from runner.errors import ClusterError, GpurunError, UnreachableError
@@ -69,6 +70,14 @@ class HostState:
     result: HostResult | None = None
     kept: Mapping[str, Any] | None = None
     """What its tasks registered and set, once they are done."""
+
+    leads: bool = False
+    """It does what is done once for all hosts of the play."""
+
+    @property
+    def leads_on(self) -> bool:
+        """What is done once has not gone wrong here."""
+        return self.result is None or self.result.status in _WENT_WELL
 
     @property
     def waits_for_work(self) -> bool:
@@ -149,8 +158,20 @@ class Run:
     def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
         names, kept = tuple(host.name for host in hosts), dict(self._kept)
         states = [HostState(host, play, self._subject(host, play, names, kept)) for host in hosts]
-        self._in_parallel(states, lambda state: self._plan_one(state, clusters))
+        others = self._lead(states, clusters) if does_once(play) else states
+        self._in_parallel(others, lambda state: self._plan_one(state, clusters))
         return states
+
+    def _lead(self, states: Sequence[HostState], clusters: Clusters) -> Sequence[HostState]:
+        """Find the host that does what is done once: the first that is not refused. Returns
+        those that are yet to be planned."""
+        for number, state in enumerate(states):
+            self._plan_one(state, clusters)
+            if state.plan is not None and (state.result is None or state.result.status == "ok"):
+                state.leads = True
+                _tell_others(states, state, kept_once(state.plan, {}))
+                return states[number + 1 :]
+        return ()
 
     def _subject(
         self, host: Host, play: Play, names: Sequence[str], kept: Mapping[str, Mapping[str, Any]]
@@ -266,6 +287,7 @@ class Run:
 
     def _waves(self, states: list[HostState], clusters: Clusters) -> None:
         work = [state for state in states if state.waits_for_work]
+        leader = next((state for state in states if state.leads), None)
         failed = 0
         for number, wave in enumerate(waves(work, states[0].play.waves if states else ())):
             if self._stop.is_set() or failed > states[0].play.max_failed:
@@ -275,8 +297,19 @@ class Run:
                 continue
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
-            self._in_parallel(wave, lambda state: self._enact_one(state, clusters))
+            for group in _leader_first(wave):
+                if leader is not None and not leader.leads_on:
+                    self._not_led(group, leader)
+                else:
+                    self._in_parallel(group, lambda state: self._enact_one(state, states, clusters))
             failed += sum(1 for state in wave if not _good(state.result))
+
+    def _not_led(self, states: Sequence[HostState], leader: HostState) -> None:
+        assert leader.result is not None
+        why = f"not begun: what is done once, on {leader.host.name}, is {leader.result.status}"
+        for state in states:
+            if state is not leader:
+                self._ended(state, HostResult(state.host.name, "skipped", why))
 
     def _ask(self, states: list[HostState]) -> None:
         approved = self._review(states)
@@ -285,7 +318,7 @@ class Run:
                 reason = f"{'; '.join(state.gate.reasons)}: not approved (--yes approves)"
                 self._ended(state, HostResult(state.host.name, "denied", reason))
 
-    def _enact_one(self, state: HostState, clusters: Clusters) -> None:
+    def _enact_one(self, state: HostState, states: Sequence[HostState], clusters: Clusters) -> None:
         assert state.plan is not None and state.connection is not None
         if self._stop.is_set():
             self._ended(state, HostResult(state.host.name, "skipped", "not begun: stopped"))
@@ -304,6 +337,8 @@ class Run:
         try:
             result = run.run()
             state.kept = run.kept
+            if state.leads:
+                _tell_others(states, state, kept_once(run.plan, run.done))
         except Exception as error:
             result = HostResult(
                 state.host.name, "failed", f"internal error: {error!r}", node.left()
@@ -359,6 +394,19 @@ class Run:
         finally:
             # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _tell_others(
+    states: Sequence[HostState], leader: HostState, kept: Mapping[StepKey, Mapping[str, Any]]
+) -> None:
+    for state in states:
+        if state is not leader:
+            state.subject = replace(state.subject, once=Once(leader.host.name, kept))
+
+
+def _leader_first(wave: Sequence[HostState]) -> list[list[HostState]]:
+    groups = [[s for s in wave if s.leads], [s for s in wave if not s.leads]]
+    return [group for group in groups if group]
 
 
 def _is_awaited_precondition(step: PlannedStep) -> bool:

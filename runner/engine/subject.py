@@ -7,8 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.engine.planning import StepKey
 from runner.inventory.model import Host
 from runner.playbook.document import Play
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Which host does the tasks that are done once, and what they kept there.
+
+    `kept` has the key of each such task, of its first item.
+    """
+
+    host: str
+    kept: Mapping[StepKey, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,7 @@ class Subject:
         hosts: every host of the inventory, for `hostvars`.
         kept: host -> what tasks of earlier plays registered or set there.
         play_hosts: the hosts the play is for.
+        once: who does what is done once; None: this host.
     """
 
     host: Host
@@ -31,3 +44,4 @@ class Subject:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     play_hosts: Sequence[str] = ()
+    once: Once | None = None

@@ -33,6 +33,7 @@ class Inherited:
     environment: Map = field(default_factory=Map)
     tags: tuple[str, ...] = ()
     ignore_errors: bool = False
+    run_once: bool = False
     blocks: tuple[BlockPart, ...] = ()
 
 
@@ -169,6 +170,7 @@ class Reading:
         fields.text("name")
         become = fields.flag("become")
         ignore = fields.flag("ignore_errors")
+        once = fields.flag("run_once")
         own = {key: fields.mapping(key) for key in ("vars", "environment")}
         check_templates(own, self.problems)
         when = fields.conditions("when")
@@ -180,6 +182,7 @@ class Reading:
             environment=_merged(outer.environment, own["environment"]),
             tags=tuple(dict.fromkeys((*outer.tags, *fields.texts("tags", commas=True)))),
             ignore_errors=outer.ignore_errors if ignore is None else ignore,
+            run_once=outer.run_once if once is None else once,
             blocks=outer.blocks,
         )
 
@@ -193,6 +196,7 @@ def _import_key(value: Any) -> str:
 def _inherit(task: Task, written: Map, outer: Inherited) -> Task:
     """The task with what is around it; what it says itself wins."""
     own_ignore = written.get("ignore_errors") is not None
+    own_once = written.get("run_once") is not None
     return replace(
         task,
         when=(*outer.when, *task.when),
@@ -201,6 +205,7 @@ def _inherit(task: Task, written: Map, outer: Inherited) -> Task:
         environment=_merged(outer.environment, task.environment),
         tags=tuple(dict.fromkeys((*outer.tags, *task.tags))),
         ignore_errors=task.ignore_errors if own_ignore else outer.ignore_errors,
+        run_once=task.run_once if own_once else outer.run_once,
         blocks=outer.blocks,
     )
 

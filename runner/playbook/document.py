@@ -111,6 +111,8 @@ class Task:
     """By what each wait is longer than the one before."""
     blocks: tuple[BlockPart, ...] = ()
     """The blocks around it, the outermost first."""
+    run_once: bool = False
+    """One host of the play does it for all."""
     tags: tuple[str, ...] = ()
 
 

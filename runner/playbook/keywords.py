@@ -48,6 +48,7 @@ TASK_KEYS: dict[str, str] = {
     "retries": "tries after the first one (3 with until); without until: until it succeeds",
     "delay": "seconds between two tries (5)",
     "backoff": "by what each wait is longer than the one before (1)",
+    "run_once": "one host of the play does it for all",
     "tags": "names for --tags and --skip-tags",
 }
 
@@ -61,6 +62,7 @@ _SHARED = (
     "environment",
     "tags",
     "ignore_errors",
+    "run_once",
 )
 BLOCK_KEYS: dict[str, str] = {
     "block": "list of tasks that all take what stands beside it",
@@ -103,7 +105,6 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "no_log": "Leave it out: secrets are redacted by value everywhere.",
     "poll": "Set timeout instead.",
     "rescue": "Put it beside a block: - block: [...], then rescue: with a list of tasks.",
-    "run_once": "Write a play of its own for one host: hosts: group[0].",
     "throttle": "Use rollout.waves of the play.",
     "with_dict": 'Write loop: "{{ mapping | dict2items }}"; item.key and item.value.',
     "with_fileglob": _LOOP,

@@ -117,6 +117,7 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "failed_when": _CONDITIONS,
         "changed_when": _CONDITIONS,
         "ignore_errors": _FLAG,
+        "run_once": _FLAG,
         "until": _CONDITIONS,
         "retries": {"type": "integer", "minimum": 0},
         "delay": {"type": "number", "minimum": 0},
@@ -141,6 +142,7 @@ _INHERITED: dict[str, Any] = {
     "environment": _MAPPING,
     "tags": _TEXTS,
     "ignore_errors": _FLAG,
+    "run_once": _FLAG,
 }
 
 

@@ -67,6 +67,7 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         delay=_number(fields, "delay", 5.0, least=0),
         backoff=_number(fields, "backoff", 1.0, least=1),
         ignore_errors=fields.flag("ignore_errors") or False,
+        run_once=fields.flag("run_once") or False,
         tags=fields.texts("tags", commas=True),
     )
     _check_changed_when(name, fields)
