@@ -45,7 +45,7 @@ def _is_boundary(step: PlannedStep) -> bool:
 
 
 def _same_login(one: PlannedStep, other: PlannedStep) -> bool:
-    return _become(one) == _become(other)
+    return (one.delegate, _become(one)) == (other.delegate, _become(other))
 
 
 def _become(step: PlannedStep) -> bool:
@@ -113,6 +113,8 @@ def _commands(
         for n, action in enumerate(change.do)
         if isinstance(action, Command)
     ]
+    if step.delegate:
+        return tuple(commands)  # marks lie on the play's own host
     if step.notify and number == 0:
         commands.insert(0, mark(play, step.notify, key))
     if step.key.section == "handlers" and number == last:

@@ -16,19 +16,21 @@ from runner.engine.batches import (
     reboots,
     undo_block,
 )
+from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, HostResult, HostStatus, Interrupted, StepFailed
 from runner.engine.events import Events
 from runner.engine.maintenance import Maintenance
-from runner.engine.observe import Hosts, observe, parsed
+from runner.engine.observe import Hosts, no_delegate, observe, parsed
 from runner.engine.pending import mark, owed_marks, unmark, unnotified
 from runner.engine.planner import Progress, kept_after, plan_host, plan_verify
-from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey
+from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey, seen_as
 from runner.engine.proof import check_seen, output, why
 from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
+from runner.inventory.model import Host
 from runner.modules.base import Refused, Unknown
 
 
@@ -50,6 +52,7 @@ class HostRun:
     node: Maintenance
     events: Events
     stop: threading.Event
+    delegates: Delegates = field(default_factory=lambda: Delegates(_not_here, {}))
     done: dict[StepKey, Done] = field(default_factory=dict)
     touched: bool = False
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -162,6 +165,8 @@ class HostRun:
             self._known_now(batch[0])
         elif batch[0].waits or cluster_actions(batch[0]) or reboots(batch[0]):
             self._boundary(batch[0])
+        elif batch[0].delegate:
+            self._elsewhere(batch)
         else:
             self._batch(batch)
         return True
@@ -199,15 +204,40 @@ class HostRun:
 
     # -- changes on the host ------------------------------------------------------------------
 
+    def _elsewhere(self, batch: list[PlannedStep]) -> None:
+        """Changes of another host, which other hosts of the play may have made meanwhile: it is
+        looked at again, and kept to this thread until they are done."""
+        delegate = batch[0].delegate
+        with self.delegates.held(delegate):
+            for step in batch:
+                forget(self.observed, step)
+            self.plan = self._planned_anew(fresh=False)
+            keys = {step.key for step in batch}
+            left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
+            for step in left:
+                self._mark_handlers(step)
+            results = self._changed_by(left, self.delegates.connection(delegate))
+        self._settle_all(left, results)
+        for step in batch:
+            if step.key in self.done:
+                self._unmark(step)
+
     def _batch(self, batch: list[PlannedStep]) -> None:
+        self._settle_all(batch, self._changed_by(batch, self.connection))
+
+    def _changed_by(self, batch: list[PlannedStep], connection: Hosts) -> dict[str, BlockResult]:
         """One exec: guard, do and re-read of every step."""
         for step in batch:
             self._emit("step-started", step)
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(self.subject.play, step)]
-        results = {result.key: result for result in self.connection.change(wanted)}
+        found = connection.change(wanted) if wanted else []
+        results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
+        return results
+
+    def _settle_all(self, batch: list[PlannedStep], results: Mapping[str, BlockResult]) -> None:
         for step in batch:
             found = [results[f"{step.key}#{n}"] for n in range(len(step.changes))]
             try:
@@ -239,8 +269,11 @@ class HostRun:
         last = results[-1].do[-1 - self._marks_after(step)]
         self._finish(step, states, last)
 
+    def _connection(self, step: PlannedStep) -> Hosts:
+        return self.delegates.connection(step.delegate) if step.delegate else self.connection
+
     def _marks_after(self, step: PlannedStep) -> int:
-        return 1 if step.key.section == "handlers" else 0
+        return 1 if step.key.section == "handlers" and not step.delegate else 0
 
     def _reread(self, step: PlannedStep, result: BlockResult) -> dict[str, Any]:
         reread = result.reread or {}
@@ -252,7 +285,7 @@ class HostRun:
         unpredictable = any(not change.predictable for change in step.changes)
         if unpredictable:
             self.observed.clear()
-        self.observed.update(states)
+        self.observed.update({seen_as(key, step.delegate): s for key, s in states.items()})
         printed = {"rc": last.rc, **output(last)} if unpredictable else {}
         result = self._judged(step, {"changed": True, **self.tries.told(step), **printed})
         self._take_back_notice(step, result)
@@ -292,7 +325,8 @@ class HostRun:
     def _broken(self, step: PlannedStep, number: int, result: BlockResult) -> None:
         """A command of the step failed; unless the task itself judges what that means."""
         last = result.do[-1] if result.do else Result(1)
-        ran = len(result.do) == len(step.changes[number].do) + bool(step.notify and not number)
+        marks = bool(step.notify and not number and not step.delegate)
+        ran = len(result.do) == len(step.changes[number].do) + marks
         unpredictable = not step.changes[number].predictable
         if judges_itself(step.task) and unpredictable and ran and not last.timed_out:
             self._finish(step, self._reread(step, result), last)
@@ -306,7 +340,7 @@ class HostRun:
         undo = undo_block(step, number)
         if undo is None or step.task.ignore_errors:
             return ""
-        if self.connection.change([undo])[0].status == "done":
+        if self._connection(step).change([undo])[0].status == "done":
             return "; what it had begun was undone"
         return "; undoing what it had begun failed too"
 
@@ -392,7 +426,14 @@ class HostRun:
 
     def _observe(self, plan: Any) -> HostPlan:
         node = self.node
-        return observe(plan, self.observed, self.connection, node.read_node, node.read_object)
+        return observe(
+            plan,
+            self.observed,
+            self.connection,
+            node.read_node,
+            node.read_object,
+            self.delegates.connection,
+        )
 
     # -- proof --------------------------------------------------------------------------------
 
@@ -423,6 +464,10 @@ class HostRun:
 
     def _progress(self, text: str) -> None:
         self.events.emit("progress", self._name, text)
+
+
+def _not_here(host: Host) -> Hosts:
+    return no_delegate(host.name)
 
 
 def _finishes(step: PlannedStep) -> bool:

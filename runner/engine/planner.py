@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from runner.engine.files import reader
+from runner.engine.asking import answer, arguments_of, context_of
+from runner.engine.delegates import delegate_of, misplaced
 from runner.engine.pending import PENDING, handler_mark, pending_probe
 from runner.engine.planning import (
     PENDING_STATUSES,
@@ -23,12 +24,12 @@ from runner.engine.planning import (
     PlannedStep,
     Section,
     StepKey,
+    seen_as,
 )
 from runner.engine.results import (
     completed,
     failure,
     judged,
-    judges_itself,
     kept_by,
     most_tries,
     patience,
@@ -36,15 +37,16 @@ from runner.engine.results import (
     result_of,
     set_by,
 )
-from runner.engine.steps import label_of, problem_status, step_for_later, step_of, validated
+from runner.engine.steps import label_of, problem_status, step_for_later, step_of
 from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
+from runner.hosts.script import Command
 from runner.kube.state import NODE
-from runner.modules.base import ClusterProbe, Context, Module, Outcome, Refused, Unknown
+from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, Unknown
 from runner.modules.registry import load_module
-from runner.playbook.document import BlockPart, Map, Task
-from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
+from runner.playbook.document import BlockPart, Task
+from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,8 @@ class _Walk:
     ) -> Iterator[PlannedStep]:
         steps = []
         for planned in self._steps(StepKey(section, index), task, unwinding.only_after(task)):
-            step = _rescued(planned) if unwinding.catches(task) else planned
+            step = self._placed(planned)
+            step = _rescued(step) if unwinding.catches(task) else step
             steps.append(step)
             self._account(step)
             self.kept.update(set_by(step, self.done))
@@ -187,6 +190,10 @@ class _Walk:
         self.kept.update(kept_by(task, steps, self.done))
         if steps and steps[-1].fails:
             self._fail(steps[-1], unwinding)
+
+    def _placed(self, step: PlannedStep) -> PlannedStep:
+        why = misplaced(self.subject, step)
+        return replace(step, status="refused", reason=why, changes=()) if why else step
 
     def _done_elsewhere(self, key: StepKey, task: Task, once: Once) -> PlannedStep:
         self.kept.update(once.kept.get(key, {}))
@@ -272,31 +279,34 @@ class _Walk:
         module: Module[Any],
         variables: Mapping[str, Any],
     ) -> PlannedStep | None:
-        arguments: Mapping[str, Any] = task.arguments
-        if task.module == "assert":
-            arguments = self._evaluated(task, variables)
-        args = validated(task, module, render(arguments, variables, task.origin))
+        delegate = delegate_of(self.subject, task, variables)
+        args = arguments_of(task, module, variables)
         if getattr(args, "read_only", False) and self.pending_since:
             raise KnownAfterChange(f"looks at the host after '{self.pending_since}'")
-        context = self._context(task, variables)
+        context = context_of(self.subject, task, variables)
         probes = tuple(
             replace(probe, become=context.become) for probe in module.probes(args, context)
         )
         objects = tuple(module.cluster_probes(args, context))
-        if self._missing(module, probes, objects):
+        if delegate and (module.needs_cluster or objects):
+            raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
+        if self._missing(module, probes, objects, delegate):
             return None
         try:
-            states = self._states(module, (*probes, *objects))
-            outcome = _answer(task, module, args, states, context)
+            states = self._states(module, (*probes, *objects), delegate)
+            outcome = answer(task, module, args, states, context)
             outcome = self._outcome(key, task, variables, outcome)
         except (Refused, Unknown) as error:
-            return self._once_more(key, task, label, variables, probes, error)
+            step = self._once_more(key, task, label, variables, probes, error)
+            return replace(step, delegate=delegate)
         if not outcome.changes and not reached(task, variables, outcome.result):
-            return self._once_more(key, task, label, variables, probes, None)
+            step = self._once_more(key, task, label, variables, probes, None)
+            return replace(step, delegate=delegate)
         play = self.subject.play
         step = step_of(play, key, task, label, module, args, context, probes, outcome)
         judges = task.failed_when or task.changed_when or task.until
-        return replace(step, variables=variables if judges else {})
+        step = replace(step, variables=variables if judges else {})
+        return _delegated(step, delegate) if delegate else step
 
     def _outcome(
         self, key: StepKey, task: Task, variables: Mapping[str, Any], outcome: Outcome
@@ -331,18 +341,19 @@ class _Walk:
             key, task, label, "deferred", reason=reason, looks=True, probes=probes, waits_until=True
         )
 
-    def _evaluated(self, task: Task, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`assert` with its conditions evaluated: it takes the expressions that do not hold."""
-        that = task.arguments.get("that", [])
-        conditions = [that] if isinstance(that, str | bool) else list(that)
-        failed = [str(c) for c in conditions if not holds(str(c), variables, task.origin)]
-        return Map({**task.arguments, "that": failed}, task.arguments.origin)
-
     def _missing(
-        self, module: Module[Any], probes: Sequence[Any], objects: Sequence[ClusterProbe]
+        self,
+        module: Module[Any],
+        probes: Sequence[Probe],
+        objects: Sequence[ClusterProbe],
+        delegate: str,
     ) -> bool:
-        missing = {p.key: p for p in probes if p.key not in self.view}
-        self.needs.probes.update(missing)
+        keys = {seen_as(probe.key, delegate): probe for probe in probes}
+        missing = {key: probe for key, probe in keys.items() if key not in self.view}
+        if missing and delegate:
+            self.needs.delegated.setdefault(delegate, {}).update(missing)
+        else:
+            self.needs.probes.update(missing)
         unseen = {p.key: p for p in objects if p.key not in self.view}
         self.needs.objects.update(unseen)
         if module.needs_cluster and NODE not in self.view:
@@ -350,28 +361,15 @@ class _Walk:
             return True
         return bool(missing or unseen)
 
-    def _states(self, module: Module[Any], probes: Sequence[Any]) -> dict[str, Any]:
+    def _states(
+        self, module: Module[Any], probes: Sequence[Probe | ClusterProbe], delegate: str
+    ) -> dict[str, Any]:
         keys = [p.key for p in probes] + ([NODE] if module.needs_cluster else [])
-        states = {key: self.view[key] for key in keys}
+        states = {key: self.view[seen_as(key, delegate)] for key in keys}
         for state in states.values():
             if isinstance(state, Unknown):
                 raise state
         return states
-
-    def _context(self, task: Task, variables: Mapping[str, Any]) -> Context:
-        play = self.subject.play
-        environment = render(Map({**play.environment, **task.environment}), variables, task.origin)
-        folder = self.subject.playbook.parent
-        return Context(
-            host=self.subject.host.name,
-            folder=str(folder),
-            read=reader(folder),
-            template=lambda text, name: render_text(text, variables, task.origin, name),
-            notified=True,
-            timeout=task.timeout,
-            become=play.become if task.become is None else task.become,
-            environment={str(k): str(v) for k, v in environment.items()},
-        )
 
     def variables(self, task: Task) -> dict[str, Any]:
         facts = Facts(self.view, self.needs, self.subject.play.become)
@@ -398,7 +396,8 @@ class _Walk:
         """Let later tasks see what this one would leave behind."""
         self._notify(step)
         for change in step.changes:
-            self.view.update(change.overlay)
+            overlay = {seen_as(key, step.delegate): s for key, s in change.overlay.items()}
+            self.view.update(overlay)
         if step.looks or step.status not in PENDING_STATUSES:
             return
         self.pending_since = self.pending_since or step.label
@@ -416,16 +415,16 @@ class _Walk:
             self.notified |= set(task.notify)
 
 
-def _answer(
-    task: Task, module: Module[Any], args: Any, states: Mapping[str, Any], context: Context
-) -> Outcome:
-    """What the module says; `failed_when` takes the place of its own judgement of a command."""
-    try:
-        return module.plan(args, states, context)
-    except Refused as error:
-        if error.result and judges_itself(task):
-            return Outcome(result=error.result)
-        raise
+def _delegated(step: PlannedStep, delegate: str) -> PlannedStep:
+    """The step, done on another host.
+
+    Raises:
+        Refused: it asks for more than commands.
+    """
+    actions = [action for change in step.changes for action in change.do]
+    if step.waits or not all(isinstance(action, Command) for action in actions):
+        raise Refused(f"delegate_to: {step.task.module} is not done for other hosts; write a play")
+    return replace(step, delegate=delegate, label=f"{step.label} (on {delegate})")
 
 
 def _rescued(step: PlannedStep) -> PlannedStep:

@@ -78,6 +78,8 @@ class PlannedStep:
     """It fails, and the `rescue` of its block follows."""
     waits_until: bool = False
     """It is looked at again until its `until` holds."""
+    delegate: str = ""
+    """The host that is looked at and changed instead of the plan's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +120,16 @@ class Needs:
     probes: dict[str, Probe] = field(default_factory=dict)
     cluster: bool = False
     objects: dict[str, ClusterProbe] = field(default_factory=dict)
+    delegated: dict[str, dict[str, Probe]] = field(default_factory=dict)
+    """Other hosts -> probes by the key under which they are observed."""
 
     def __bool__(self) -> bool:
-        return bool(self.probes) or self.cluster or bool(self.objects)
+        return bool(self.probes) or self.cluster or bool(self.objects) or bool(self.delegated)
+
+
+def seen_as(key: str, delegate: str) -> str:
+    """The key under which a probe's state is observed: those of other hosts do not mix."""
+    return f"on {delegate}: {key}" if delegate else key
 
 
 @dataclass(frozen=True, slots=True)

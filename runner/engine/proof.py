@@ -44,7 +44,7 @@ def why(step: PlannedStep, number: int, result: BlockResult) -> str:
 
 
 def _timeout(step: PlannedStep, number: int, count: int) -> float:
-    marks = 1 if step.notify and number == 0 else 0
+    marks = 1 if step.notify and number == 0 and not step.delegate else 0
     actions = step.changes[number].do
     action = actions[min(max(count - 1 - marks, 0), len(actions) - 1)]
     return float(getattr(action, "timeout", 0.0))

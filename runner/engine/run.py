@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.engine.clusters import Clusters, NodeMaintenance
+from runner.engine.delegates import Delegates
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
@@ -113,6 +115,8 @@ class Run:
         self._review = review
         self._stop = stop
         self._connections: dict[str, Connection] = {}
+        self._connecting = threading.Lock()
+        self._delegates = Delegates(self._connected, inventory.hosts)
         self._groups = {name: list(hosts) for name, hosts in inventory.groups.items()}
         self._kept: dict[str, Mapping[str, Any]] = {}
         """Host -> what the tasks of the plays so far registered and set."""
@@ -201,6 +205,7 @@ class Run:
                 connection,
                 lambda: _or_unknown(clusters.node(host)),
                 lambda query: clusters.look(host, query),
+                self._delegates.connection,
             )
             waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
             if waiting is None:
@@ -234,15 +239,16 @@ class Run:
             state.result = replace(state.result, left=left)
 
     def _connected(self, host: Host) -> Connection:
-        if host.name not in self._connections:
-            connection = Connection(
-                host,
-                connect_timeout=self._settings.connect_timeout,
-                become_password=self._settings.become_password or host.become_password,
-            )
-            connection.open()
-            self._connections[host.name] = connection
-        return self._connections[host.name]
+        with self._connecting:
+            if host.name not in self._connections:
+                self._connections[host.name] = Connection(
+                    host,
+                    connect_timeout=self._settings.connect_timeout,
+                    become_password=self._settings.become_password or host.become_password,
+                )
+            connection = self._connections[host.name]
+        connection.open()
+        return connection
 
     def _gate(self, state: HostState, clusters: Clusters) -> None:
         plan = state.plan
@@ -332,6 +338,7 @@ class Run:
             node,
             self._events,
             self._stop,
+            self._delegates,
             touched=self._abandoned(state),
         )
         try:

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from runner.engine.planning import PlannedStep, Status, StepKey
 from runner.engine.results import patience
 from runner.engine.variables import FactUnknown
-from runner.modules.base import Change, Context, Disruption, Module, Outcome, Refused, Risk, Unknown
+from runner.modules.base import Change, Context, Disruption, Module, Outcome, Risk, Unknown
 from runner.modules.registry import load_module
 from runner.playbook.document import Play, Task
 from runner.playbook.templates import TemplateProblem
@@ -27,21 +25,6 @@ def label_of(task: Task, variables: Mapping[str, Any]) -> str:
 def _short(item: Any) -> str:
     text = str(item)
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def validated(task: Task, module: Module[Any], rendered: Mapping[str, Any]) -> Any:
-    """The module's typed arguments.
-
-    Raises:
-        Refused: with the argument that is wrong and where it was written.
-    """
-    try:
-        return module.arguments.model_validate(dict(rendered))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        where = task.arguments.where(str(first["loc"][0])) if first["loc"] else task.origin
-        raise Refused(f"{where or task.origin}: {task.module}.{name}: {first['msg']}") from None
 
 
 def step_of(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.engine.ending import Interrupted, StepFailed
-from runner.engine.planning import PlannedStep, StepKey
+from runner.engine.planning import PlannedStep, StepKey, seen_as
 from runner.engine.results import most_tries, pause_after
 
 
@@ -52,6 +52,6 @@ class Tries:
 
 def forget(observed: dict[str, Any], step: PlannedStep) -> None:
     """Let what a step looks at be read again."""
-    keys = {probe.key for probe in step.probes}
+    keys = {seen_as(probe.key, step.delegate) for probe in step.probes}
     for key in [key for key in observed if key in keys or key.startswith("kubernetes:")]:
         del observed[key]

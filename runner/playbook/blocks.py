@@ -34,6 +34,7 @@ class Inherited:
     tags: tuple[str, ...] = ()
     ignore_errors: bool = False
     run_once: bool = False
+    delegate_to: str = ""
     blocks: tuple[BlockPart, ...] = ()
 
 
@@ -183,6 +184,7 @@ class Reading:
             tags=tuple(dict.fromkeys((*outer.tags, *fields.texts("tags", commas=True)))),
             ignore_errors=outer.ignore_errors if ignore is None else ignore,
             run_once=outer.run_once if once is None else once,
+            delegate_to=fields.text("delegate_to") or outer.delegate_to,
             blocks=outer.blocks,
         )
 
@@ -206,6 +208,7 @@ def _inherit(task: Task, written: Map, outer: Inherited) -> Task:
         tags=tuple(dict.fromkeys((*outer.tags, *task.tags))),
         ignore_errors=task.ignore_errors if own_ignore else outer.ignore_errors,
         run_once=task.run_once if own_once else outer.run_once,
+        delegate_to=task.delegate_to or outer.delegate_to,
         blocks=outer.blocks,
     )
 

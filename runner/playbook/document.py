@@ -113,6 +113,8 @@ class Task:
     """The blocks around it, the outermost first."""
     run_once: bool = False
     """One host of the play does it for all."""
+    delegate_to: str = ""
+    """Another host that is looked at and changed instead; may be a template."""
     tags: tuple[str, ...] = ()
 
 

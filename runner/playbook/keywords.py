@@ -49,6 +49,7 @@ TASK_KEYS: dict[str, str] = {
     "delay": "seconds between two tries (5)",
     "backoff": "by what each wait is longer than the one before (1)",
     "run_once": "one host of the play does it for all",
+    "delegate_to": "another host that is looked at and changed instead",
     "tags": "names for --tags and --skip-tags",
 }
 
@@ -63,6 +64,7 @@ _SHARED = (
     "tags",
     "ignore_errors",
     "run_once",
+    "delegate_to",
 )
 BLOCK_KEYS: dict[str, str] = {
     "block": "list of tasks that all take what stands beside it",
@@ -81,17 +83,15 @@ _LOOP = "Write loop: with the list; the item is the variable `item`."
 
 REFUSED_TASK_KEYS: dict[str, str] = {
     "action": "Write the module's name as the key.",
-    "local_action": "Tasks run on the play's hosts only; do local work before gpurun.",
+    "local_action": "Write the module as the key and delegate_to: localhost beside it.",
     "always": "Put it beside a block: - block: [...], then always: with a list of tasks.",
     "any_errors_fatal": "Set rollout.max_failed of the play (0 is the default).",
     "async": "Set timeout; gpurun waits for a step and kills it on the host when time is up.",
     "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
-    "connection": "Hosts are reached by SSH only.",
+    "connection": "Write delegate_to: localhost, or set ansible_connection in the inventory.",
     "debugger": "Leave it out; look at gpurun plan.",
-    "delegate_facts": "Leave it out.",
-    "delegate_to": "Write a play of its own for that host; cluster work has its own modules "
-    "(node_label, daemonset_restart).",
+    "delegate_facts": "Leave it out: facts and results stay with the play's own hosts.",
     "diff": "Leave it out: a plan always shows differences.",
     "import_playbook": "Run the playbooks one after the other.",
     "import_role": _ROLE,
@@ -136,7 +136,7 @@ REFUSED_PLAY_KEYS: dict[str, str] = {
     "any_errors_fatal": "Set rollout.max_failed (0, the default, stops at the first failure).",
     "become_exe": "Only sudo is used.",
     "collections": "Leave it out: modules are built in.",
-    "connection": "Hosts are reached by SSH only.",
+    "connection": "Set ansible_connection (ssh or local) in the inventory.",
     "fact_path": "Leave it out.",
     "force_handlers": "Leave it out: a notification survives a failed run.",
     "gather_subset": "Leave it out: facts are read when a task names them.",

@@ -118,6 +118,7 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "changed_when": _CONDITIONS,
         "ignore_errors": _FLAG,
         "run_once": _FLAG,
+        "delegate_to": _TEXT,
         "until": _CONDITIONS,
         "retries": {"type": "integer", "minimum": 0},
         "delay": {"type": "number", "minimum": 0},
@@ -143,6 +144,7 @@ _INHERITED: dict[str, Any] = {
     "tags": _TEXTS,
     "ignore_errors": _FLAG,
     "run_once": _FLAG,
+    "delegate_to": _TEXT,
 }
 
 

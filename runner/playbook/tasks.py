@@ -68,6 +68,7 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         backoff=_number(fields, "backoff", 1.0, least=1),
         ignore_errors=fields.flag("ignore_errors") or False,
         run_once=fields.flag("run_once") or False,
+        delegate_to=fields.text("delegate_to"),
         tags=fields.texts("tags", commas=True),
     )
     _check_changed_when(name, fields)
