@@ -47,6 +47,9 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """Names that Ansible also accepts for an argument -> the argument's own name."""
+
 
 class Unknown(Exception):
     """A probe's answer could not be understood; never treated as fine.

@@ -10,6 +10,7 @@ from runner.modules.base import Module
 MODULES: dict[str, str] = {
     "apt": "runner.modules.apt:Apt",
     "assert": "runner.modules.assertion:Assert",
+    "blockinfile": "runner.modules.blockinfile:Blockinfile",
     "command": "runner.modules.command:CommandModule",
     "containerd_runtime": "runner.modules.containerd_runtime:ContainerdRuntime",
     "copy": "runner.modules.copy:Copy",
@@ -17,6 +18,7 @@ MODULES: dict[str, str] = {
     "debug": "runner.modules.debug:Debug",
     "file": "runner.modules.file:File",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
+    "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
     "node_label": "runner.modules.node_label:NodeLabel",
     "node_taint": "runner.modules.node_taint:NodeTaint",
@@ -28,6 +30,32 @@ MODULES: dict[str, str] = {
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
+
+ALIASES: dict[str, str] = {
+    "package": "apt",
+    "systemd": "service",
+    "systemd_service": "service",
+    "toml_patch": "toml",
+}
+"""Another name a task may use -> the module's own name."""
+
+_BUILTIN = ("ansible.builtin.", "ansible.legacy.")
+
+
+def short_name(name: str) -> str:
+    """A module's own name for what a task may call it: Ansible's full name, an alias.
+
+    A name that means no module is returned without its collection.
+    """
+    for prefix in _BUILTIN:
+        name = name.removeprefix(prefix)
+    return ALIASES.get(name, name)
+
+
+def task_names(name: str) -> tuple[str, ...]:
+    """Everything a task may call a module, its own name first."""
+    names = (name, *(alias for alias, own in ALIASES.items() if own == name))
+    return (*names, *(f"{_BUILTIN[0]}{each}" for each in names if "." not in each))
 
 
 def load_module(name: str) -> Module[Any]:
