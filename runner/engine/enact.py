@@ -13,6 +13,7 @@ from runner.engine.batches import (
     blocks,
     cluster_actions,
     first_batch,
+    host_waits,
     reboots,
     undo_block,
 )
@@ -28,6 +29,7 @@ from runner.engine.planner import (
     registered_after,
 )
 from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey
+from runner.engine.waiting import wait_on_host
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
 from runner.kube.state import ObjectQuery
@@ -186,6 +188,8 @@ class HostRun:
             self._settled_before(batch[0])
             if batch[0].status == "deferred":
                 self.plan = self._replan(batch[0])
+            elif host_waits(batch[0]):
+                self._boundary(batch[0], self._wait)
             elif batch[0].waits or cluster_actions(batch[0]):
                 self._boundary(batch[0], self._cluster)
             elif reboots(batch[0]):
@@ -298,6 +302,10 @@ class HostRun:
         self.done[step.key] = Done({"changed": bool(step.changes)}, bool(step.changes))
         self._emit("step-done", step)
 
+    def _wait(self, step: PlannedStep) -> None:
+        for wait in host_waits(step):
+            wait_on_host(wait, self.connection, self.stop)
+
     def _cluster(self, step: PlannedStep) -> None:
         self._mark_handlers(step)
         self.node.resume_pods()
@@ -360,7 +368,8 @@ class HostRun:
             if step.status in (*PROBLEMS, "deferred", "change"):
                 self._emit("step-failed", step, reason=step.reason)
                 raise StepFailed(f"verify: {step.label}: {step.reason or 'would change the host'}")
-            for wait in step.waits:
+            self._wait(step)
+            for wait in cluster_actions(step):
                 self.node.perform(wait, self.since)
             self._emit("step-done", step)
 

@@ -16,18 +16,22 @@ MODULES: dict[str, str] = {
     "copy": "runner.modules.copy:Copy",
     "daemonset_restart": "runner.modules.daemonset_restart:DaemonsetRestart",
     "debug": "runner.modules.debug:Debug",
+    "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
     "node_label": "runner.modules.node_label:NodeLabel",
     "node_taint": "runner.modules.node_taint:NodeTaint",
+    "pause": "runner.modules.pause:Pause",
     "reboot": "runner.modules.reboot:RebootModule",
     "service": "runner.modules.service:Service",
     "shell": "runner.modules.command:ShellModule",
+    "stat": "runner.modules.stat:Stat",
     "template": "runner.modules.template:Template",
     "toml": "runner.modules.toml:Toml",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
+    "wait_for": "runner.modules.wait_for:WaitFor",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
 
