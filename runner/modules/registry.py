@@ -25,6 +25,7 @@ MODULES: dict[str, str] = {
     "node_taint": "runner.modules.node_taint:NodeTaint",
     "pause": "runner.modules.pause:Pause",
     "reboot": "runner.modules.reboot:RebootModule",
+    "script": "runner.modules.script:Script",
     "service": "runner.modules.service:Service",
     "shell": "runner.modules.command:ShellModule",
     "stat": "runner.modules.stat:Stat",

@@ -191,7 +191,6 @@ ABSENT_MODULES: dict[str, str] = {
     "pip": "Use command with unless.",
     "raw": "Use shell.",
     "replace": _FILE,
-    "script": "Use copy to put the script there and command to run it.",
     "service_facts": "Use command with read_only: true and register.",
     "set_fact": _FACT,
     "setup": "Leave it out: facts.NAME is read when a task names it.",
