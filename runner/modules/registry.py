@@ -21,6 +21,7 @@ MODULES: dict[str, str] = {
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
+    "modprobe": "runner.modules.modprobe:Modprobe",
     "node_label": "runner.modules.node_label:NodeLabel",
     "node_taint": "runner.modules.node_taint:NodeTaint",
     "pause": "runner.modules.pause:Pause",
@@ -29,6 +30,7 @@ MODULES: dict[str, str] = {
     "service": "runner.modules.service:Service",
     "shell": "runner.modules.command:ShellModule",
     "stat": "runner.modules.stat:Stat",
+    "sysctl": "runner.modules.sysctl:Sysctl",
     "template": "runner.modules.template:Template",
     "toml": "runner.modules.toml:Toml",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
@@ -37,6 +39,9 @@ MODULES: dict[str, str] = {
 """Task name -> "module:Class", in the order documentation lists them."""
 
 ALIASES: dict[str, str] = {
+    "ansible.posix.sysctl": "sysctl",
+    "community.general.modprobe": "modprobe",
+    "kernel_module": "modprobe",
     "package": "apt",
     "systemd": "service",
     "systemd_service": "service",
