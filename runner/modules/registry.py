@@ -18,6 +18,7 @@ MODULES: dict[str, str] = {
     "debug": "runner.modules.debug:Debug",
     "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
+    "ini_file": "runner.modules.ini_file:IniFile",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
@@ -40,7 +41,9 @@ MODULES: dict[str, str] = {
 
 ALIASES: dict[str, str] = {
     "ansible.posix.sysctl": "sysctl",
+    "community.general.ini_file": "ini_file",
     "community.general.modprobe": "modprobe",
+    "ini": "ini_file",
     "kernel_module": "modprobe",
     "package": "apt",
     "systemd": "service",

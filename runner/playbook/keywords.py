@@ -178,7 +178,6 @@ ABSENT_MODULES: dict[str, str] = {
     "include_role": _ROLE,
     "include_tasks": _INCLUDE,
     "include_vars": "Use vars_files of the play.",
-    "ini_file": _FILE,
     "k8s": "Use node_label or daemonset_restart, or kubectl.",
     "k8s_drain": "Leave it out: nodes are cordoned and drained when a change needs it.",
     "kubernetes.core.k8s": "Use node_label or daemonset_restart, or kubectl.",

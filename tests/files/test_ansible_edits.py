@@ -53,7 +53,7 @@ PLACES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(LINES, PLACES, st.booleans())
 def test_a_line_is_put_once_and_taking_it_away_gives_the_file_back(
     content: bytes, place: dict[str, str], first: bool
@@ -64,7 +64,7 @@ def test_a_line_is_put_once_and_taking_it_away_gives_the_file_back(
     assert line_edit(once, {"line": "new", "state": "absent"}) == content
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(LINES, PLACES, st.sampled_from(["x", "x\n\ny", "\n"]), st.sampled_from(["z", "x"]))
 def test_a_block_is_put_once_and_taking_it_away_gives_the_file_back(
     content: bytes, place: dict[str, str], text: str, other: str
