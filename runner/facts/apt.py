@@ -100,7 +100,8 @@ echo '== unfinished'
 dpkg-query -W -f='${{db:Status-Status}} ${{Package}}\\n' | grep -Ev '^({finished}) '
 {interrupted}
 echo '== simulation'
-out=$(apt-get -s {flags} --allow-downgrades --allow-change-held-packages {verb} -- $missing 2>&1)
+out=$(ulimit -S -f unlimited # its caches are larger than what a look may write
+apt-get -s {flags} --allow-downgrades --allow-change-held-packages {verb} -- $missing 2>&1)
 rc=$?
 printf '%s\\n== ended %s\\n' "$out" "$rc"
 new=$nl

@@ -144,7 +144,7 @@ def _look(prefix: str, script: str, args: ExecuteArguments, context: Context) ->
     told = f"{shell}\0{timeout}\0{context.become}\0".encode() + secret
     digest = hashlib.sha256(told).hexdigest()[:16]
     parse = partial(_seen, script)
-    return Probe(f"{prefix}:{digest}", shell, parse, timeout, stdin, context.become)
+    return Probe(f"{prefix}:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
 
 
 def _seen(script: str, result: Result) -> Result:
