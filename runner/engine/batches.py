@@ -107,7 +107,7 @@ def undo_block(step: PlannedStep, number: int) -> Block | None:
 def _guard(step: PlannedStep, number: int, change: Change) -> Command | None:
     if not change.guard:
         return None
-    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step))
+    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step), brief=True)
 
 
 def _commands(

@@ -77,6 +77,7 @@ class Probe:
 
     Probes with equal keys are run once per host and share their state, so that tasks on the same
     thing see each other's planned changes. `parse` raises `Unknown` for what it cannot read.
+    `brief`, as of a `Command`, is for our own looks: False for those that a playbook words.
     """
 
     key: str
@@ -85,9 +86,12 @@ class Probe:
     timeout: float = 30.0
     stdin: bytes = b""
     become: bool = True
+    brief: bool = True
 
     def command(self) -> Command:
-        return Command(self.key, self.shell, self.stdin, self.timeout, self.become)
+        return Command(
+            self.key, self.shell, self.stdin, self.timeout, self.become, brief=self.brief
+        )
 
 
 @dataclass(frozen=True, slots=True)
