@@ -9,8 +9,10 @@ import sys
 from difflib import get_close_matches
 
 import click
+from click.core import ParameterSource
 
-from runner.errors import GpurunError
+from runner.cli.project import COLOURS, take_defaults, variable
+from runner.errors import GpurunError, InputError
 
 VERBS = {
     "plan": ("runner.cli.plan:plan", "Show what a playbook would change; change nothing."),
@@ -22,12 +24,18 @@ VERBS = {
     "unlock": ("runner.cli.nodes:unlock", "End the lock that a dead run left on a node."),
     "facts": ("runner.cli.facts:facts", "Show what is true of hosts."),
     "inventory": ("runner.cli.inventory:inventory", "Show hosts, groups and variables."),
+    "playbooks": ("runner.cli.playbooks:playbooks", "List the playbooks found by name."),
     "lint": ("runner.cli.lint:lint", "Check playbooks without touching a host."),
-    "doc": ("runner.cli.doc:doc", "Show the documentation of a module."),
+    "doc": ("runner.cli.doc:doc", "Show the documentation of a module or of facts."),
     "schema": ("runner.cli.schema:schema", "Print the JSON Schema of playbooks."),
+    "init": ("runner.cli.init:init", "Make a folder for a project of your own."),
+    "config": ("runner.cli.config:config", "Show each setting and where it came from."),
+    "completion": ("runner.cli.completion:completion", "Print what a shell needs to complete."),
     "lab": ("runner.cli.lab:lab", "Run simulated GPU nodes on this machine."),
 }
 """Verb -> (where its command is, one line of help)."""
+WITHOUT_PROJECT = ("lint", "doc", "schema", "init", "completion", "lab")
+"""Verbs that work, and behave the same, whatever `gpurun.toml` says."""
 
 
 class _Verbs(click.Group):
@@ -41,6 +49,7 @@ class _Verbs(click.Group):
             return None
         path, _, attribute = VERBS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(path), attribute)
+        with_variables(command, "GPURUN_LAB" if cmd_name == "lab" else "GPURUN")
         return command
 
     def resolve_command(
@@ -60,10 +69,43 @@ class _Verbs(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
 
 
+def with_variables(command: click.Command, prefix: str) -> None:
+    """Give every option its environment variable: --lock-timeout is GPURUN_LOCK_TIMEOUT."""
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.envvar:
+            option.envvar = variable(next(flag for flag in option.opts if flag[:2] == "--"), prefix)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            with_variables(inner, prefix)
+
+
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--colour",
+    "--color",
+    envvar="GPURUN_COLOUR",
+    type=click.Choice(COLOURS),
+    default="auto",
+    help="auto: when a terminal reads it and $NO_COLOR is not set.",
+)
+@click.option(
+    "--state",
+    envvar="GPURUN_STATE",
+    type=click.Path(file_okay=False),
+    metavar="FOLDER",
+    help="Where the journal is.",
+)
 @click.version_option(package_name="gpurun")
-def cli() -> None:
-    """Remediation playbooks for the GPU nodes of Kubernetes clusters."""
+@click.pass_context
+def cli(context: click.Context, colour: str, state: str | None) -> None:
+    """Remediation playbooks for the GPU nodes of Kubernetes clusters.
+
+    Defaults of options may stand in gpurun.toml (gpurun init) and in environment variables:
+    GPURUN_LOCK_TIMEOUT is --lock-timeout. gpurun config shows them.
+    """
+    verb = context.invoked_subcommand
+    if verb and verb not in WITHOUT_PROJECT and not context.resilient_parsing:
+        take_defaults(context, verb)
 
 
 def main() -> None:
@@ -79,8 +121,11 @@ def main() -> None:
     except click.Abort:
         code = _fail("stopped", 130)
     except click.ClickException as error:
+        _name_variable(error)
         error.show()
         code = 1
+    except InputError as error:
+        code = _mistakes(error)
     except GpurunError as error:
         code = _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -94,6 +139,14 @@ def main() -> None:
         code = _fail(_internal(error), 1)
     _flush()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _name_variable(error: click.ClickException) -> None:
+    """A wrong value that came from the environment is told with its variable."""
+    if isinstance(error, click.BadParameter) and error.ctx and error.param:
+        source = error.ctx.get_parameter_source(str(error.param.name))
+        if source is ParameterSource.ENVIRONMENT:
+            error.message += f" It stands in ${error.param.envvar}."
 
 
 def _internal(error: Exception) -> str:
@@ -118,6 +171,18 @@ def _flush() -> None:
                 stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _mistakes(error: InputError) -> int:
+    """Every mistake with its place first, as editors and terminals follow it, and its line."""
+    from runner.reports.excerpts import as_text
+
+    for problem in error.problems:
+        if problem.origin:
+            click.echo(as_text("error", problem), err=True)
+        else:
+            _fail(str(problem), 1)
+    return 1
 
 
 def _fail(message: str, code: int) -> int:
