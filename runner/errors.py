@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["error", "warning"]
+"""An error keeps a file from being used; a warning is advice."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,6 +29,7 @@ class Problem:
     message: str
     origin: Origin | None = None
     hint: str = ""
+    level: Level = "error"
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""

@@ -20,8 +20,8 @@ _README = """# Playbooks for our GPU nodes
 - `inventory/`: hosts and groups. Copy `prod.example.yaml` to `prod.yaml` and put your hosts in.
 - `playbooks/`: copies of those that gpurun brings along. They are yours: change them, or remove one
   to use gpurun's own by the same name.
-- `schemas/`: for editors with yaml-language-server; `gpurun schema > schemas/playbook.json` after an
-  update of gpurun. `.vscode/settings.json` names them.
+- `schemas/`: for editors with yaml-language-server. After an update of gpurun:
+  `gpurun schema > schemas/playbook.json`. `.vscode/settings.json` names it.
 - `gpurun.toml`: defaults of options.
 """
 
@@ -44,7 +44,8 @@ def init(folder: Path) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise GpurunError(f"{error.filename or folder} cannot be written: {error.strerror}") from None
+        where = error.filename or folder
+        raise GpurunError(f"{where} cannot be written: {error.strerror}") from None
     click.echo(_next(folder))
     return 0
 

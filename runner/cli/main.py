@@ -114,39 +114,44 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character of a diff must not end a run.
             stream.reconfigure(errors="backslashreplace")
+    code = _run()
+    _flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run() -> object:
+    """The verb's exit code, or that of the error it ended with."""
     try:
-        code = cli.main(standalone_mode=False)
+        return cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
-        code = done.exit_code
+        return done.exit_code
     except click.Abort:
-        code = _fail("stopped", 130)
+        return _fail("stopped", 130)
     except click.ClickException as error:
-        _name_variable(error)
-        error.show()
-        code = 1
+        return _wrong_words(error)
     except InputError as error:
-        code = _mistakes(error)
+        return _mistakes(error)
     except GpurunError as error:
-        code = _fail(str(error), 1)
+        return _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("stopped; nothing was begun that is not finished", 130)
         # Threads that still wait for a host must not hold the terminal.
         sys.stderr.flush()
         os._exit(130)
     except BrokenPipeError:
-        code = 1
+        return 1
     except Exception as error:
-        code = _fail(_internal(error), 1)
-    _flush()
-    sys.exit(code if isinstance(code, int) else 0)
+        return _fail(_internal(error), 1)
 
 
-def _name_variable(error: click.ClickException) -> None:
-    """A wrong value that came from the environment is told with its variable."""
+def _wrong_words(error: click.ClickException) -> int:
+    """What click found wrong on the command line, or in a variable that gives an option."""
+    error.show()
     if isinstance(error, click.BadParameter) and error.ctx and error.param:
         source = error.ctx.get_parameter_source(str(error.param.name))
         if source is ParameterSource.ENVIRONMENT:
-            error.message += f" It stands in ${error.param.envvar}."
+            click.echo(f"The value stands in ${error.param.envvar}.", err=True)
+    return 1
 
 
 def _internal(error: Exception) -> str:
@@ -179,7 +184,7 @@ def _mistakes(error: InputError) -> int:
 
     for problem in error.problems:
         if problem.origin:
-            click.echo(as_text("error", problem), err=True)
+            click.echo(as_text(problem), err=True)
         else:
             _fail(str(problem), 1)
     return 1

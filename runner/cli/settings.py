@@ -37,7 +37,7 @@ class Setting:
     kind: Kind
     meaning: str
     example: str
-    type: click.ParamType | None = None
+    type: click.ParamType[Any] | None = None
 
     @property
     def variable(self) -> str:
@@ -56,7 +56,13 @@ SETTINGS = (
     ),
     Setting("state", "state", "--state", "path", "Folder of the journal.", '"state"'),
     Setting(
-        "colour", "colour", "--colour", "text", "auto, always or never.", '"auto"', click.Choice(COLOURS)
+        "colour",
+        "colour",
+        "--colour",
+        "text",
+        "auto, always or never.",
+        '"auto"',
+        click.Choice(COLOURS),
     ),
     Setting(
         "lock_timeout",

@@ -114,27 +114,30 @@ def names(value: Any) -> set[str]:
     Of `a.b.c` the first two parts are given, and `a` alone where nothing follows.
     """
     found: set[str] = set()
-    for text in _texts(value):
+    for text in texts(value):
         try:
-            tree = _environment().parse(text)
+            found |= _references(parsed(text))
         except jinja2.TemplateError:
             continue
-        found |= _references(tree)
     return found
 
 
 def condition_names(condition: str) -> set[str]:
     """As `names`, for a condition."""
-    return names("{{ (" + condition + ") }}")
+    return names(in_braces(condition))
+
+
+def in_braces(condition: str) -> str:
+    """A condition as the template that gives its value."""
+    return "{{ (" + condition + ") }}"
 
 
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
-        if name:
-            _compiled_file(text)
-        else:
-            _compiled(text)
+        tree = parsed(text)
+        if not _is_checked_by_parsing(tree):
+            _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
     except RecursionError:
@@ -150,7 +153,8 @@ def check_condition(condition: str, origin: Origin | None) -> Problem | None:
             f"a condition is written without braces: {condition}", origin, f"Write: {bare}"
         )
     try:
-        _compiled_expression(condition)
+        if not _is_sound(condition):
+            _compiled_expression(condition)
     except jinja2.TemplateError as error:
         return _problem(error, condition, origin)
     except RecursionError:
@@ -284,17 +288,60 @@ def _plain(value: Any) -> Any:
     return list(value)
 
 
-def _texts(value: Any) -> Iterable[str]:
+def texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         if TEMPLATE_MARK.search(value):
             yield value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+            yield from texts(key)
+            yield from texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str) -> nodes.Template:
+    """The syntax tree of a template, not to be changed.
+
+    Raises:
+        jinja2.TemplateError: it has none.
+    """
+    return _environment().parse(text)
+
+
+def _is_sound(condition: str) -> bool:
+    """Whether parsing alone shows that a condition is right; else compiling says what is wrong."""
+    depth = 0
+    for sign in condition:
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            return False
+    try:
+        tree = parsed(in_braces(condition))
+    except jinja2.TemplateError:
+        return False
+    return _only_expression(tree) is not None and _is_checked_by_parsing(tree)
+
+
+_EXPRESSIONS = (nodes.Expr, nodes.Output, nodes.Pair, nodes.Keyword, nodes.Operand)
+
+
+def _is_checked_by_parsing(tree: nodes.Template) -> bool:
+    """Whether compiling can find nothing more: only expressions whose filters and tests exist.
+
+    Compiling takes ten times as long, and a playbook of 500 tasks has a thousand templates.
+    """
+    environment = _environment()
+    for node in tree.find_all(nodes.Node):
+        if isinstance(node, nodes.Filter) and node.name not in environment.filters:
+            return False
+        if isinstance(node, nodes.Test) and node.name not in environment.tests:
+            return False
+        if not isinstance(node, _EXPRESSIONS):
+            return False
+    return True
 
 
 def _references(tree: nodes.Template) -> set[str]:

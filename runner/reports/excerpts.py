@@ -8,7 +8,6 @@ from pathlib import Path
 
 from runner.errors import Origin, Problem
 from runner.hosts.display import printable
-from runner.reports.problems import Level
 
 _WIDTH = 100
 _SECRET = re.compile(
@@ -17,10 +16,10 @@ _SECRET = re.compile(
 )
 
 
-def as_text(level: Level, problem: Problem) -> str:
+def as_text(problem: Problem) -> str:
     """`file:line:column: error: message`, with the source line where it can be read."""
     where = f"{problem.origin}: " if problem.origin else ""
-    lines = [f"{where}{level}: {problem.message}"]
+    lines = [f"{where}{problem.level}: {problem.message}"]
     if problem.origin and problem.origin.line:
         lines += excerpt(problem.origin)
     if problem.hint:
