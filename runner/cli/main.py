@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -110,6 +111,8 @@ def cli(context: click.Context, colour: str, state: str | None) -> None:
 
 def main() -> None:
     """Entry point of `gpurun`: errors of the user end in a message and exit code 1."""
+    # What a command makes lives to its end: looking for garbage less often saves a tenth of a lint.
+    gc.set_threshold(100_000)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character of a diff must not end a run.
@@ -122,7 +125,7 @@ def main() -> None:
 def _run() -> object:
     """The verb's exit code, or that of the error it ended with."""
     try:
-        return cli.main(standalone_mode=False)
+        return cli.main(prog_name="gpurun", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:

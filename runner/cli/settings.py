@@ -133,6 +133,7 @@ def load_config(path: Path) -> Config:
         document = tomlkit.parse(text).unwrap()
     except ParseError as error:
         said = re.sub(r" at line \d+ col \d+$", "", str(error))
+        said = "it ends in the middle of a value" if r"\x00" in said else said
         where = Origin(str(path), error.line, error.col + 1)
         raise InputError([Problem(f"is not TOML: {said}", where)]) from error
     except TOMLKitError as error:
