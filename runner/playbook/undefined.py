@@ -153,7 +153,7 @@ def _file(task: Task, read: Callable[[str], bytes] | None) -> Iterator[str]:
 def _judged(use: Use, play: Play, hosts: Hosts | None, scope: Scope) -> Problem | None:
     """What is wrong with a use; None where the inventory defines the name."""
     message = f"variable {use.name} is not defined"
-    near = similar(use.name, scope.known(use.task))
+    near = similar(use.name, scope.known(use.task).union(*(hosts or {}).values()))
     later = next((t for t in (*play.tasks, *play.handlers) if t.register == use.name), None)
     if hosts is not None:
         without = [host for host, names in hosts.items() if use.name not in names]
