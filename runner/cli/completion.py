@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import click
 
-_WHERE = {
-    "bash": 'Add to ~/.bashrc: eval "$(gpurun completion bash)"',
-    "zsh": 'Add to ~/.zshrc: eval "$(gpurun completion zsh)"',
-    "fish": "gpurun completion fish > ~/.config/fish/completions/gpurun.fish",
-}
+_SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(list(_WHERE)))
+@click.argument("shell", type=click.Choice(_SHELLS))
 def completion(shell: str) -> int:
     """Print the completion of SHELL.
 

@@ -14,6 +14,7 @@ from runner.cli.options import (
     kubeconfig_option,
     lock_timeout_option,
     output_option,
+    user_option,
 )
 from runner.cli.project import CONFIG, project_folder
 from runner.cli.settings import SETTINGS, Config, Setting
@@ -22,6 +23,7 @@ from runner.cli.settings import SETTINGS, Config, Setting
 @click.command()
 @click.option("-i", "--inventory", "inventories", multiple=True, metavar="NAME")
 @lock_timeout_option
+@user_option
 @forks_option
 @connect_timeout_option
 @kubeconfig_option

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import complete
-from runner.cli.options import become_option, inventory_option, limit_option
+from runner.cli.options import become_option, inventory_option, limit_option, user_option
 from runner.cli.project import project_folder
 
 if TYPE_CHECKING:
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     shell_complete=complete.facts,
     help="Only this fact (repeatable).",
 )
+@user_option
 @become_option
 def facts(
     what: tuple[str, ...],
     inventories: tuple[str, ...],
     limit: str | None,
     only: tuple[str, ...],
+    user: str | None,
     ask_become_pass: bool,
 ) -> int:
     """Read facts and print them as JSON by host.
@@ -52,7 +54,7 @@ def facts(
         if name not in FACTS:
             hint = nearest(name, FACTS)
             raise InputError([Problem(f"--only {name}: there is no such fact", hint=hint)])
-    inventory = load_inventory(inventories, project_folder())
+    inventory = load_inventory(inventories, project_folder()).with_login(user)
     names, pattern = _told_apart(what, inventory)
     hosts = select(inventory, pattern or "all", limit)
     password = become_password(ask_become_pass)

@@ -62,6 +62,7 @@ class RunOptions:
     """SHA-256 of the playbook that was approved; empty before it is loaded."""
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
+    user: str | None = None
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""
@@ -132,6 +133,12 @@ inventory_option = click.option(
     shell_complete=complete.inventories,
     help="Inventory: NAME in inventory/, a path, or host1,host2, (repeatable).",
 )
+user_option = click.option(
+    "-u",
+    "--user",
+    metavar="NAME",
+    help="Log in as this user where the inventory names none (ansible_user).",
+)
 forks_option = click.option(
     "-f",
     "--forks",
@@ -201,6 +208,7 @@ def run_options(command: F) -> F:
                 metavar="TAG",
                 help="Not the tasks with one of these tags.",
             ),
+            user_option,
             kubeconfig_option,
             context_option,
             forks_option,

@@ -74,6 +74,14 @@ SETTINGS = (
         type=Seconds(0),
     ),
     Setting(
+        "ssh.user",
+        "user",
+        "--user",
+        "text",
+        "Login user where the inventory names none.",
+        '"ops"',
+    ),
+    Setting(
         "ssh.forks", "forks", "--forks", "whole number", "Hosts worked on at once.", "32", FORKS
     ),
     Setting(

@@ -125,6 +125,7 @@ def build(
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
+    inventory = inventory.with_login(options.user)
     redact.add(host.become_password for host in inventory.hosts.values())
     cross_over(inventory.hosts.values())
     settings = Settings(

@@ -8,7 +8,7 @@ from functools import lru_cache
 import jinja2
 from jinja2 import nodes
 
-from runner.playbook.templates import parsed
+from runner.playbook.parsing import parsed
 
 _ASKING_FILTERS = ("default", "d")
 _ASKING_TESTS = ("defined", "undefined")

@@ -19,7 +19,15 @@ from jinja2 import nodes
 
 from runner.errors import Origin, Problem
 from runner.playbook.document import Map, Seq, TemplateText
-from runner.playbook.expressions import Environment, LimitReached, NotYetKnown, Variables
+from runner.playbook.expressions import LimitReached, NotYetKnown, Variables
+from runner.playbook.parsing import environment as _environment
+from runner.playbook.parsing import (
+    in_braces,
+    is_checked_by_parsing,
+    is_sound,
+    only_expression,
+    parsed,
+)
 from runner.playbook.source import TEMPLATE_MARK
 
 __all__ = [
@@ -127,16 +135,11 @@ def condition_names(condition: str) -> set[str]:
     return names(in_braces(condition))
 
 
-def in_braces(condition: str) -> str:
-    """A condition as the template that gives its value."""
-    return "{{ (" + condition + ") }}"
-
-
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
         tree = parsed(text)
-        if not _is_checked_by_parsing(tree):
+        if not is_checked_by_parsing(tree):
             _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
@@ -153,7 +156,7 @@ def check_condition(condition: str, origin: Origin | None) -> Problem | None:
             f"a condition is written without braces: {condition}", origin, f"Write: {bare}"
         )
     try:
-        if not _is_sound(condition):
+        if not is_sound(condition):
             _compiled_expression(condition)
     except jinja2.TemplateError as error:
         return _problem(error, condition, origin)
@@ -243,17 +246,12 @@ class _Scope:
             raise TemplateProblem(problem) from error
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    return Environment()
-
-
 @lru_cache(maxsize=4096)
 def _compiled(text: str) -> jinja2.Template:
     """A value's template. One expression alone is compiled so that its value can be taken."""
     environment = _environment()
     tree = environment.parse(text)
-    alone = _only_expression(tree)
+    alone = only_expression(tree)
     return environment.compiled(_assignment(alone) if alone else tree, gives_value=bool(alone))
 
 
@@ -269,13 +267,6 @@ def _compiled_file(text: str) -> jinja2.Template:
     return environment.compiled(environment.parse(text), gives_value=False)
 
 
-def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
-    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
-        return None
-    parts = tree.body[0].nodes
-    return parts[0] if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData) else None
-
-
 def _assignment(expression: nodes.Expr) -> nodes.Template:
     target = nodes.Name("gpurun_value", "store", lineno=1)
     return nodes.Template([nodes.Assign(target, expression, lineno=1)], lineno=1)
@@ -289,6 +280,7 @@ def _plain(value: Any) -> Any:
 
 
 def texts(value: Any) -> Iterable[str]:
+    """Every text that holds a template, at any depth, keys included."""
     if isinstance(value, str):
         if TEMPLATE_MARK.search(value):
             yield value
@@ -299,49 +291,6 @@ def texts(value: Any) -> Iterable[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from texts(item)
-
-
-@lru_cache(maxsize=4096)
-def parsed(text: str) -> nodes.Template:
-    """The syntax tree of a template, not to be changed.
-
-    Raises:
-        jinja2.TemplateError: it has none.
-    """
-    return _environment().parse(text)
-
-
-def _is_sound(condition: str) -> bool:
-    """Whether parsing alone shows that a condition is right; else compiling says what is wrong."""
-    depth = 0
-    for sign in condition:
-        depth += (sign == "(") - (sign == ")")
-        if depth < 0:
-            return False
-    try:
-        tree = parsed(in_braces(condition))
-    except jinja2.TemplateError:
-        return False
-    return _only_expression(tree) is not None and _is_checked_by_parsing(tree)
-
-
-_EXPRESSIONS = (nodes.Expr, nodes.Output, nodes.Pair, nodes.Keyword, nodes.Operand)
-
-
-def _is_checked_by_parsing(tree: nodes.Template) -> bool:
-    """Whether compiling can find nothing more: only expressions whose filters and tests exist.
-
-    Compiling takes ten times as long, and a playbook of 500 tasks has a thousand templates.
-    """
-    environment = _environment()
-    for node in tree.find_all(nodes.Node):
-        if isinstance(node, nodes.Filter) and node.name not in environment.filters:
-            return False
-        if isinstance(node, nodes.Test) and node.name not in environment.tests:
-            return False
-        if not isinstance(node, _EXPRESSIONS):
-            return False
-    return True
 
 
 def _references(tree: nodes.Template) -> set[str]:

@@ -17,8 +17,9 @@ from runner.modules.base import Refused
 from runner.playbook.document import Play, Playbook, Task, TemplateText
 from runner.playbook.filters import GLOBALS
 from runner.playbook.keywords import similar
+from runner.playbook.parsing import in_braces
 from runner.playbook.references import references
-from runner.playbook.templates import in_braces, texts
+from runner.playbook.templates import texts
 
 MAGIC = frozenset(
     {"facts", "group_names", "groups", "inventory_hostname", "kubernetes_node", "playbook_dir"}

@@ -10,7 +10,7 @@ from jinja2 import nodes
 
 from runner.errors import Problem
 from runner.playbook.document import Task
-from runner.playbook.templates import in_braces, parsed
+from runner.playbook.parsing import in_braces, parsed
 
 
 def unreachable(task: Task) -> Problem | None:

@@ -12,6 +12,7 @@ import pytest
 from runner.cli.init import config_text
 from runner.cli.main import VERBS, cli
 from runner.cli.settings import SETTINGS, load_config
+from runner.inventory.load import load_inventory
 from tests.project.conftest import Gpurun
 
 HOSTS = "all:\n  hosts:\n    gpu-1: {ansible_host: 127.0.0.1, ansible_port: 1}\n"
@@ -158,6 +159,13 @@ def test_values_with_blanks_stand_on_lines_of_their_own(
         "- hosts: all\n  tasks:\n    - {name: Say, debug: '{{ one }} {{ two }}'}\n"
     )
     assert "0 errors, 0 warnings" in gpurun("lint", "p.yaml", "-i", "a,")[1]
+
+
+def test_the_login_user_is_for_hosts_that_have_none(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yaml").write_text("all: {hosts: {a: {ansible_user: own}, b: }}\n")
+    inventory = load_inventory([str(tmp_path / "hosts.yaml")], tmp_path)
+    assert [host.user for host in inventory.with_login("ops").hosts.values()] == ["own", "ops"]
+    assert inventory.with_login(None) == inventory
 
 
 def test_the_state_folder_holds_the_journal(gpurun: Gpurun, project: Path) -> None:
