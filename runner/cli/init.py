@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 MODELINE = "# yaml-language-server: $schema=../schemas/playbook.json\n"
-_IGNORED = "/state/\n/schemas/\n"
+_IGNORED = "/state/\n"
 _README = """# Playbooks for our GPU nodes
 
     gpurun config                       # the settings in gpurun.toml, and what overrides them

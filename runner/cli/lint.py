@@ -60,12 +60,20 @@ def lint(
     there is an error (with --strict: or a warning), else 0.
     """
     from runner.cli.options import extra_variables
+    from runner.errors import InputError
 
     project = project_folder()
     inventory = _inventory(inventories, project) if inventories else None
     names = list(extra_variables(extra))
-    files = [path for name in playbooks for path in _files(name, project)]
-    found = [problem for path in files for problem in _check(path, inventory, names)]
+    files: list[Path] = []
+    found: list[Problem] = []
+    for name in playbooks:
+        try:
+            files += _files(name, project)
+        except InputError as error:
+            found += error.problems
+    for path in dict.fromkeys(files):
+        found += _check(path, inventory, names)
     if form == "text":
         _say(found, len(files))
     else:

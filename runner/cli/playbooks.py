@@ -30,5 +30,5 @@ def playbooks(output: str) -> int:
         return 0
     width = max(map(len, known), default=0) + 2
     for name, path in known.items():
-        click.echo(f"{name:<{width}}{summary_of(path)}")
+        click.echo(f"{name:<{width}}{summary_of(path)}".rstrip())
     return 0

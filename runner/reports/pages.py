@@ -124,8 +124,12 @@ def _task(task: Task) -> str:
 
 
 def summary_of(path: Path) -> str:
-    """What a playbook is for: the first sentence of the comment at its top."""
-    return _sentence(_comment(path))
+    """What a playbook is for: the first sentence of the comment at its top, if it has one."""
+    try:
+        comment = _comment(path)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return _sentence(comment) if comment else ""
 
 
 def _comment(path: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from runner.cli.init import config_text
 from runner.cli.main import VERBS, cli
 from runner.cli.settings import SETTINGS, load_config
+from runner.cli.work import terminal
 from runner.inventory.load import load_inventory
 from tests.project.conftest import Gpurun
 
@@ -166,6 +169,18 @@ def test_the_login_user_is_for_hosts_that_have_none(tmp_path: Path) -> None:
     inventory = load_inventory([str(tmp_path / "hosts.yaml")], tmp_path)
     assert [host.user for host in inventory.with_login("ops").hosts.values()] == ["own", "ops"]
     assert inventory.with_login(None) == inventory
+
+
+@pytest.mark.parametrize(("colour", "coloured"), [("always", True), ("never", False)])
+def test_colour(
+    project: Path, monkeypatch: pytest.MonkeyPatch, colour: str, coloured: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with click.Context(cli) as context, redirect_stdout(StringIO()) as out:
+        context.params["colour"] = colour
+        terminal("terminal").line("text", "red")
+    assert ("\x1b[" in out.getvalue()) is coloured
 
 
 def test_the_state_folder_holds_the_journal(gpurun: Gpurun, project: Path) -> None:

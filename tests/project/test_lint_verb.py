@@ -62,6 +62,14 @@ def test_hosts_that_the_inventory_does_not_have_are_a_mistake(gpurun: Gpurun, fo
     assert "books/advice.yaml:1:3: error: pattern 'gpu' matches no host and no group" in printed
 
 
+def test_names_that_are_not_there_do_not_hide_other_mistakes(gpurun: Gpurun, folder: Path) -> None:
+    code, printed = gpurun("lint", "nope", "gone.yaml", "books/wrong.yml", "books/wrong.yml")
+    assert code == 1
+    assert "error: there is no playbook nope" in printed
+    assert "gone.yaml: error: no such file" in printed
+    assert printed.count("there is no module comand") == 1
+
+
 def test_a_name_that_is_not_there(gpurun: Gpurun) -> None:
     code, printed = gpurun("lint", "mig-7x2g")
     assert (code, "Did you mean mig-7x1g?" in printed) == (1, True)

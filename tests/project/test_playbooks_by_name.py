@@ -51,9 +51,12 @@ def test_a_path_that_is_not_there_tells_the_name_of_the_shipped_one(project: Pat
 def test_the_list_says_what_each_is_for(gpurun: Gpurun, tmp_path: Path) -> None:
     (tmp_path / "work" / "playbooks").mkdir()
     (tmp_path / "work" / "playbooks" / "mine.yaml").write_text(MINE)
+    (tmp_path / "work" / "playbooks" / "bare.yaml").write_text(MINE.partition("\n")[2])
+    (tmp_path / "work" / "playbooks" / "odd.yaml").write_bytes(b"\xff\n")
     code, printed = gpurun("playbooks")
     assert code == 0
-    assert ["mine", "Mine."] in [line.split(maxsplit=1) for line in printed.splitlines()]
+    lines = [line.split(maxsplit=1) for line in printed.splitlines()]
+    assert ["mine", "Mine."] in lines and ["bare"] in lines and ["odd"] in lines
     data = {row["name"]: row for row in json.loads(gpurun("playbooks", "-o", "json")[1])}
     assert data["mine"]["file"].endswith("work/playbooks/mine.yaml")
     assert data["mig-7x1g"]["summary"].startswith("Cut every GPU")
