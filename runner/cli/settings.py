@@ -251,7 +251,7 @@ def _taken(kind: Kind, value: Any, folder: Path) -> Any:
         good = isinstance(items, list) and items and all(isinstance(i, str) and i for i in items)
         return [_from(folder, item) for item in items] if good else None
     if kind in ("text", "path"):
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not value.isprintable():
             return None
         return str(folder / Path(value).expanduser()) if kind == "path" else value
     numbers = (int,) if kind == "whole number" else (int, float)

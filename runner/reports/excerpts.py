@@ -11,8 +11,10 @@ from runner.hosts.display import printable
 
 _WIDTH = 100
 _SECRET = re.compile(
-    r"""(?ix) ([\w.-]* (?: pass | secret | token | credential | api_?key | private ) [\w.-]* ["']?
-    \s* [:=] \s*) (\S.*)"""
+    r"""(?ix)
+    ([\w.-]* (?: pass | secret | token | credential | api_?key | private_?key(?!_file) ) [\w.-]*
+     ["']? \s* [:=] \s*)
+    \S.*"""
 )
 
 

@@ -96,6 +96,7 @@ def test_without_a_file_and_without_i_the_choice_is_told(gpurun: Gpurun, tmp_pat
         ("colour = 'red'", ":1:1: error: colour: 'red' is not one of"),
         ("inventory = []", ":1:1: error: inventory: expected text or a list of texts"),
         ("state = ''", ":1:1: error: state: expected a path"),
+        ('[cluster]\ncontext = "a\\n"', ":2:1: error: cluster.context: expected a text"),
         ("[cluste]", ":1:2: error: there is no section cluste"),
         ("a = ", ":1:1: error: is not TOML: it ends in the middle of a value"),
         ("a = [1\nb = 2", ":2:1: error: is not TOML"),

@@ -50,6 +50,11 @@ def test_what_stands_behind_the_name_of_a_secret_is_hidden(tmp_path: Path, line:
     assert "hunter2" not in text and "********" in text
 
 
+def test_the_path_of_a_key_is_no_secret(tmp_path: Path) -> None:
+    line, _ = shown(tmp_path, "ansible_ssh_private_key_file: ~/.ssh/id_ed25519")
+    assert "id_ed25519" in line
+
+
 def test_control_codes_are_not_passed_on(tmp_path: Path) -> None:
     text = "\n".join(shown(tmp_path, "a: \x1b[31mred\u202e"))
     assert "\x1b" not in text and "\u202e" not in text
