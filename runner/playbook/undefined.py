@@ -22,11 +22,28 @@ from runner.playbook.references import references
 from runner.playbook.templates import texts
 
 MAGIC = frozenset(
-    {"facts", "group_names", "groups", "inventory_hostname", "kubernetes_node", "playbook_dir"}
+    {
+        "ansible_play_hosts",
+        "ansible_play_hosts_all",
+        "facts",
+        "group_names",
+        "groups",
+        "hostvars",
+        "inventory_hostname",
+        "inventory_hostname_short",
+        "kubernetes_node",
+        "play_hosts",
+        "playbook_dir",
+    }
 )
-"""Names that every host has (the engine's planner sets them)."""
-_CONDITIONS = ("when", "failed_when")
-_VALUES = ("arguments", "variables", "environment", "loop")
+"""Names that every host has (`variables_of` of the engine)."""
+_RESCUED = ("ansible_failed_result", "ansible_failed_task")
+"""What the tasks of a `rescue` have besides."""
+_CONDITIONS = ("when", "failed_when", "changed_when", "until")
+_OF_RESULT = ("failed_when", "changed_when", "until")
+"""Conditions on what the task itself registers."""
+_VALUES = ("arguments", "variables", "environment", "loop", "delegate_to")
+_SETS = ("set_fact",)
 _READ_AS_TEMPLATE = {"template": "src"}
 _CONDITION_ARGUMENTS = {"assert": "that"}
 
@@ -51,6 +68,7 @@ class Scope:
     extra: frozenset[str]
     read: Callable[[str], bytes] | None
     registered: set[str] = field(default_factory=set)
+    """What the tasks so far registered or set, those of earlier plays included."""
 
     def known(self, task: Task | None) -> set[str]:
         """Names that have a value for a task; None: in the play's variables."""
@@ -74,8 +92,9 @@ def undefined(
         read: reads a template file (`src`); raises Refused where it cannot. None: none is read.
     """
     found: list[Problem] = []
+    registered: set[str] = set()
     for play in playbook.plays:
-        scope = Scope(play, frozenset(extra), read)
+        scope = Scope(play, frozenset(extra), read, registered)
         uses = list(_uses(scope))
         hosts = hosts_of(play) if hosts_of else None
         found += _once(_judged(use, play, hosts, scope) for use in uses)
@@ -110,13 +129,18 @@ def _uses(scope: Scope) -> Iterator[Use]:
 
 def _given_by(task: Task) -> set[str]:
     """Names that only the task itself sees."""
-    own = {task.register} if task.register and task.failed_when else set()
-    return own | ({"item"} if task.loop is not None else set())
+    names = {"item"} if task.loop is not None else set()
+    if task.register and any(getattr(task, key) for key in _OF_RESULT):
+        names.add(task.register)
+    if any(part.kind == "rescue" for part in task.blocks):
+        names.update(_RESCUED)
+    return names
 
 
 def _set_by(task: Task) -> set[str]:
     """Names that tasks after this one can use."""
-    return {task.register} if task.register else set()
+    names = {task.register} if task.register else set()
+    return names | (set(task.arguments) if task.module in _SETS else set())
 
 
 def _needed(task: Task, read: Callable[[str], bytes] | None) -> Iterator[tuple[str, Origin | None]]:
@@ -155,7 +179,7 @@ def _judged(use: Use, play: Play, hosts: Hosts | None, scope: Scope) -> Problem 
     """What is wrong with a use; None where the inventory defines the name."""
     message = f"variable {use.name} is not defined"
     near = similar(use.name, scope.known(use.task).union(*(hosts or {}).values()))
-    later = next((t for t in (*play.tasks, *play.handlers) if t.register == use.name), None)
+    later = next((t for t in (*play.tasks, *play.handlers) if use.name in _set_by(t)), None)
     if hosts is not None:
         without = [host for host, names in hosts.items() if use.name not in names]
         if not without:
@@ -163,8 +187,8 @@ def _judged(use: Use, play: Play, hosts: Hosts | None, scope: Scope) -> Problem 
         if len(without) < len(hosts):
             message += f" for {_some(without)}"
     if later is not None:
-        where = f"register: {use.name} stands at line {later.origin.line}."
-        return Problem(f"{message} yet", use.origin, f"{where} Put that task first.")
+        hint = f'"{later.name}" (line {later.origin.line}) sets it: put that task first.'
+        return Problem(f"{message} yet", use.origin, hint)
     if hosts is None:
         hint = near or "Nothing in the playbook defines it: the inventory or -e must."
         return Problem(message, use.origin, f"{hint} With -i this is checked.", "warning")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from runner.engine.planner import _Walk
+from runner.engine.planning import Needs
+from runner.engine.variables import Facts, variables_of
 from runner.errors import Problem
 from runner.modules.base import Refused
 from runner.playbook.lint import lint
@@ -54,6 +54,10 @@ def task(text: str, more: str = "") -> str:
         "    - {name: A, command: ls, args: {creates: /x}, register: r}\n" + task("{{ r.rc }}"),
         "    - {name: A, command: ls, args: {creates: /x}, register: r, failed_when: r.rc > 1}\n",
         "    - {name: A, template: {src: a.j2, dest: /x}}\n",
+        "    - {name: A, set_fact: {size: '{{ known }}'}}\n" + task("{{ size }}"),
+        "    - {name: A, shell: ls, args: {creates: /x}, register: r, until: r.rc == 0}\n",
+        "    - block: [{name: A, debug: x}]\n      rescue: [{name: B, debug: '{{ "
+        "ansible_failed_task.name }}'}]\n",
     ],
 )
 def test_what_is_defined_is_not_complained_about(tasks: str) -> None:
@@ -135,8 +139,14 @@ def test_a_file_that_is_not_there_is_an_error() -> None:
 
 def test_the_engine_gives_every_host_the_names_that_are_taken_for_granted(tmp_path: Path) -> None:
     of_host = subject(tmp_path, "- hosts: all\n  tasks:\n    - {name: T, debug: x}\n")
-    walk: Any = _Walk(of_host, {}, {})
-    assert set(walk.variables(of_host.play.tasks[0])) == MAGIC
+    given = variables_of(of_host, of_host.play.tasks[0], {}, Facts({}, Needs()))
+    assert set(given) == MAGIC
+
+
+def test_what_a_play_registers_is_there_in_the_plays_after_it() -> None:
+    first = TASKS + "    - {name: A, command: ls, args: {creates: /x}, register: r}\n"
+    text = first + "- hosts: all\n  tasks:\n" + task("{{ r.rc }}")
+    assert lint(load_playbook_text(text, Path("p.yaml"))) == []
 
 
 def test_references_of_a_template_that_cannot_be_read_are_none() -> None:
