@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 )
 def lint(playbooks: tuple[str, ...], form: str) -> int:
     """Check PLAYBOOKS: every mistake with its place and a cure. Exit code 1 if there is any."""
+    from runner.secrets import passwords
+
+    passwords.use(passwords.VaultPasswords(required=False))
     found = [item for name in playbooks for item in _check(Path(name))]
     if form == "text":
         _say(found, len(playbooks))

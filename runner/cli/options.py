@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -31,6 +32,9 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+PROMPT = "prompt"
+"""The place of a vault password that a person is asked for."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -53,6 +57,8 @@ class RunOptions:
     """SHA-256 of the playbook that was approved; empty before it is loaded."""
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
+    vault: tuple[str, ...] = ()
+    """Where vault passwords come from, each label@place; never a password."""
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""
@@ -60,13 +66,20 @@ class RunOptions:
         extra = [f"@{here / text[1:]}" if text.startswith("@") else text for text in self.extra]
         kubeconfig = self.kubeconfig and str(here / Path(self.kubeconfig).expanduser())
         playbook = str(here / self.playbook)
-        return {**asdict(self), "playbook": playbook, "extra": extra, "kubeconfig": kubeconfig}
+        whole = {"playbook": playbook, "extra": extra, "kubeconfig": kubeconfig}
+        return {**asdict(self), **whole, "vault": [_whole(here, each) for each in self.vault]}
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunOptions:
-        names = ("inventories", "extra", "tags", "skip_tags")
+        names = ("inventories", "extra", "tags", "skip_tags", "vault")
         lists = {key: tuple(arguments.get(key, ())) for key in names}
         return cls(**{**arguments, **lists})
+
+
+def _whole(here: Path, source: str) -> str:
+    """A vault password's source with the whole path of its file."""
+    label, at, place = source.rpartition("@")
+    return source if place == PROMPT else f"{label}{at}{here / Path(place).expanduser()}"
 
 
 inventory_option = click.option(
@@ -89,6 +102,45 @@ output_option = click.option(
 become_option = click.option(
     "-K", "--ask-become-pass", is_flag=True, help="Ask for the sudo password (never an argument)."
 )
+
+
+def vault_options(command: F) -> F:
+    """The options that say where vault passwords come from; the command takes them as `vault`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any, vault_ids: tuple[str, ...], vault_files: tuple[str, ...], ask: bool, **rest: Any
+    ) -> Any:
+        prompt = (f"default@{PROMPT}",) if ask else ()
+        files = tuple(f"default@{file}" for file in vault_files)
+        return command(*args, vault=(*vault_ids, *files, *prompt), **rest)
+
+    for option in (
+        click.option(
+            "-J",
+            "--ask-vault-pass",
+            "--ask-vault-password",
+            "ask",
+            is_flag=True,
+            help="Ask for the vault password.",
+        ),
+        click.option(
+            "--vault-id",
+            "vault_ids",
+            multiple=True,
+            metavar="LABEL@SOURCE",
+            help="Vault password of a label: from a file, a program, or 'prompt' (repeatable).",
+        ),
+        click.option(
+            "--vault-password-file",
+            "vault_files",
+            multiple=True,
+            metavar="FILE",
+            help="File that holds, or program that prints, the vault password.",
+        ),
+    ):
+        gathered = option(gathered)
+    return cast(F, gathered)
 
 
 def run_options(command: F) -> F:
@@ -137,6 +189,7 @@ def run_options(command: F) -> F:
                 metavar="SECONDS",
             ),
             become_option,
+            vault_options,
             output_option,
         )
     ):

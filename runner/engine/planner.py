@@ -27,6 +27,7 @@ from runner.engine.planning import (
     Status,
     StepKey,
 )
+from runner.engine.secrets import check_not_exposed
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, Later, NeedsLook
 from runner.inventory.model import Host
 from runner.kube.state import NODE
@@ -43,6 +44,7 @@ from runner.modules.base import (
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Play, Task
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
+from runner.secrets.redact import KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +238,13 @@ class _Walk:
         probes = tuple(
             replace(probe, become=context.become) for probe in module.probes(args, context)
         )
+        check_not_exposed(task, probes)
         objects = tuple(module.cluster_probes(args, context))
         if self._missing(module, probes, objects):
             return None
         states = self._states(module, (*probes, *objects))
         outcome = module.plan(args, states, context)
+        check_not_exposed(task, (), outcome.changes)
         self._check_failed_when(task, variables, outcome)
         step = _step(self.subject.play, key, task, label, module, args, context, probes, outcome)
         return replace(step, variables=variables if task.failed_when else {})
@@ -295,6 +299,7 @@ class _Walk:
             timeout=task.timeout,
             become=play.become if task.become is None else task.become,
             environment={str(k): str(v) for k, v in environment.items()},
+            secret_in=KNOWN.found_in,
         )
 
     def variables(self, task: Task) -> dict[str, Any]:
@@ -393,7 +398,7 @@ def _changed(result: Mapping[str, Any]) -> bool:
 
 
 def _short(item: Any) -> str:
-    text = str(item)
+    text = KNOWN(str(item))
     return text if len(text) <= 40 else text[:37] + "..."
 
 

@@ -20,6 +20,7 @@ from runner.engine.gates import Gate, drain_mode, gate, lock_reason
 from runner.engine.observe import observe
 from runner.engine.planner import Subject, plan_host
 from runner.engine.planning import HostPlan
+from runner.engine.secrets import read_secrets
 from runner.engine.stop import Stop
 from runner.engine.waves import waves
 from runner.errors import ClusterError, GpurunError, UnreachableError
@@ -31,6 +32,7 @@ from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
 from runner.playbook.document import Play, Playbook
+from runner.secrets.value import reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,14 @@ class Run:
         """SHA-256 of the playbook's text, imported files included."""
         return hashlib.sha256(self._playbook.text.encode()).hexdigest()
 
+    def read_secrets(self) -> None:
+        """Read every secret that the plays need; no host is spoken to.
+
+        Raises:
+            InputError: with every one that cannot be read.
+        """
+        read_secrets(self._plays, self._settings.extra, self._playbook.path.parent)
+
     def plan(self) -> list[HostState]:
         """What every play would do, as things are now; nothing is changed."""
         return self._through(lambda states, clusters: None)
@@ -183,7 +193,7 @@ class Run:
             connection = Connection(
                 host,
                 connect_timeout=self._settings.connect_timeout,
-                become_password=self._settings.become_password or host.become_password,
+                become_password=self._settings.become_password or reveal(host.become_password),
             )
             connection.open()
             self._connections[host.name] = connection

@@ -15,6 +15,7 @@ from runner.hosts.frames import Batch, change_batch, look_batch, steps_of
 from runner.hosts.outcome import outcomes
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host
+from runner.secrets.value import reveal
 
 if TYPE_CHECKING:
     import fabric
@@ -42,7 +43,7 @@ class Connection:
     ) -> None:
         self.host = host
         self._timeout = connect_timeout
-        self._password = become_password or host.become_password
+        self._password = become_password or reveal(host.become_password)
         self._login: fabric.Connection | None = None
         self._shells: dict[bool, RemoteShell] = {}
 

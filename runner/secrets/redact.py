@@ -1,0 +1,178 @@
+"""Secrets are taken out by value, in every sink.
+
+All forms of all secrets become one regular expression, which is searched in the text as it is and
+in the text with its line breaks taken out: what was folded is found as well.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from runner.secrets.forms import SHORTEST, forms
+
+SHORTEST_FOLDED = 8
+"""A shorter form is not looked for across line breaks, where chance would find it."""
+
+_FOLDS = tuple(
+    (re.compile(pattern), joint)
+    for pattern in (r"\\?\r?\n[ \t]*", r"\r?\n[-+ ][ \t]*", r"(?:\\r)?\\n[ \t]*")
+    for joint in ("", " ")
+)
+"""Line breaks with indentation, with a diff's sign, and written as text; with what they stand for:
+nothing, or a blank."""
+
+Span = tuple[int, int, str]
+
+
+def mark(name: str) -> str:
+    """What is shown in a secret's place."""
+    return f"«secret:{name}»"
+
+
+class Redactor:
+    """Replaces every form of each secret, wherever it stands, by its name. Secrets may be added as
+    they become known, before anything that could hold them is shown. Usable from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: dict[str, str] = {}
+        self._everyday: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self.short: set[str] = set()
+        """Names of secrets that are too short to be taken out."""
+
+    def add(self, secret: str | None, name: str, *, everyday: bool = False) -> None:
+        """Take this out as well.
+
+        Args:
+            name: shown in its place.
+            everyday: it may be an ordinary word ("ubuntu"): `found_in` does not look for it.
+        """
+        if not secret:
+            return
+        if len(secret.strip()) < SHORTEST:
+            self.short.add(name)
+        shown = mark(name)
+        with self._lock:
+            known = {form: self._names.get(form, shown) for form in forms(secret)}
+            known[shown] = shown  # what was taken out once stays as it is
+            self._names |= known
+            if everyday:
+                self._everyday.add(shown)
+            self._pattern = None
+
+    def forget(self) -> None:
+        """Know no secret any more."""
+        with self._lock:
+            self._names, self._everyday, self._pattern = {}, set(), None
+            self.short = set()
+
+    def __call__(self, text: str) -> str:
+        """The text without secrets."""
+        pieces, position = [], 0
+        for start, end, shown in _merged(self._found(text)):
+            pieces += [text[position:start], shown]
+            position = end
+        return "".join([*pieces, text[position:]]) if pieces else text
+
+    def found_in(self, text: str) -> str:
+        """The name of a secret that stands in the text, as it is shown; "" without one."""
+        found = (shown for *_, shown in self._found(text) if shown not in self._everyday)
+        return next(found, "")
+
+    def data(self, value: Any) -> Any:
+        """Plain data without secrets, at any depth; what is no plain data as text, if it held one.
+
+        A number is replaced when it is written like a secret.
+        """
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, Mapping):
+            return {self.data(key): self.data(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.data(item) for item in value]
+        if value is None or isinstance(value, bool):
+            return value
+        text = str(value)
+        shown = self(text)
+        return value if shown == text else shown
+
+    def _found(self, text: str) -> Iterator[Span]:
+        pattern = self._compiled()
+        if pattern is None:
+            return
+        for match in pattern.finditer(text):
+            yield match.start(), match.end(), self._names[match[0]]
+        if "\n" in text or "\\n" in text:
+            for fold, joint in _FOLDS:
+                yield from self._folded(text, pattern, fold, joint)
+
+    def _folded(
+        self, text: str, pattern: re.Pattern[str], fold: re.Pattern[str], joint: str
+    ) -> Iterator[Span]:
+        """What is found once the folds are replaced by the joint, at its place in the text."""
+        parts, joined_at, text_at = [], [0], [0]
+        position = length = 0
+        for match in fold.finditer(text):
+            parts += [text[position : match.start()], joint]
+            length += match.start() - position + len(joint)
+            position = match.end()
+            joined_at.append(length)
+            text_at.append(position)
+        if len(joined_at) == 1:
+            return
+        joined = "".join([*parts, text[position:]])
+        for match in pattern.finditer(joined):
+            first = bisect_right(joined_at, match.start()) - 1
+            last = bisect_right(joined_at, match.end() - 1) - 1
+            if first == last or match.end() - match.start() < SHORTEST_FOLDED:
+                continue
+            start = text_at[first] + match.start() - joined_at[first]
+            end = text_at[last] + match.end() - joined_at[last]
+            yield start, end, self._names[match[0]]
+
+    def _compiled(self) -> re.Pattern[str] | None:
+        with self._lock:
+            if self._pattern is None and self._names:
+                self._pattern = re.compile(_alternatives(sorted(self._names)))
+            return self._pattern
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """The spans in order, those that overlap as one."""
+    found: list[Span] = []
+    for start, end, shown in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if found and start < found[-1][1]:
+            first, last, name = found.pop()
+            found.append((first, max(last, end), name))
+        else:
+            found.append((start, end, shown))
+    return found
+
+
+def _alternatives(texts: list[str]) -> str:
+    """A pattern for the longest of the texts (sorted, no two equal), with what their beginnings
+    share written once: its time does not grow with their number."""
+    shortest = min(len(texts[0]), len(texts[-1]))
+    same = (n for n in range(shortest) if texts[0][n] != texts[-1][n])
+    common = texts[0][: next(same, shortest)]
+    rest = [text[len(common) :] for text in texts]
+    beginning = re.escape(common)
+    if len(rest) == 1:
+        return beginning
+    groups: dict[str, list[str]] = {}
+    for text in rest:
+        if text:
+            groups.setdefault(text[0], []).append(text)
+    inner = "|".join(_alternatives(group) for group in groups.values())
+    return f"{beginning}(?:{inner}){'?' if '' in rest else ''}"
+
+
+KNOWN = Redactor()
+"""Every secret this process has read. There is one, so that no way out is without it: also the last
+handler of errors, which nobody hands anything."""
