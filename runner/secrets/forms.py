@@ -27,6 +27,8 @@ def forms(secret: str) -> set[str]:
     found = {form for line in kept for form in _written(line)}
     if len(secret) >= SHORTEST:
         found |= set(_base64(secret.encode("utf-8", "surrogateescape")))
+    # Text that is quoted twice is searched without its backslashes.
+    found |= {form.replace("\\", "") for form in found}
     return {form for form in found if len(form) >= SHORTEST}
 
 

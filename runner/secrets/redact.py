@@ -24,6 +24,8 @@ _FOLDS = tuple(
 )
 """Line breaks with indentation, with a diff's sign, and written as text; with what they stand for:
 nothing, or a blank."""
+_QUOTING = re.compile(r"\\+")
+"""Text that was quoted several times has any number of backslashes."""
 
 Span = tuple[int, int, str]
 
@@ -108,6 +110,8 @@ class Redactor:
             return
         for match in pattern.finditer(text):
             yield match.start(), match.end(), self._names[match[0]]
+        if "\\" in text:
+            yield from self._folded(text, pattern, _QUOTING, "")
         if "\n" in text or "\\n" in text:
             for fold, joint in _FOLDS:
                 yield from self._folded(text, pattern, fold, joint)

@@ -43,6 +43,8 @@ FORMS: dict[str, Callable[[str], str]] = {
     "quoted for a shell by hand": lambda s: "'" + s.replace("'", "'\\''") + "'",
     "HTML": lambda s: f"<b>{html.escape(s)}</b>",
     "Python": repr,
+    "Python, told by Python": lambda s: repr(RuntimeError(repr(s) + repr(s))),
+    "JSON in JSON": lambda s: json.dumps(json.dumps({"k": json.dumps(s)})),
     "base64": b64,
     "base64 with a line end": lambda s: b64(s + "\n"),
     "base64 after one byte": lambda s: b64("u" + s),
