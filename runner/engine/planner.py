@@ -43,6 +43,7 @@ from runner.modules.base import (
 )
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Play, Task
+from runner.playbook.filters import plain
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
 from runner.secrets.redact import KNOWN
 
@@ -404,7 +405,8 @@ def _short(item: Any) -> str:
 
 def _validated(task: Task, module: Module[Any], rendered: Mapping[str, Any]) -> Any:
     try:
-        return module.arguments.model_validate(dict(rendered))
+        # Plain texts: modules and libraries need not know that one was a secret.
+        return module.arguments.model_validate(plain(rendered))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _MARK = re.compile("«secret:[^»]*»")
-_KEY = re.compile(r"[\w.-]+[\"']?\s*[:=]\s*[\"']?$")
+_KEY = re.compile(r"([\w.-]+)[\"']?\s*[:=]\s*[\"']?$")
 
 
 def without_previous(before: str, after: str) -> str:
@@ -41,8 +41,9 @@ def _hidden(line: str, like: str) -> str:
         return shown + literals[-1] + end
     for literal, mark in zip(literals, marks, strict=False):
         key = _KEY.search(literal)
-        if key and key[0] in text:
-            return text[: text.index(key[0]) + len(key[0])] + _former(mark) + end
+        same = key and re.search(rf"(?<![\w.-]){re.escape(key[1])}[\"']?\s*[:=]\s*", text)
+        if same:
+            return text[: same.end()] + _former(mark) + end
     return line
 
 

@@ -72,7 +72,10 @@ PLAYBOOK = """\
     - name: new file
       copy: {content: "{{ key }}\\n", dest: "FOLDER/new"}
     - name: changed file
-      copy: {content: "# head\\ntoken={{ token }}\\nurl={{ url }}\\n", dest: FOLDER/old, mode: "0644"}
+      copy:
+        content: "# head\\ntoken={{ token }}\\nurl={{ url }}\\n"
+        dest: FOLDER/old
+        mode: "0644"
     - name: rendered
       template: {src: all.j2, dest: FOLDER/rendered, mode: "0644"}
     - name: fails
@@ -221,6 +224,7 @@ def test_a_plan_shows_no_secret_and_says_what_changes(gpurun: Gpurun) -> None:
         assert f"«secret:{name}»" in shown
     code, shown = gpurun("plan", *ARGUMENTS, "-o", "json")
     assert (code, leaks(shown.encode())) == (2, [])
+    assert "sha256" not in shown
 
 
 def test_an_apply_keeps_its_secrets_from_every_sink(gpurun: Gpurun, folder: Path) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from runner.cli.options import extra_variables
+from runner.engine.files import reader
 from runner.errors import GpurunError, InputError
 from runner.inventory.load import load_inventory
+from runner.modules.base import Refused
 from runner.playbook.load import load_playbook_text
 from runner.playbook.source import read_yaml
 from runner.playbook.templates import TemplateProblem, render
@@ -272,6 +274,16 @@ def test_a_file_that_is_encrypted_may_be_readable_by_all(files: Path) -> None:
     assert key.startswith("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     assert key.endswith("-----END OPENSSH PRIVATE KEY-----")
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_src_that_is_encrypted_is_decrypted_as_with_ansible(files: Path) -> None:
+    (files / "id").write_text((FIXTURES / "key.vault").read_text())
+    use(files / "one")
+    assert reader(files)("id").endswith(b"\n-----END OPENSSH PRIVATE KEY-----\n")
+    assert KNOWN("a bm90LWEtcmVhbC1rZXktanVzdC1hLWxpbmUtb2YtYmFzZTY0") == "a «secret:id»"
+    use()
+    with pytest.raises(Refused, match="no vault password is given"):
+        reader(files)("id")
 
 
 def test_a_wrong_playbook_says_which_file_is_encrypted(tmp_path: Path) -> None:

@@ -58,13 +58,14 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
     become = context.become
     writes = not before.exists or before.sha256 != after.sha256
     diff = difference(before, after)
+    hidden = diff.sensitive or bool(secret)
     change = Change(
-        summary=_summary(before, after, wanted, diff, secret),
+        summary=_summary(before, after, wanted, hidden, secret),
         do=(_do(before, after, wanted, backup, become),),
         guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
         risk=wanted.risk,
-        before=plain(before),
-        after=plain(after),
+        before=plain(before, hidden=hidden),
+        after=plain(after, hidden=hidden),
         diff=diff,
         overlay=overlay(link, after),
         undo=_undo(before, after, backup, become),
@@ -72,11 +73,9 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
     return Outcome(changes=(change,), result=result)
 
 
-def _summary(
-    before: FileState, after: FileState, wanted: Wanted, diff: FileDiff, secret: str
-) -> str:
+def _summary(before: FileState, after: FileState, wanted: Wanted, hidden: bool, secret: str) -> str:
     """What happens, without contents where there is something to hide."""
-    text = describe(before, after, "" if diff.sensitive or secret else wanted.summary)
+    text = describe(before, after, "" if hidden else wanted.summary)
     return f"{text}; it holds {secret}" if secret else text
 
 
@@ -227,8 +226,12 @@ def _digest(state: FileState) -> str | None:
     return f"({state.size} bytes, sha256 {state.sha256})\n"
 
 
-def plain(state: FileState) -> dict[str, Any]:
-    """A state for people and JSON: no contents."""
+def plain(state: FileState, *, hidden: bool = False) -> dict[str, Any]:
+    """A state for people and JSON: no contents.
+
+    Args:
+        hidden: nor a digest, from which what is short could be guessed.
+    """
     if not state.exists:
         return {"path": state.path, "state": "absent"}
     data: dict[str, Any] = {"path": state.path, "state": state.kind}
@@ -236,5 +239,5 @@ def plain(state: FileState) -> dict[str, Any]:
         return data | {"src": state.target}
     data |= {"mode": f"{state.mode:04o}", "owner": state.owner, "group": state.group}
     if state.kind == "file":
-        data |= {"size": state.size, "sha256": state.sha256}
+        data |= {"size": state.size} if hidden else {"size": state.size, "sha256": state.sha256}
     return data
