@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def lint(playbooks: tuple[str, ...], form: str) -> int:
     """Check PLAYBOOKS: every mistake with its place and a cure. Exit code 1 if there is any."""
     from runner.secrets import passwords
+    from runner.secrets.redact import KNOWN
 
     passwords.use(passwords.VaultPasswords(required=False))
     found = [item for name in playbooks for item in _check(Path(name))]
@@ -31,7 +32,7 @@ def lint(playbooks: tuple[str, ...], form: str) -> int:
     else:
         import json
 
-        click.echo(json.dumps(_data(found, form), indent=2))
+        click.echo(json.dumps(KNOWN.data(_data(found, form)), indent=2))
     return 1 if found else 0
 
 

@@ -125,9 +125,6 @@ def build(
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
-    for host in inventory.hosts.values():
-        if isinstance(host.become_password, str):
-            KNOWN.add(host.become_password, "sudo password", everyday=True)
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,

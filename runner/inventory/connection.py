@@ -13,6 +13,7 @@ from typing import Any
 from runner.errors import Origin, Problem
 from runner.playbook.templates import TemplateProblem, render
 from runner.playbook.unread import needed
+from runner.secrets.redact import KNOWN
 from runner.secrets.value import SecretError, Unread
 
 _ALIASES = {
@@ -84,7 +85,9 @@ class _Reader:
         """The sudo password; one that comes from a secret is read when it is used."""
         name = next((n for n in _ALIASES["become_password"] if n in self.variables), "")
         if not name or not needed([name], self.variables):
-            return self.text("become_password")
+            text = self.text("become_password")
+            KNOWN.add(text, "sudo password", everyday=True)
+            return text
         origin = self.origins.get(name, self.at)
         known = {"inventory_hostname": self.host, **self.variables}
         return Unread(name, origin, partial(_password, name, known, origin))

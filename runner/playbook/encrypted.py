@@ -17,6 +17,7 @@ from runner.secrets.value import SecretError, Unread, known
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _SHORTEST_LITERAL = 8
+"""Characters. What is shorter in an encrypted file may as well be an ordinary word."""
 _SOPS_VALUE = "ENC["
 
 
@@ -44,25 +45,30 @@ def decrypted(text: str, path: Path, *, boolean_words: bool) -> Document:
         made.problems.append(Problem(message, where, f"Look at it: ansible-vault view {path}"))
         return made
     # The text itself is not kept.
-    made.value, made.origin = _all_secret(document.value, path.name), document.origin
+    made.value, made.origin = all_secret(document.value, path.name), document.origin
     return made
 
 
-def _all_secret(value: Any, name: str) -> Any:
+def all_secret(value: Any, name: str) -> Any:
     """Every text of a value as a secret, named by its key. A template stays one; the texts around
     its expressions are secret."""
     if isinstance(value, Map):
         for key, item in value.items():
-            value[key] = _all_secret(item, key)
+            value[key] = item if _is_no_secret(key) else all_secret(item, key)
     elif isinstance(value, Seq):
-        value[:] = [_all_secret(item, name) for item in value]
+        value[:] = [all_secret(item, name) for item in value]
     elif isinstance(value, TemplateText):
         for literal in _TEMPLATE.split(value):
             if len(literal.strip()) >= _SHORTEST_LITERAL:
                 KNOWN.add(literal, name)
     elif not isinstance(value, bool | BooleanWord | Unread):
-        return known(value, name)
+        return known(value, name, everyday=len(str(value)) < _SHORTEST_LITERAL)
     return value
+
+
+def _is_no_secret(key: str) -> bool:
+    """How a host is reached is told in every message, wherever it was read."""
+    return key.startswith("ansible_") and not key.endswith(("password", "pass"))
 
 
 def is_of_sops(value: Any) -> bool:

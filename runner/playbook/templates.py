@@ -117,12 +117,16 @@ def names(value: Any) -> set[str]:
     """
     found: set[str] = set()
     for text in _texts(value):
-        try:
-            tree = _environment().parse(text)
-        except jinja2.TemplateError:
-            continue
-        found |= _references(tree)
+        found |= _names_in(str(text))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _names_in(text: str) -> frozenset[str]:
+    try:
+        return frozenset(_references(_environment().parse(text)))
+    except jinja2.TemplateError:
+        return frozenset()
 
 
 def condition_names(condition: str) -> set[str]:

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
 from runner.hosts.display import printable
-
-SHORTEST = 4
-"""Shorter values are not replaced: they would hide half of every text and protect nothing."""
+from runner.secrets.redact import SHORTEST
 
 _ARMOUR = re.compile(r"-----(BEGIN|END) [A-Z0-9 ]+-----")
 """The first and last line of a PEM file (RFC 7468) are the same in all of them."""

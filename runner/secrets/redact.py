@@ -12,8 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from runner.secrets.forms import SHORTEST, forms
-
+SHORTEST = 4
+"""Shorter values are not replaced: they would hide half of every text and protect nothing."""
 SHORTEST_FOLDED = 8
 """A shorter form is not looked for across line breaks, where chance would find it."""
 
@@ -43,8 +43,9 @@ class Redactor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._names: dict[str, str] = {}
-        self._everyday: set[str] = set()
+        self._sought: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._has_blank = False
         self.short: set[str] = set()
         """Names of secrets that are too short to be taken out."""
 
@@ -53,25 +54,29 @@ class Redactor:
 
         Args:
             name: shown in its place.
-            everyday: it may be an ordinary word ("ubuntu"): `found_in` does not look for it.
+            everyday: it may be an ordinary word ("ubuntu"): `all_in` does not look for it.
         """
         if not secret:
             return
+        from runner.secrets.forms import forms
+
         if len(secret.strip()) < SHORTEST:
             self.short.add(name)
         shown = mark(name)
         with self._lock:
             known = {form: self._names.get(form, shown) for form in forms(secret)}
+            self._has_blank = self._has_blank or any(" " in form for form in known)
             known[shown] = shown  # what was taken out once stays as it is
             self._names |= known
-            if everyday:
-                self._everyday.add(shown)
+            if not everyday:
+                self._sought.add(shown)
             self._pattern = None
 
     def forget(self) -> None:
         """Know no secret any more."""
         with self._lock:
-            self._names, self._everyday, self._pattern = {}, set(), None
+            self._names, self._sought = {}, set()
+            self._pattern, self._has_blank = None, False
             self.short = set()
 
     def __call__(self, text: str) -> str:
@@ -82,10 +87,13 @@ class Redactor:
             position = end
         return "".join([*pieces, text[position:]]) if pieces else text
 
+    def all_in(self, text: str) -> set[str]:
+        """The secrets that stand in the text, as they are shown, everyday words left out."""
+        return {shown for *_, shown in self._found(text)} & self._sought
+
     def found_in(self, text: str) -> str:
-        """The name of a secret that stands in the text, as it is shown; "" without one."""
-        found = (shown for *_, shown in self._found(text) if shown not in self._everyday)
-        return next(found, "")
+        """The first of `all_in` by name; "" without one."""
+        return min(self.all_in(text), default="")
 
     def data(self, value: Any) -> Any:
         """Plain data without secrets, at any depth; what is no plain data as text, if it held one.
@@ -114,6 +122,8 @@ class Redactor:
             yield from self._folded(text, pattern, _QUOTING, "")
         if "\n" in text or "\\n" in text:
             for fold, joint in _FOLDS:
+                if joint and not self._has_blank:
+                    continue
                 yield from self._folded(text, pattern, fold, joint)
 
     def _folded(

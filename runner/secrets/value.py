@@ -79,10 +79,14 @@ class Unread:
     __repr__ = __str__
 
 
-def known(value: Any, name: str) -> Any:
-    """A value, henceforth taken out of everything shown; text as `Secret`."""
+def known(value: Any, name: str, *, everyday: bool = False) -> Any:
+    """A value, henceforth taken out of everything shown; text as `Secret`.
+
+    Args:
+        everyday: see `Redactor.add`.
+    """
     if isinstance(value, str):
-        KNOWN.add(value, name)
+        KNOWN.add(value, name, everyday=everyday)
         return Secret(value, name)
     if isinstance(value, int | float) and len(str(value)) >= SHORTEST_NUMBER:
         KNOWN.add(str(value), name)

@@ -6,8 +6,6 @@ hexadecimal text in lines of 80, which holds salt, HMAC and ciphertext in hexade
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from binascii import Error as NotHexadecimal
 from binascii import unhexlify
 from dataclasses import dataclass
@@ -76,6 +74,9 @@ def decrypt(envelope: Envelope, password: bytes) -> bytes:
     Raises:
         WrongPassword: see there.
     """
+    import hashlib
+    import hmac
+
     size = 2 * _KEY + _BLOCK
     derived = hashlib.pbkdf2_hmac("sha256", password, envelope.salt, _ROUNDS, size)
     seal = hmac.digest(derived[_KEY : 2 * _KEY], envelope.encrypted, "sha256")

@@ -15,8 +15,9 @@ from runner.engine.files import reader
 from runner.errors import GpurunError, InputError
 from runner.inventory.load import load_inventory
 from runner.modules.base import Refused
+from runner.playbook.encrypted import all_secret
 from runner.playbook.load import load_playbook_text
-from runner.playbook.source import read_yaml
+from runner.playbook.source import parse_yaml, read_yaml
 from runner.playbook.templates import TemplateProblem, render
 from runner.secrets import passwords, vault
 from runner.secrets.passwords import VaultPasswords
@@ -76,6 +77,15 @@ def test_inline_values_are_read_when_used_with_and_without_vault_id(files: Path)
     )
     assert KNOWN("registry-token-4711") == "«secret:token»"
     assert repr(render("{{ token }}", variables, None)) == "«secret:token»"
+
+
+def test_how_a_host_is_reached_is_no_secret_in_an_encrypted_file(files: Path) -> None:
+    value = parse_yaml(
+        "{ansible_user: ubuntu, ansible_become_pass: sesame, kind: latest}", "v"
+    ).value
+    all_secret(value, "v")
+    assert KNOWN("ubuntu sesame latest") == ("ubuntu «secret:ansible_become_pass» «secret:kind»")
+    assert KNOWN.found_in("the latest") == ""
 
 
 def test_a_decrypted_text_is_never_a_template(tmp_path: Path) -> None:
