@@ -19,18 +19,28 @@ from runner.secrets.value import SecretError, Unread
 
 
 def read_secrets(
-    plays: Iterable[tuple[Play, Sequence[Host]]], extra: Mapping[str, Any], folder: Path
+    plays: Iterable[tuple[Play, Sequence[Host]]],
+    extra: Mapping[str, Any],
+    folder: Path,
+    everyone: Mapping[str, Host],
 ) -> None:
     """Read every secret that the plays name, and the sudo passwords of their hosts.
 
     Args:
         extra: the run's `-e` settings.
         folder: of the playbook, where its templates are.
+        everyone: the hosts of the inventory, which tasks may be delegated to.
 
     Raises:
         InputError: with every secret that cannot be read.
     """
-    wanted = {id(s): s for play, hosts in plays for s in _of_play(play, hosts, extra, folder)}
+    wanted: dict[int, Unread] = {}
+    for play, hosts in plays:
+        tasks = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
+        spoken_to = [*hosts, *(everyone[t.delegate_to] for t in tasks if t.delegate_to in everyone)]
+        passwords = [host.become_password for host in spoken_to]
+        found = (*_of_play(play, tasks, hosts, extra, folder), *unread_in(passwords))
+        wanted |= {id(secret): secret for secret in found}
     problems: dict[Problem, None] = {}
     for secret in wanted.values():
         try:
@@ -42,9 +52,12 @@ def read_secrets(
 
 
 def _of_play(
-    play: Play, hosts: Sequence[Host], extra: Mapping[str, Any], folder: Path
+    play: Play,
+    tasks: Sequence[Task],
+    hosts: Sequence[Host],
+    extra: Mapping[str, Any],
+    folder: Path,
 ) -> Iterator[Unread]:
-    tasks = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
     written = [(t.arguments, t.loop, t.environment) for t in tasks]
     yield from unread_in([list(written), play.environment])
     wanted = names([list(written), play.environment])
@@ -54,12 +67,10 @@ def _of_play(
         own |= task.variables
     for host in hosts:
         yield from needed(wanted, {**host.variables, **play.variables, **own, **extra})
-        if isinstance(host.become_password, Unread):
-            yield host.become_password
 
 
 def _conditions(task: Task) -> set[str]:
-    conditions = [*task.when, *task.failed_when]
+    conditions = [*task.when, *task.failed_when, *task.changed_when, *task.until]
     if task.module == "assert":
         that = task.arguments.get("that", [])
         conditions += [str(c) for c in (that if isinstance(that, list) else [that])]

@@ -195,6 +195,8 @@ class _Scope:
         """The value of a variable that an expression uses."""
         if isinstance(value, Unread):
             return value.read()
+        if isinstance(value, NotYetKnown):
+            raise value
         if not isinstance(value, TemplateText | Map | Seq):
             return value
         if name in self.rendering:
