@@ -99,10 +99,11 @@ class Local(LocalHost):
     """The host; notes the text of every command, which is what `ps` could show there."""
 
     texts: list[str] = []
+    expects: str | None = PASSWORD
 
     def __init__(self, host: Host, become_password: str | None = None, **_: Any) -> None:
         super().__init__()
-        assert become_password == PASSWORD
+        assert become_password == Local.expects
 
     def open(self) -> None: ...
 
@@ -259,6 +260,41 @@ def test_resume_knows_where_the_vault_password_is_and_not_what_it_is(
     code, shown = gpurun("resume", "-y")
     assert code == 1
     assert "vault-password cannot be read: No such file" in shown
+
+
+def test_the_vault_password_is_asked_for_once_and_before_a_host_is_touched(
+    gpurun: Gpurun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def prompt(what: str, **_: Any) -> str:
+        asked.append(what)
+        assert Local.texts == []
+        return VAULT
+
+    monkeypatch.setattr("click.prompt", prompt)
+    code, shown = gpurun("plan", *ARGUMENTS[:3], "--ask-vault-pass")
+    assert (code, asked) == (2, ["vault password"])
+    assert leaks(shown.encode()) == []
+
+
+def test_nobody_is_asked_when_nothing_is_encrypted(
+    gpurun: Gpurun, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("click.prompt", None)
+    monkeypatch.setattr(Local, "expects", None)
+    (folder / "q.yaml").write_text("- hosts: all\n  tasks:\n    - debug: {msg: hello}\n")
+    assert gpurun("plan", "q.yaml", "-i", "one,", "-J")[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--format", "json"), 0)])
+def test_lint_needs_no_password_for_encrypted_files(
+    gpurun: Gpurun, folder: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    (folder / "q.yaml").write_text(
+        "- hosts: all\n  vars_files: vars.yml\n  tasks:\n    - name: n\n      debug: {msg: x}\n"
+    )
+    assert gpurun("lint", "q.yaml", *arguments)[0] == code
 
 
 @pytest.mark.parametrize("view", ["--list", "--host=gpu-1", "--blame=gpu-1"])
