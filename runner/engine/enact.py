@@ -370,7 +370,8 @@ class HostRun:
     def _unmark(self, step: PlannedStep) -> None:
         """A handler that has run is no longer owed."""
         play = self.subject.play
-        gone = bool(reboots(step)) and play.become  # /run is empty after a reboot, a home is not
+        as_root = play.become and play.become_user in ("", "root")
+        gone = bool(reboots(step)) and as_root  # /run is empty after a reboot, a home is not
         if step.key.section == "handlers" and step.changes and not gone:
             command = unmark(play, step.task.name, str(step.key))
             self.connection.change([Block(str(step.key), None, (command,))])

@@ -143,7 +143,7 @@ class _Walk:
         """Handlers that an interrupted run still owes this host."""
         play = self.subject.play
         if PENDING not in self.view:
-            self.needs.probes[PENDING] = pending_probe(play.become)
+            self.needs.probes[PENDING] = pending_probe(play)
             return
         marks = self.view[PENDING]
         if isinstance(marks, Unknown):
@@ -285,7 +285,8 @@ class _Walk:
             raise KnownAfterChange(f"looks at the host after '{self.pending_since}'")
         context = context_of(self.subject, task, variables)
         probes = tuple(
-            replace(probe, become=context.become) for probe in module.probes(args, context)
+            replace(probe, become=context.become, user=context.user)
+            for probe in module.probes(args, context)
         )
         objects = tuple(module.cluster_probes(args, context))
         if delegate and (module.needs_cluster or objects):
@@ -372,7 +373,8 @@ class _Walk:
         return states
 
     def variables(self, task: Task) -> dict[str, Any]:
-        facts = Facts(self.view, self.needs, self.subject.play.become)
+        play = self.subject.play
+        facts = Facts(self.view, self.needs, play.become, play.become_user or "root")
         return variables_of(self.subject, task, self.kept, facts)
 
     def _not_planned(self, task: Task, key: StepKey, label: str, error: Exception) -> PlannedStep:

@@ -37,7 +37,7 @@ from runner.kube.drain import DrainPreview, preview
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
-from runner.playbook.document import Play, Playbook
+from runner.playbook.document import Play, Playbook, TemplateText
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Run:
     ) -> Subject:
         return Subject(
             host,
-            play,
+            _as_the_inventory_says(play, host),
             self._playbook.path,
             self._settings.extra,
             self._groups,
@@ -401,6 +401,13 @@ class Run:
         finally:
             # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_the_inventory_says(play: Play, host: Host) -> Play:
+    """The play with the host's own `ansible_become_user`, which wins as in Ansible."""
+    user = host.variables.get("ansible_become_user")
+    plain = isinstance(user, str) and not isinstance(user, TemplateText)
+    return replace(play, become_user=user) if plain and user else play
 
 
 def _tell_others(

@@ -82,9 +82,10 @@ class Probe:
     timeout: float = 30.0
     stdin: bytes = b""
     become: bool = True
+    user: str = "root"
 
     def command(self) -> Command:
-        return Command(self.key, self.shell, self.stdin, self.timeout, self.become)
+        return Command(self.key, self.shell, self.stdin, self.timeout, self.become, self.user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ class Context:
         notified: True when the task is a handler being run.
         timeout: the task's `timeout` in seconds, if it has one.
         become: the task's `become`.
+        user: whom it becomes then.
         environment: the task's `environment`, for commands.
     """
 
@@ -194,6 +196,7 @@ class Context:
     timeout: float | None = None
     become: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    user: str = "root"
 
 
 class Module(ABC, Generic[A]):

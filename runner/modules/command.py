@@ -141,10 +141,10 @@ def _look(prefix: str, script: str, args: ExecuteArguments, context: Context) ->
     shell, stdin = text_for_host(script, args, context)
     secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
     timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
-    told = f"{shell}\0{timeout}\0{context.become}\0".encode() + secret
+    told = f"{shell}\0{timeout}\0{context.become}\0{context.user}\0".encode() + secret
     digest = hashlib.sha256(told).hexdigest()[:16]
     parse = partial(_seen, script)
-    return Probe(f"{prefix}:{digest}", shell, parse, timeout, stdin, context.become)
+    return Probe(f"{prefix}:{digest}", shell, parse, timeout, stdin, context.become, context.user)
 
 
 def _seen(script: str, result: Result) -> Result:
