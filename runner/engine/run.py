@@ -24,11 +24,13 @@ from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.planner import Progress, plan_host
-from runner.engine.planning import HostPlan, PlannedStep, StepKey
+from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.states import WENT_WELL, HostState, leader_first, tell_others
 from runner.engine.stop import Stop
-from runner.engine.subject import Once, Subject
+from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waves import waves
+from runner.engine.work import Work
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
@@ -54,37 +56,6 @@ class Settings:
     lock_timeout: float = 0.0
     become_password: str | None = field(default=None, repr=False)
     resumed: bool = False
-
-
-@dataclass(slots=True)
-class HostState:
-    """All that a run knows of one host of one play."""
-
-    host: Host
-    play: Play
-    subject: Subject
-    observed: dict[str, Any] = field(default_factory=dict)
-    connection: Connection | None = None
-    plan: HostPlan | None = None
-    node: NodeState | Unknown | None = None
-    preview: DrainPreview | Unknown | None = None
-    gate: Gate = Gate("allow")  # noqa: RUF009
-    result: HostResult | None = None
-    kept: Mapping[str, Any] | None = None
-    """What its tasks registered and set, once they are done."""
-
-    leads: bool = False
-    """It does what is done once for all hosts of the play."""
-
-    @property
-    def leads_on(self) -> bool:
-        """What is done once has not gone wrong here."""
-        return self.result is None or self.result.status in _WENT_WELL
-
-    @property
-    def waits_for_work(self) -> bool:
-        """Passed the gates with something to do."""
-        return self.result is None and self.plan is not None and self.gate.verdict != "deny"
 
 
 Review = Callable[[Sequence[HostState]], bool]
@@ -173,7 +144,7 @@ class Run:
             self._plan_one(state, clusters)
             if state.plan is not None and (state.result is None or state.result.status == "ok"):
                 state.leads = True
-                _tell_others(states, state, kept_once(state.plan, {}))
+                tell_others(states, state, kept_once(state.plan, {}))
                 return states[number + 1 :]
         return ()
 
@@ -303,7 +274,7 @@ class Run:
                 continue
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
-            for group in _leader_first(wave):
+            for group in leader_first(wave):
                 if leader is not None and not leader.leads_on:
                     self._not_led(group, leader)
                 else:
@@ -330,7 +301,7 @@ class Run:
             self._ended(state, HostResult(state.host.name, "skipped", "not begun: stopped"))
             return
         node = self._maintenance(state, clusters)
-        run = HostRun(
+        work = Work(
             state.subject,
             state.plan,
             state.observed,
@@ -342,10 +313,10 @@ class Run:
             touched=self._abandoned(state),
         )
         try:
-            result = run.run()
-            state.kept = run.kept
+            result = HostRun(work).run()
+            state.kept = work.kept
             if state.leads:
-                _tell_others(states, state, kept_once(run.plan, run.done))
+                tell_others(states, state, kept_once(work.plan, work.done))
         except Exception as error:
             result = HostResult(
                 state.host.name, "failed", f"internal error: {error!r}", node.left()
@@ -410,19 +381,6 @@ def _as_the_inventory_says(play: Play, host: Host) -> Play:
     return replace(play, become_user=user) if plain and user else play
 
 
-def _tell_others(
-    states: Sequence[HostState], leader: HostState, kept: Mapping[StepKey, Mapping[str, Any]]
-) -> None:
-    for state in states:
-        if state is not leader:
-            state.subject = replace(state.subject, once=Once(leader.host.name, kept))
-
-
-def _leader_first(wave: Sequence[HostState]) -> list[list[HostState]]:
-    groups = [[s for s in wave if s.leads], [s for s in wave if not s.leads]]
-    return [group for group in groups if group]
-
-
 def _is_awaited_precondition(step: PlannedStep) -> bool:
     return step.key.section == "preconditions" and step.waits_until
 
@@ -433,11 +391,8 @@ def _good(result: HostResult | None) -> bool:
 
 def _without_refused(hosts: Sequence[Host], before: Sequence[HostState]) -> list[Host]:
     """Hosts that no earlier play had to leave alone: a play builds on those before it."""
-    refused = {s.host.name for s in before if s.result and s.result.status not in _WENT_WELL}
+    refused = {s.host.name for s in before if s.result and s.result.status not in WENT_WELL}
     return [host for host in hosts if host.name not in refused]
-
-
-_WENT_WELL = ("ok", "changed")
 
 
 def _broken(states: Sequence[HostState]) -> bool:

@@ -12,7 +12,7 @@ from runner.facts.base import plain
 from runner.modules.base import Change, FileDiff, Unknown
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
 
 STATUSES = (
     "ok",

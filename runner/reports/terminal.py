@@ -19,7 +19,7 @@ from runner.hosts.display import printable
 from runner.reports.data import host_plan, summary
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
 
 _STYLES = {
     "pending": "yellow",
