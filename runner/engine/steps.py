@@ -10,7 +10,17 @@ from runner.engine.planning import PROBLEMS, PlannedStep, Status, StepKey
 from runner.engine.results import completed, failure, most_tries, patience, reached
 from runner.engine.variables import FactUnknown
 from runner.hosts.script import Command
-from runner.modules.base import Change, Context, Disruption, Module, Outcome, Refused, Risk, Unknown
+from runner.modules.base import (
+    Change,
+    Context,
+    Disruption,
+    HostWait,
+    Module,
+    Outcome,
+    Refused,
+    Risk,
+    Unknown,
+)
 from runner.modules.registry import load_module
 from runner.playbook.document import Play, Task
 from runner.playbook.templates import TemplateProblem
@@ -136,7 +146,8 @@ def delegated(step: PlannedStep, delegate: str) -> PlannedStep:
         Refused: it asks for more than commands.
     """
     actions = [action for change in step.changes for action in change.do]
-    if step.waits or not all(isinstance(action, Command) for action in actions):
+    of_host = all(isinstance(wait, HostWait) for wait in step.waits)
+    if not of_host or not all(isinstance(action, Command) for action in actions):
         raise Refused(f"delegate_to: {step.task.module} is not done for other hosts; use a play")
     return replace(step, delegate=delegate, label=f"{step.label} (on {delegate})")
 

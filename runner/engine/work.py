@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from runner.engine.batches import (
     blocks,
     cluster_actions,
     first_batch,
+    host_waits,
     reboots,
     undo_block,
 )
@@ -28,6 +29,7 @@ from runner.engine.proof import check_seen, output, why
 from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
+from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
 from runner.inventory.model import Host
@@ -310,8 +312,7 @@ class Work:
     def _boundary(self, step: PlannedStep) -> None:
         self.emit("step-started", step)
         try:
-            act = self._reboot if reboots(step) else self._cluster
-            act(step)
+            self._act(step)
         except (UnreachableError, Drifted, Interrupted) as error:
             self.emit("step-failed", step, reason=str(error))
             raise
@@ -327,6 +328,26 @@ class Work:
         result = {"changed": bool(step.changes), **self.tries.told(step)}
         self.done[step.key] = Done(result, bool(step.changes))
         self.emit("step-done", step)
+
+    def _act(self, step: PlannedStep) -> None:
+        if reboots(step):
+            self._reboot(step)
+        elif host_waits(step):
+            self.wait(step)
+        else:
+            self._cluster(step)
+
+    def wait(self, step: PlannedStep) -> None:
+        """Wait for what a step says of its host."""
+        for wait in host_waits(step):
+            if wait.look is not None and step.context is not None:
+                wait = replace(wait, look=replace(wait.look, user=step.context.user))
+            try:
+                wait_on_host(wait, self._connection(step), self.stop)
+            except GpurunError as error:
+                if self.stop.is_set():
+                    raise Interrupted(error.message, error.hint) from error
+                raise
 
     def _unmark(self, step: PlannedStep) -> None:
         """A handler that has run is no longer owed."""
