@@ -20,7 +20,8 @@ from runner.errors import GpurunError
 
 if TYPE_CHECKING:
     from runner.engine.events import Events
-    from runner.engine.run import HostState, Review, Run
+    from runner.engine.run import Review, Run
+    from runner.engine.states import HostState
     from runner.reports.terminal import Terminal
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from runner.playbook.document import Map, Task
 from runner.playbook.filters import plain
 from runner.playbook.templates import holds, render, render_text
 from runner.secrets.redact import KNOWN
+
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@\\-]*\$?")
 
 
 def arguments_of(task: Task, module: Module[Any], variables: Mapping[str, Any]) -> Any:
@@ -60,7 +63,17 @@ def context_of(subject: Subject, task: Task, variables: Mapping[str, Any]) -> Co
         become=play.become if task.become is None else task.become,
         environment={str(k): str(v) for k, v in environment.items()},
         secret_in=KNOWN.found_in,
+        user=_user(subject, task, variables),
     )
+
+
+def _user(subject: Subject, task: Task, variables: Mapping[str, Any]) -> str:
+    """Whom the task becomes: Ansible lets the inventory's variable win over what plays say."""
+    wanted = variables.get("ansible_become_user") or task.become_user or subject.play.become_user
+    name = render(wanted, variables, task.origin) if wanted else "root"
+    if isinstance(name, str) and _USER.fullmatch(name):
+        return name
+    raise Refused(f"{task.origin}: become_user: {name!r} is no user's name")
 
 
 def answer(

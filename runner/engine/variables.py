@@ -31,10 +31,17 @@ class FactUnknown(NotYetKnown):
 class Facts(Mapping[str, Any]):
     """`facts.NAME`, read from what was observed; a missing one is noted in `needs`."""
 
-    def __init__(self, observed: Mapping[str, Any], needs: Needs, become: bool = True) -> None:
+    def __init__(
+        self,
+        observed: Mapping[str, Any],
+        needs: Needs,
+        become: bool = True,
+        user: str = "root",
+    ) -> None:
         self._observed = observed
         self._needs = needs
         self._become = become
+        self._user = user
 
     def __getitem__(self, name: str) -> Any:
         if name not in FACTS:
@@ -43,7 +50,7 @@ class Facts(Mapping[str, Any]):
         key = fact.probe.key if fact.probe else NODE
         if key not in self._observed:
             if fact.probe:
-                self._needs.probes[key] = replace(fact.probe, become=self._become)
+                self._needs.probes[key] = replace(fact.probe, become=self._become, user=self._user)
             else:
                 self._needs.cluster = True
             raise NeedsLook(f"facts.{name}")

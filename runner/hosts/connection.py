@@ -275,4 +275,4 @@ class Connection:
     def _no_shell(self, user: str, said: str) -> HostError:
         login = self._login.user if self._login else ""
         self.close()
-        return no_shell(self.host.name, login, bool(user), said)
+        return no_shell(self.host.name, login, bool(user), said, user or "root")

@@ -172,16 +172,8 @@ class Fields:
         self.expected(key, "a mapping (name: value)")
         return Map()
 
-    def root_only(self) -> None:
-        """`become_user` and `become_method` as far as they are offered."""
-        user = self.text("become_user", "root")
-        if user != "root":
-            where = self.values.where("become_user")
-            self.note(
-                f"become_user: only root is offered, not {user}",
-                where,
-                f"Use command: runuser -u {user} -- ...",
-            )
+    def only_sudo(self) -> None:
+        """`become_method` as far as it is offered."""
         method = self.text("become_method", "sudo")
         if method != "sudo":
             where = self.values.where("become_method")

@@ -93,7 +93,7 @@ def _play(
         )
         return Play("", "", where)
     fields.unknown_keys(PLAY_KEYS, REFUSED_PLAY_KEYS)
-    fields.root_only()
+    fields.only_sudo()
     hosts = ",".join(fields.texts("hosts"))
     if "hosts" not in value:
         fields.note("the play has no hosts", where, "Add hosts: all, a group, or a pattern.")
@@ -123,6 +123,7 @@ def _play(
         origin=where,
         variables=variables,
         become=fields.flag("become") or False,
+        become_user=fields.plain_text("become_user"),
         environment=environment,
         risk=fields.level("risk", Risk),
         drain=_drain(fields),

@@ -14,7 +14,7 @@ from runner.secrets.previous import without_previous
 from runner.secrets.redact import KNOWN
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
 
 STATUSES = (
     "ok",

@@ -20,7 +20,7 @@ from runner.reports.data import host_plan, summary
 from runner.secrets.redact import KNOWN, Redactor
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
 
 _STYLES = {
     "pending": "yellow",
