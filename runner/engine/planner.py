@@ -42,6 +42,7 @@ from runner.modules.base import (
 )
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Play, Task
+from runner.playbook.lookups import OWN, loop_variables
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
 
 
@@ -96,7 +97,8 @@ def failed_condition(
     """
     task = step.task
     own = {task.register: result} if task.register else {}
-    variables = {**step.variables, **registered, **own}
+    users = step.variables.get(OWN, frozenset()) - set(registered) - set(own)
+    variables = {**step.variables, **registered, **own, OWN: users}
     try:
         return next((c for c in task.failed_when if holds(c, variables, task.origin)), "")
     except (NotYetKnown, TemplateProblem) as error:
@@ -199,7 +201,7 @@ class _Walk:
             yield 0, variables, self._not_planned(task, key, task.name, problem)
             return
         for number, item in enumerate(items):
-            yield number, {**variables, "item": item}, None
+            yield number, loop_variables(variables, task.loop, {"item": item}), None
 
     def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
         label = task.name
@@ -299,6 +301,10 @@ class _Walk:
 
     def variables(self, task: Task) -> dict[str, Any]:
         host, play = self.subject.host, self.subject.play
+        # What lookups may be given: text of the user, not what a host said (see `lookups`).
+        own = {*host.variables, *play.variables, *task.variables} - set(self.registered)
+        own |= {*self.subject.extra, "inventory_hostname", "kubernetes_node", "playbook_dir"}
+        own |= {"group_names", "groups"}
         return {
             **host.variables,
             **play.variables,
@@ -311,6 +317,7 @@ class _Walk:
             "groups": {name: list(hosts) for name, hosts in self.subject.groups.items()},
             "playbook_dir": str(self.subject.playbook.parent),
             "facts": Facts(self.view, self.needs, play.become),
+            OWN: frozenset(own - {"facts"}),
         }
 
     def _not_planned(self, task: Task, key: StepKey, label: str, error: Exception) -> PlannedStep:

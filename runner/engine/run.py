@@ -30,6 +30,7 @@ from runner.kube.drain import DrainPreview, preview
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
+from runner.playbook import controller
 from runner.playbook.document import Play, Playbook
 
 
@@ -97,6 +98,7 @@ class Run:
         self._events = events
         self._review = review
         self._stop = stop
+        controller.forget()
         self._connections: dict[str, Connection] = {}
         self._plays = [
             (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays

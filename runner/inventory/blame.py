@@ -8,7 +8,7 @@ from typing import Any
 from runner.errors import InputError, Problem
 from runner.inventory.patterns import exists
 from runner.inventory.tree import Setting, Tree
-from runner.playbook.filters import plain
+from runner.playbook.filters.data import plain
 
 _SECRET_NAMES = ("password", "become_pass", "ssh_pass", "sudo_pass")
 HIDDEN = "********"

@@ -16,10 +16,12 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from markupsafe import Markup
 
 from runner.errors import Origin, Problem
+from runner.playbook import limits, syntax
 from runner.playbook.document import Map, Seq, TemplateText
-from runner.playbook.expressions import Environment, LimitReached, NotYetKnown, Variables
+from runner.playbook.expressions import Environment, NotYetKnown, Variables
 from runner.playbook.source import TEMPLATE_MARK
 
 __all__ = [
@@ -33,6 +35,10 @@ __all__ = [
     "render_text",
     "source",
 ]
+
+
+MAX_MESSAGE = 500
+"""Characters of a filter's error: it may quote a value of any size."""
 
 
 class TemplateProblem(Exception):
@@ -119,8 +125,16 @@ def names(value: Any) -> set[str]:
             tree = _environment().parse(text)
         except jinja2.TemplateError:
             continue
-        found |= _references(tree)
+        found |= syntax.references(tree)
     return found
+
+
+def variable_names(text: str) -> set[str]:
+    """The variables that the templates of a text use, see `syntax.names`."""
+    try:
+        return syntax.names(_environment().parse(text))
+    except jinja2.TemplateError:
+        return set()
 
 
 def condition_names(condition: str) -> set[str]:
@@ -163,7 +177,7 @@ class _Scope:
 
     def __init__(self, variables: Mapping[str, Any], origin: Origin | None) -> None:
         self.origin = origin
-        self.variables = Variables(variables, self.variable)
+        self.variables = Variables(variables, self.variable, self.file)
         self.rendering: list[str] = []
 
     def finish(self, value: Any) -> Any:
@@ -202,6 +216,10 @@ class _Scope:
         finally:
             self.rendering.pop()
 
+    def file(self, text: str, name: str, more: Mapping[str, Any]) -> str:
+        """A template file that an expression includes (`lookup('template', ...)`)."""
+        return render_text(text, {**self.variables.variables, **more}, self.origin, name)
+
     def native(self, template: jinja2.Template) -> Any:
         """A single expression's own value, else the text of the whole template."""
         if not getattr(template, "gives_value", False):
@@ -228,7 +246,8 @@ class _Scope:
     ) -> Any:
         """`run()`, its errors as a `TemplateProblem` at the place of the template."""
         try:
-            return run()
+            with limits.budget():
+                return run()
         except (NotYetKnown, TemplateProblem):
             raise
         except Exception as error:
@@ -248,7 +267,7 @@ def _environment() -> Environment:
 def _compiled(text: str) -> jinja2.Template:
     """A value's template. One expression alone is compiled so that its value can be taken."""
     environment = _environment()
-    tree = environment.parse(text)
+    tree = environment.value(text)
     alone = _only_expression(tree)
     return environment.compiled(_assignment(alone) if alone else tree, gives_value=bool(alone))
 
@@ -279,6 +298,8 @@ def _assignment(expression: nodes.Expr) -> nodes.Template:
 
 def _plain(value: Any) -> Any:
     """Generators and views of filters as lists; everything else as it is."""
+    if isinstance(value, Markup):
+        return str.__str__(value)
     if isinstance(value, str | bytes | Mapping | list) or not isinstance(value, Iterable):
         return value
     return list(value)
@@ -297,27 +318,6 @@ def _texts(value: Any) -> Iterable[str]:
             yield from _texts(item)
 
 
-def _references(tree: nodes.Template) -> set[str]:
-    found: set[str] = set()
-    inner: set[int] = set()
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        base = getattr(node, "node", None)
-        if not isinstance(base, nodes.Name):
-            continue
-        key = (
-            node.attr
-            if isinstance(node, nodes.Getattr)
-            else getattr(getattr(node, "arg", None), "value", None)
-        )
-        if isinstance(key, str):
-            found.add(f"{base.name}.{key}")
-            inner.add(id(base))
-    for name in tree.find_all(nodes.Name):
-        if name.ctx == "load" and id(name) not in inner:
-            found.add(name.name)
-    return found
-
-
 def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     hint = f"Compare it: {condition} == ...; or write: {condition} | bool"
@@ -330,7 +330,6 @@ def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:
 
 
 _UNDEFINED = re.compile(r"^'([^']+)' is undefined$")
-_NO_NAME = re.compile(r"No (filter|test) named '([^']+)'")
 
 
 def _problem(
@@ -343,14 +342,20 @@ def _problem(
     """An exception of jinja2 or of a filter as a mistake at its line."""
     where = _line_of(error, text, origin, in_file)
     message = str(error)
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 3] + "..."
     if isinstance(error, jinja2.UndefinedError):
         return _undefined(message, known, where)
     if isinstance(error, jinja2.TemplateSyntaxError):
         return _syntax(error, text, where, in_file)
-    if isinstance(error, jinja2.exceptions.SecurityError | LimitReached):
+    if isinstance(error, jinja2.exceptions.SecurityError | limits.LimitReached):
         return Problem(f"the template is refused: {message}", where, _shown(text, in_file))
     if isinstance(error, RecursionError):
-        return Problem("the template calls itself without end", where, _shown(text, in_file))
+        return Problem(
+            "the template calls itself without end, or is nested too deeply",
+            where,
+            _shown(text, in_file),
+        )
     kind = "" if isinstance(error, ValueError) else f" ({type(error).__name__})"
     return Problem(f"the template fails: {message}{kind}", where, _shown(text, in_file))
 
@@ -377,14 +382,8 @@ def _syntax(
     error: jinja2.TemplateSyntaxError, text: str, where: Origin | None, in_file: bool
 ) -> Problem:
     message = error.message or str(error)
-    match = _NO_NAME.search(message)
-    if match:
-        environment = _environment()
-        every = environment.filters if match[1] == "filter" else environment.tests
-        known = [name for name in every if name.isidentifier()]
-        near = difflib.get_close_matches(match[2], sorted(known), 1)
-        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known))}."
-        return Problem(f"there is no {match[1]} named {match[2]}", where, hint)
+    if isinstance(error, syntax.NotOffered):
+        return Problem(message, where, error.hint)
     return Problem(f"template syntax: {message}", where, _shown(text, in_file))
 
 

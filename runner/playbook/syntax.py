@@ -1,0 +1,146 @@
+"""Expressions as syntax trees: which names they use, and whether what they call is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import cast
+
+import jinja2
+from jinja2 import nodes
+
+from runner.playbook.filters.absent import FUNCTIONS, short_name, why_absent
+
+LOOKUP_FUNCTIONS = ("lookup", "query", "q")
+NAMES_ARGUMENT = "gpurun_names"
+"""The argument that tells a lookup which names its arguments use; added while compiling."""
+
+_TAKES_FILTER = {"map": 0}
+_TAKES_TEST = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
+
+
+class NotOffered(jinja2.TemplateAssertionError):
+    """A filter, test, function or lookup that there is not, with what to do instead."""
+
+    def __init__(self, message: str, hint: str, line: int) -> None:
+        super().__init__(message, line)
+        self.hint = hint
+
+
+def check_names(
+    tree: nodes.Node,
+    filters: Collection[str],
+    tests: Collection[str],
+    lookups: Collection[str],
+) -> None:
+    """Raises `NotOffered` for the first name of the tree that is not offered."""
+    known: Mapping[str, Collection[str]] = {
+        "filter": filters,
+        "test": tests,
+        "lookup": lookups,
+        "function": (*LOOKUP_FUNCTIONS, "dict", "namespace", "range"),
+    }
+    stored = _stored(tree)
+    for node in tree.find_all((nodes.Filter, nodes.Test, nodes.Call)):
+        for kind, name in _called(node, stored):
+            wanted = short_name(name) if kind == "lookup" else name
+            if wanted not in known[kind]:
+                message, hint = why_absent(kind, name, known[kind])
+                raise NotOffered(message, hint, node.lineno)
+
+
+def _called(node: nodes.Node, stored: set[str]) -> Iterator[tuple[str, str]]:
+    """What a node calls by a name that is written down: kinds and names."""
+    if isinstance(node, nodes.Test):
+        yield "test", node.name
+    elif isinstance(node, nodes.Filter):
+        yield "filter", node.name
+        short = short_name(node.name)
+        for kind, at in (("filter", _TAKES_FILTER.get(short)), ("test", _TAKES_TEST.get(short))):
+            name = None if at is None else _constant(node.args, at)
+            if name is not None:
+                yield kind, name
+    elif isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
+        if node.node.name in LOOKUP_FUNCTIONS:
+            name = _constant(node.args, 0)
+            if name is not None:
+                yield "lookup", name
+        elif node.node.name in FUNCTIONS and node.node.name not in stored:
+            yield "function", node.node.name
+
+
+def _constant(arguments: list[nodes.Expr], at: int) -> str | None:
+    if at < len(arguments):
+        value = getattr(arguments[at], "value", None)
+        if isinstance(arguments[at], nodes.Const) and isinstance(value, str):
+            return value
+    return None
+
+
+def references(tree: nodes.Node) -> set[str]:
+    """Dotted references like "facts.gpus": the first two parts, or one where nothing follows."""
+    found: set[str] = set()
+    inner: set[int] = set()
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        base = getattr(node, "node", None)
+        if not isinstance(base, nodes.Name):
+            continue
+        key = (
+            node.attr
+            if isinstance(node, nodes.Getattr)
+            else getattr(getattr(node, "arg", None), "value", None)
+        )
+        if isinstance(key, str):
+            found.add(f"{base.name}.{key}")
+            inner.add(id(base))
+    for name in tree.find_all(nodes.Name):
+        if name.ctx == "load" and id(name) not in inner:
+            found.add(name.name)
+    return found
+
+
+def names(tree: nodes.Node) -> set[str]:
+    """The variables that a tree uses. `lookup('vars', 'x')` uses x. What cannot be told from the
+    text (a computed name, a template file) stands as the call itself, which is no variable."""
+    found = {n.name for n in tree.find_all(nodes.Name) if n.ctx == "load"}
+    for call in _lookups(tree):
+        kind = short_name(_constant(call.args, 0) or "")
+        if kind == "vars":
+            for index in range(1, len(call.args)):
+                found.add(_constant(call.args, index) or "lookup('vars', ...)")
+        elif kind in ("", "template"):
+            found.add(f"lookup('{kind}', ...)" if kind else "lookup(...)")
+    return found - set(LOOKUP_FUNCTIONS)
+
+
+def _lookups(tree: nodes.Node) -> Iterator[nodes.Call]:
+    for call in (tree, *tree.find_all(nodes.Call)):
+        called = call.node if isinstance(call, nodes.Call) else None
+        if isinstance(called, nodes.Name) and called.name in LOOKUP_FUNCTIONS:
+            yield cast(nodes.Call, call)
+
+
+def _stored(tree: nodes.Node) -> set[str]:
+    """Names that the template itself gives a value (set, for, macro)."""
+    return {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
+
+
+def tell_lookups_their_names(tree: nodes.Template, environment: jinja2.Environment) -> None:
+    """Give every call of a lookup the names that its arguments use, so that it can see where they
+    come from. An argument that the template itself made may hold what any of its names hold."""
+    stored = _stored(tree)
+    everything = names(tree) - stored
+    for call in list(_lookups(tree)):
+        used: set[str] = set()
+        for argument in (*call.args, *(k.value for k in call.kwargs)):
+            used |= names(argument)
+            if isinstance(argument, nodes.Name):
+                used.add(argument.name)
+        if call.dyn_args or call.dyn_kwargs or used & stored:
+            used = everything | (used - stored)
+        if any(keyword.key == NAMES_ARGUMENT for keyword in call.kwargs):
+            raise jinja2.TemplateAssertionError(f"no argument {NAMES_ARGUMENT}", call.lineno)
+        told = nodes.Keyword(
+            NAMES_ARGUMENT, nodes.Const(tuple(sorted(used)), lineno=call.lineno), lineno=call.lineno
+        )
+        told.set_environment(environment)
+        call.kwargs.append(told)
