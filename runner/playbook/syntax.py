@@ -121,7 +121,8 @@ def _lookups(tree: nodes.Node) -> Iterator[nodes.Call]:
 
 def _stored(tree: nodes.Node) -> set[str]:
     """Names that the template itself gives a value (set, for, macro)."""
-    return {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
+    macros = {macro.name for macro in tree.find_all(nodes.Macro)}
+    return macros | {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
 
 
 def tell_lookups_their_names(tree: nodes.Template, environment: jinja2.Environment) -> None:

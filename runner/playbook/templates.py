@@ -122,7 +122,7 @@ def names(value: Any) -> set[str]:
     found: set[str] = set()
     for text in _texts(value):
         try:
-            tree = _environment().parse(text)
+            tree = _environment().value(text)
         except jinja2.TemplateError:
             continue
         found |= syntax.references(tree)
@@ -132,7 +132,7 @@ def names(value: Any) -> set[str]:
 def variable_names(text: str) -> set[str]:
     """The variables that the templates of a text use, see `syntax.names`."""
     try:
-        return syntax.names(_environment().parse(text))
+        return syntax.names(_environment().value(text))
     except jinja2.TemplateError:
         return set()
 

@@ -1,8 +1,8 @@
 """Evaluates expressions with Ansible's own templating, as a program of its own.
 
-Reads JSON from stdin, [[expression, variables], ...], and prints a JSON list of what Ansible gives:
-{"value": ...} or {"error": "..."}. Importing Ansible takes a second and changes the process, so
-tests run this once, apart.
+Reads JSON from stdin: {"variables": ..., "values": [expression, ...], "conditions": [...]}. Prints
+what Ansible gives for each, {"value": ...} or {"error": "..."}, in lists of the same names.
+Importing Ansible takes a second and changes the process, so tests run this once, apart.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -27,6 +29,13 @@ def plain(value: Any) -> Any:
     return value
 
 
+def outcome(give: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"value": plain(give())}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+
+
 def main() -> None:
     from ansible.parsing.dataloader import DataLoader
     from ansible.plugins.loader import init_plugin_loader
@@ -34,17 +43,21 @@ def main() -> None:
     from ansible.utils.display import Display
 
     Display.warning = Display.deprecated = lambda *_, **__: None
+    asked = json.load(sys.stdin)
     init_plugin_loader()
-    loader = DataLoader()
-    results = []
-    for expression, variables in json.load(sys.stdin):
-        try:
-            templar = Templar(loader=loader, variables=variables)
-            text = trust_as_template("{{ " + expression + " }}")
-            results.append({"value": plain(templar.template(text))})
-        except Exception as error:
-            results.append({"error": f"{type(error).__name__}: {error}"[:300]})
-    json.dump(results, sys.stdout)
+    templar = Templar(loader=DataLoader(), variables=asked["variables"])
+
+    def value(text: str) -> Any:
+        return templar.template(trust_as_template("{{ " + text + " }}"))
+
+    def condition(text: str) -> Any:
+        return templar.evaluate_conditional(trust_as_template(text))
+
+    answers = {
+        "values": [outcome(partial(value, text)) for text in asked["values"]],
+        "conditions": [outcome(partial(condition, text)) for text in asked["conditions"]],
+    }
+    json.dump(answers, sys.stdout)
 
 
 if __name__ == "__main__":

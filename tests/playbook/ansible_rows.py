@@ -625,3 +625,43 @@ DIFFERENT: tuple[tuple[str, Any, str], ...] = (
         "what stands twice is written twice, where Ansible writes an anchor and an alias",
     ),
 )
+
+CONDITIONS: tuple[str, ...] = (
+    "t",
+    "not t",
+    "n == 7",
+    "n > 3 and s is search('550')",
+    "s is match('driver [0-9]+')",
+    r"s is match('driver \\d+')",
+    r"s is search('\\bdriver\\b')",
+    "missing is defined",
+    "missing | default(true)",
+    "missing is defined and missing.deeper == 1",
+    "l | length > 0",
+    "gpus | selectattr('mig') | list | length == 1",
+    "gpus | map(attribute='memory') | max >= 80",
+    "'yes' | bool",
+    "d.b.x in ['y']",
+    "n in l or n == 7",
+    "changed_result is changed and changed_result is succeeded",
+    "nothing is none",
+    "lookup('env', 'GPURUN_NO_SUCH_NAME') == ''",
+)
+"""Both give true or false, the same."""
+
+BAD_CONDITIONS: tuple[str, ...] = (
+    "n",
+    "s",
+    "l",
+    "d",
+    "nothing",
+    "empty",
+    "'false'",
+    "missing",
+    "missing.deeper == 1",
+    "n = 7",
+    "n ==",
+    "n | nofilter",
+    "n is notest",
+)
+"""Both give an error: what is neither true nor false is no condition."""

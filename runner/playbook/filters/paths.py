@@ -28,6 +28,9 @@ def relpath(path: str, start: str) -> str:
     would otherwise depend on where gpurun was started."""
     if posixpath.isabs(path) != posixpath.isabs(start):
         raise ValueError("relpath: give two absolute paths, or two relative ones")
+    for given in (path, start):
+        if posixpath.normpath(given).startswith(".."):
+            raise ValueError(f"relpath: {given!r} depends on the folder that .. leaves")
     root = "" if posixpath.isabs(path) else "/"
     return posixpath.relpath(root + path, root + start)
 
