@@ -55,6 +55,9 @@ class Facts(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(FACTS)
 
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
 
 class Later(Mapping[str, Any]):
     """A registered result of a task that has not run: `changed` is known, the rest is not."""
@@ -77,5 +80,5 @@ class Later(Mapping[str, Any]):
     def __len__(self) -> int:
         raise self._refuse()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         raise self._refuse()

@@ -45,6 +45,10 @@ class Strict(jinja2.StrictUndefined):
     def __getitem__(self, key: object) -> Any:
         return self
 
+    def __repr__(self) -> str:
+        """An error, too: a list that holds the name may be written out."""
+        return str(self)
+
 
 class Deferred(jinja2.StrictUndefined):
     """A variable whose own rendering failed: the error comes when, and only when, it is used."""
@@ -64,7 +68,7 @@ class Deferred(jinja2.StrictUndefined):
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = raise_cause
     __mod__ = __rmod__ = __pos__ = __neg__ = __call__ = __getitem__ = raise_cause
     __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __complex__ = raise_cause
-    __pow__ = __rpow__ = __iter__ = __str__ = __len__ = raise_cause
+    __pow__ = __rpow__ = __iter__ = __str__ = __repr__ = __len__ = raise_cause
     __eq__ = __ne__ = __bool__ = __hash__ = __contains__ = raise_cause
 
 
@@ -319,8 +323,8 @@ class Environment(ImmutableSandboxedEnvironment):
         return self.undefined(_no_key(obj, key))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        # Bytes can grow as texts can, and no expression needs them.
-        return not isinstance(obj, bytes) and super().is_safe_attribute(obj, attr, value)
+        # Bytes can grow as texts can, and no expression needs them; a lookup is only called.
+        return not isinstance(obj, bytes | Lookup) and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "*":

@@ -227,10 +227,7 @@ class _Scope:
         context = template.new_context(self.variables, shared=True)  # type: ignore[arg-type]
         for _ in template.root_render_func(context):
             pass
-        value = context.vars["gpurun_value"]
-        if isinstance(value, jinja2.Undefined):
-            str(value)
-        return _plain(value)
+        return _plain(context.vars["gpurun_value"])
 
     def text(self, template: jinja2.Template) -> str:
         context = template.new_context(self.variables, shared=True)  # type: ignore[arg-type]
@@ -297,12 +294,17 @@ def _assignment(expression: nodes.Expr) -> nodes.Template:
 
 
 def _plain(value: Any) -> Any:
-    """Generators and views of filters as lists; everything else as it is."""
+    """What an expression gave, as plain data: iterators and tuples as lists, at any depth. Raises
+    the error of an undefined value that stands in it."""
+    if isinstance(value, jinja2.Undefined):
+        str(value)
     if isinstance(value, Markup):
         return str.__str__(value)
-    if isinstance(value, str | bytes | Mapping | list) or not isinstance(value, Iterable):
+    if type(value) is dict:
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, str | bytes | Mapping | Seq) or not isinstance(value, Iterable):
         return value
-    return list(value)
+    return [_plain(item) for item in value]
 
 
 def _texts(value: Any) -> Iterable[str]:

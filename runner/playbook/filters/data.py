@@ -9,6 +9,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jinja2.filters import do_tojson
+from jinja2.nodes import EvalContext
+from jinja2.utils import pass_eval_context
+
 from runner.playbook import limits
 
 MAX_YAML = 1_000_000
@@ -51,6 +55,13 @@ def to_nice_json(
     value: Any, indent: int = 4, sort_keys: bool = True, ensure_ascii: bool = True
 ) -> str:
     return to_json(value, indent, sort_keys, ensure_ascii)
+
+
+@pass_eval_context
+def tojson(context: EvalContext, value: Any, indent: int | None = None) -> str:
+    """Jinja2's own, for HTML: <, >, & and ' are escaped."""
+    _check_indent(value, indent)
+    return str.__str__(do_tojson(context, plain(value), indent))
 
 
 def from_json(text: Any) -> Any:
@@ -184,4 +195,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "to_nice_yaml": to_nice_yaml,
     "to_uuid": to_uuid,
     "to_yaml": to_yaml,
+    "tojson": tojson,
 }

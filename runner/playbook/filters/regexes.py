@@ -11,6 +11,9 @@ from runner.playbook import limits
 SECONDS = 3.0
 """How long one pattern may search one text. `(a+)+$` needs longer than the universe has."""
 
+MAX_REPEATS = 100_000
+"""What the counted repeats of a pattern, (a{9}){9}, may come to."""
+
 
 def _compiled(pattern: str, ignorecase: bool, multiline: bool) -> Any:
     """The pattern for the module `regex`, which knows deadlines.
@@ -28,8 +31,19 @@ def _compiled(pattern: str, ignorecase: bool, multiline: bool) -> Any:
         raise ValueError(f"regular expression {pattern!r}: {error}") from None
     except RecursionError:
         raise ValueError("regular expression: nested too deeply") from None
+    _check_repeats(pattern)
     plain = re.sub(r"(\\N\{[^}]*\}|\\.)|\{(?!\d*,?\d*\})", _literal_brace, pattern, flags=re.S)
     return regex.compile(plain, flags | regex.VERSION0)
+
+
+def _check_repeats(pattern: str) -> None:
+    """Counted repeats are written out while compiling, those of groups times what is inside."""
+    repeats = [(m[1], int(m[2][-9:])) for m in re.finditer(r"(\)?)\{(\d+)", pattern)]
+    size = sum(count for group, count in repeats if not group) or 1
+    for group, count in repeats:
+        size *= max(1, count) if group else 1
+    if size > MAX_REPEATS:
+        raise limits.LimitReached(f"the regular expression {pattern!r} repeats too often")
 
 
 def _literal_brace(found: re.Match[str]) -> str:
