@@ -16,7 +16,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import missing
+from jinja2.utils import missing, pass_context
 
 from runner.playbook import limits, syntax
 from runner.playbook.filters import FILTERS, TESTS, absent
@@ -108,7 +108,7 @@ class Variables(Mapping[str, Any]):
             try:
                 self.done[name] = self.finish(name, self.variables[name])
             except Exception as error:
-                # Jinja2 looks up every name of a block first, also those of a branch not taken.
+                # `default` and `is defined` may take it, and see what kind of error it is.
                 return Deferred(error, name)
         return self.done[name]
 
@@ -127,6 +127,13 @@ class _Context(Context):
         if key in self.vars:
             return self.vars[key]
         return self.parent.get(key, missing)
+
+
+@pass_context
+def _variable(context: Context, name: str) -> Any:
+    """The value of a variable; see `Environment._look_up_late`."""
+    value = context.parent.get(name, missing)
+    return context.environment.undefined(name=name) if value is missing else value
 
 
 def _counted(items: Iterable[Any], characters: int) -> Iterator[Any]:
@@ -230,6 +237,7 @@ class Environment(ImmutableSandboxedEnvironment):
             names.update(cast(Any, qualified))
         self.filters["gpurun counted"] = _counted
         self.filters["gpurun joined"] = _concatenated
+        self.filters["gpurun variable"] = _variable
         self.filters["gpurun weighed"] = _weighed
 
     def value(self, text: str) -> nodes.Template:
@@ -277,6 +285,7 @@ class Environment(ImmutableSandboxedEnvironment):
         for loop in list(tree.find_all(nodes.For)):
             size = sum(len(text.data) for text in loop.find_all(nodes.TemplateData))
             loop.iter = self._filtered(loop.iter, "gpurun counted", size)
+        self._look_up_late(tree)
         _count_values(tree, self)
         try:
             template = self.from_string(tree)
@@ -284,6 +293,27 @@ class Environment(ImmutableSandboxedEnvironment):
             raise jinja2.TemplateSyntaxError(f"nested too deeply ({error.msg})", 1) from None
         template.gives_value = gives_value  # type: ignore[attr-defined]
         return template
+
+    def _look_up_late(self, tree: nodes.Template) -> None:
+        """Have variables looked up where they are used. Jinja2 would look up all of a block first,
+        and so run the lookups, and read the facts, of a branch that is not taken."""
+        made_here = syntax.stored(tree) | _NAMES_OF_JINJA
+        for parent in list(tree.find_all(nodes.Node)):
+            for field, value in list(parent.iter_fields()):
+                if isinstance(value, nodes.Name):
+                    setattr(parent, field, self._looked_up(value, made_here))
+                elif isinstance(value, list):
+                    value[:] = [
+                        self._looked_up(item, made_here) if isinstance(item, nodes.Name) else item
+                        for item in value
+                    ]
+
+    def _looked_up(self, name: nodes.Name, made_here: set[str]) -> nodes.Node:
+        if name.ctx != "load" or name.name in made_here:
+            return name
+        text = nodes.Const(name.name, lineno=name.lineno)
+        text.set_environment(self)
+        return self._filtered(text, "gpurun variable")
 
     def _filtered(self, node: nodes.Node, name: str, *arguments: int) -> nodes.Filter:
         given: list[nodes.Expr] = [nodes.Const(value, lineno=node.lineno) for value in arguments]
@@ -355,6 +385,8 @@ class Environment(ImmutableSandboxedEnvironment):
 
 
 _METHODS = frozenset(dir(dict))
+_NAMES_OF_JINJA = {"caller", "kwargs", "loop", "self", "super", "varargs"}
+"""Names that Jinja2 gives a meaning in loops, macros and blocks."""
 
 
 def _no_key(obj: Mapping[Any, Any], key: Any) -> str:

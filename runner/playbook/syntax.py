@@ -39,16 +39,16 @@ def check_names(
         "lookup": lookups,
         "function": (*LOOKUP_FUNCTIONS, "dict", "namespace", "range"),
     }
-    stored = _stored(tree)
+    made = stored(tree)
     for node in tree.find_all((nodes.Filter, nodes.Test, nodes.Call)):
-        for kind, name in _called(node, stored):
+        for kind, name in _called(node, made):
             wanted = short_name(name) if kind == "lookup" else name
             if wanted not in known[kind]:
                 message, hint = why_absent(kind, name, known[kind])
                 raise NotOffered(message, hint, node.lineno)
 
 
-def _called(node: nodes.Node, stored: set[str]) -> Iterator[tuple[str, str]]:
+def _called(node: nodes.Node, made: set[str]) -> Iterator[tuple[str, str]]:
     """What a node calls by a name that is written down: kinds and names."""
     if isinstance(node, nodes.Test):
         yield "test", node.name
@@ -64,7 +64,7 @@ def _called(node: nodes.Node, stored: set[str]) -> Iterator[tuple[str, str]]:
             name = _constant(node.args, 0)
             if name is not None:
                 yield "lookup", name
-        elif node.node.name in FUNCTIONS and node.node.name not in stored:
+        elif node.node.name in FUNCTIONS and node.node.name not in made:
             yield "function", node.node.name
 
 
@@ -119,7 +119,7 @@ def _lookups(tree: nodes.Node) -> Iterator[nodes.Call]:
             yield cast(nodes.Call, call)
 
 
-def _stored(tree: nodes.Node) -> set[str]:
+def stored(tree: nodes.Node) -> set[str]:
     """Names that the template itself gives a value (set, for, macro)."""
     macros = {macro.name for macro in tree.find_all(nodes.Macro)}
     return macros | {n.name for n in tree.find_all(nodes.Name) if n.ctx in ("store", "param")}
@@ -128,16 +128,16 @@ def _stored(tree: nodes.Node) -> set[str]:
 def tell_lookups_their_names(tree: nodes.Template, environment: jinja2.Environment) -> None:
     """Give every call of a lookup the names that its arguments use, so that it can see where they
     come from. An argument that the template itself made may hold what any of its names hold."""
-    stored = _stored(tree)
-    everything = names(tree) - stored
+    made = stored(tree)
+    everything = names(tree) - made
     for call in list(_lookups(tree)):
         used: set[str] = set()
         for argument in (*call.args, *(k.value for k in call.kwargs)):
             used |= names(argument)
             if isinstance(argument, nodes.Name):
                 used.add(argument.name)
-        if call.dyn_args or call.dyn_kwargs or used & stored:
-            used = everything | (used - stored)
+        if call.dyn_args or call.dyn_kwargs or used & made:
+            used = everything | (used - made)
         if any(keyword.key == NAMES_ARGUMENT for keyword in call.kwargs):
             raise jinja2.TemplateAssertionError(f"no argument {NAMES_ARGUMENT}", call.lineno)
         told = nodes.Keyword(
