@@ -273,18 +273,22 @@ class Environment(ImmutableSandboxedEnvironment):
 
         return Parser(self, text, state="variable")
 
+    def check(self, tree: nodes.Template) -> None:
+        """Raises `syntax.NotOffered` for a filter, test, function or lookup there is not."""
+        syntax.check_names(tree, self.filters, self.tests, LOOKUPS)
+
     def compiled(self, tree: nodes.Template, *, gives_value: bool) -> jinja2.Template:
         """A template of a syntax tree, with its loops, joins and lists counted.
 
         Raises:
             jinja2.TemplateSyntaxError: it uses a filter, test, function or lookup there is not.
         """
-        tree.set_environment(self)
-        syntax.check_names(tree, self.filters, self.tests, LOOKUPS)
+        self.check(tree)
         syntax.tell_lookups_their_names(tree, self)
-        for loop in list(tree.find_all(nodes.For)):
-            size = sum(len(text.data) for text in loop.find_all(nodes.TemplateData))
-            loop.iter = self._filtered(loop.iter, "gpurun counted", size)
+        for loop in list(syntax.walk(tree)):
+            if isinstance(loop, nodes.For):
+                size = sum(len(text.data) for text in loop.find_all(nodes.TemplateData))
+                loop.iter = self._filtered(loop.iter, "gpurun counted", size)
         self._look_up_late(tree)
         _count_values(tree, self)
         try:
@@ -298,8 +302,9 @@ class Environment(ImmutableSandboxedEnvironment):
         """Have variables looked up where they are used. Jinja2 would look up all of a block first,
         and so run the lookups, and read the facts, of a branch that is not taken."""
         made_here = syntax.stored(tree) | _NAMES_OF_JINJA
-        for parent in list(tree.find_all(nodes.Node)):
-            for field, value in list(parent.iter_fields()):
+        for parent in list(syntax.walk(tree)):
+            for field in parent.fields:
+                value = getattr(parent, field, None)
                 if isinstance(value, nodes.Name):
                     setattr(parent, field, self._looked_up(value, made_here))
                 elif isinstance(value, list):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +279,7 @@ def foreign_names(names: Iterable[str], variables: Mapping[str, Any]) -> set[str
         variables: with the set `OWN`; without it every name is foreign.
     """
     from runner.playbook.functions import FUNCTIONS
+    from runner.playbook.templates import variable_names
 
     own = variables.get(OWN, frozenset())
     found: set[str] = set()
@@ -292,7 +293,7 @@ def foreign_names(names: Iterable[str], variables: Mapping[str, Any]) -> set[str
         if name not in own:
             found.add(name)
             continue
-        used = {inner for text in _templates(variables.get(name)) for inner in names_of(text)}
+        used = {inner for text in _templates(variables.get(name)) for inner in variable_names(text)}
         waiting += [inner for inner in used if inner in variables or inner not in FUNCTIONS]
     return found
 
@@ -306,18 +307,12 @@ def loop_variables(
     Args:
         loop: as written, with its templates.
     """
-    used = {name for text in _templates(loop) for name in names_of(text)}
+    from runner.playbook.templates import variable_names
+
+    used = {name for text in _templates(loop) for name in variable_names(text)}
     if foreign_names(used, variables):
         return {**variables, **added, OWN: variables.get(OWN, frozenset()) - set(added)}
     return {**variables, **added, OWN: variables.get(OWN, frozenset()) | set(added)}
-
-
-@lru_cache(maxsize=4096)
-def names_of(text: str) -> frozenset[str]:
-    """The variables that a template's text uses."""
-    from runner.playbook.templates import variable_names
-
-    return frozenset(variable_names(text))
 
 
 def _templates(value: Any) -> Iterable[str]:

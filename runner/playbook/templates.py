@@ -121,20 +121,13 @@ def names(value: Any) -> set[str]:
     """
     found: set[str] = set()
     for text in _texts(value):
-        try:
-            tree = _environment().value(text)
-        except jinja2.TemplateError:
-            continue
-        found |= syntax.references(tree)
+        found |= _names(text)[0]
     return found
 
 
-def variable_names(text: str) -> set[str]:
+def variable_names(text: str) -> frozenset[str]:
     """The variables that the templates of a text use, see `syntax.names`."""
-    try:
-        return syntax.names(_environment().value(text))
-    except jinja2.TemplateError:
-        return set()
+    return _names(text)[1]
 
 
 def condition_names(condition: str) -> set[str]:
@@ -147,8 +140,10 @@ def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     try:
         if name:
             _compiled_file(text)
-        else:
+        elif "{%" in text or len(text) > _SHORT:
             _compiled(text)
+        else:
+            _read(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
     except RecursionError:
@@ -164,12 +159,20 @@ def check_condition(condition: str, origin: Origin | None) -> Problem | None:
             f"a condition is written without braces: {condition}", origin, f"Write: {bare}"
         )
     try:
-        _compiled_expression(condition)
+        if len(condition) > _SHORT:
+            _compiled_expression(condition)
+        else:
+            _read_condition(condition)
     except jinja2.TemplateError as error:
         return _problem(error, condition, origin)
     except RecursionError:
         return Problem("the condition is nested too deeply", origin)
     return None
+
+
+_SHORT = 300
+"""Characters of an expression that is not compiled to find its mistakes: compiling is slow, and
+finds beside parsing only what is nested too deeply."""
 
 
 class _Scope:
@@ -258,6 +261,29 @@ class _Scope:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     return Environment()
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """A value's references and variables. Raises jinja2's errors of syntax and names."""
+    environment = _environment()
+    tree = environment.value(text)
+    environment.check(tree)
+    return frozenset(syntax.references(tree)), frozenset(syntax.names(tree))
+
+
+@lru_cache(maxsize=4096)
+def _read_condition(condition: str) -> None:
+    """As `_read`, for a condition."""
+    environment = _environment()
+    environment.check(_assignment(environment.expression(condition)))
+
+
+def _names(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    try:
+        return _read(text)
+    except (jinja2.TemplateError, RecursionError):
+        return frozenset(), frozenset()
 
 
 @lru_cache(maxsize=4096)
