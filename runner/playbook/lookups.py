@@ -298,6 +298,11 @@ def foreign_names(names: Iterable[str], variables: Mapping[str, Any]) -> set[str
     return found
 
 
+def with_results(variables: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables, and over them some that may hold a host's text."""
+    return {**variables, **added, OWN: variables.get(OWN, frozenset()) - set(added)}
+
+
 def loop_variables(
     variables: Mapping[str, Any], loop: Any, added: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -311,7 +316,7 @@ def loop_variables(
 
     used = {name for text in _templates(loop) for name in variable_names(text)}
     if foreign_names(used, variables):
-        return {**variables, **added, OWN: variables.get(OWN, frozenset()) - set(added)}
+        return with_results(variables, added)
     return {**variables, **added, OWN: variables.get(OWN, frozenset()) | set(added)}
 
 

@@ -202,6 +202,8 @@ class _Scope:
 
     def variable(self, name: str, value: Any) -> Any:
         """The value of a variable that an expression uses."""
+        if isinstance(value, NotYetKnown):
+            raise value
         if not isinstance(value, TemplateText | Map | Seq):
             return value
         if name in self.rendering:
