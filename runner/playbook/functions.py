@@ -1,4 +1,4 @@
-"""Functions of expressions: `range`, `dict`, `namespace`, `lookup` and `query`."""
+"""Names that expressions have beside variables: `range`, `dict`, `namespace`, `lookup`, `omit`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,22 @@ def mapping(*pairs: Any, **values: Any) -> dict[Any, Any]:
     return dict(*pairs, **values)
 
 
+class Omit:
+    """`default(omit)`: the argument, key or item that has this value is left out."""
+
+    def __str__(self) -> str:
+        raise ValueError("omit leaves out a whole argument; it cannot be part of a text")
+
+    __repr__ = __str__
+
+
+OMIT = Omit()
+
 FUNCTIONS: dict[str, Any] = {
     "dict": mapping,
     "lookup": LOOKUP,
     "namespace": Namespace,
+    "omit": OMIT,
     "q": QUERY,
     "query": QUERY,
     "range": limited_range,

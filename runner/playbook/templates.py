@@ -22,6 +22,7 @@ from runner.errors import Origin, Problem
 from runner.playbook import limits, syntax
 from runner.playbook.document import Map, Seq, TemplateText
 from runner.playbook.expressions import Environment, NotYetKnown, Variables
+from runner.playbook.functions import OMIT
 from runner.playbook.source import TEMPLATE_MARK
 
 __all__ = [
@@ -189,16 +190,23 @@ class _Scope:
             where = value.origin or self.origin
             return self.guarded(lambda: self.native(_compiled(str(value))), value, where)
         if isinstance(value, Map):
+            finished = {self.finish(key): self.finish(item) for key, item in value.items()}
             done = Map(
-                {self.finish(key): self.finish(item) for key, item in value.items()},
+                {key: item for key, item in finished.items() if item is not OMIT},
                 value.origin,
                 value.origins,
             )
             done.keys_at = value.keys_at
             return done
         if isinstance(value, Seq):
-            return Seq([self.finish(item) for item in value], value.origin, value.origins)
+            return self._list(value)
         return value
+
+    def _list(self, value: Seq) -> Seq:
+        finished = [self.finish(item) for item in value]
+        kept = [number for number, item in enumerate(finished) if item is not OMIT]
+        origins = [value.origins[number] for number in kept if number < len(value.origins)]
+        return Seq([finished[number] for number in kept], value.origin, origins)
 
     def variable(self, name: str, value: Any) -> Any:
         """The value of a variable that an expression uses."""
@@ -329,10 +337,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Markup):
         return str.__str__(value)
     if type(value) is dict:
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items() if item is not OMIT}
     if isinstance(value, str | bytes | Mapping | Seq) or not isinstance(value, Iterable):
         return value
-    return [_plain(item) for item in value]
+    return [_plain(item) for item in value if item is not OMIT]
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -67,6 +67,7 @@ LOOK = """\
         'debug: {msg: "{{ lookup(\'pipe\', item) }}"}\n  loop: ["touch {{ r.stdout }}"]',
         "debug: {msg: x}\n  when: lookup('pipe', 'touch ' ~ r.stdout) == ''",
         "debug: {msg: x}\n  loop: \"{{ query('lines', 'touch ' ~ r.stdout) }}\"",
+        "debug: {msg: \"{{ lookup('pipe', hostvars | length) }}\"}",
     ],
 )
 def test_what_a_host_said_is_refused(task: str, tmp_path: Path) -> None:
@@ -83,6 +84,15 @@ def test_a_registered_name_is_a_hosts_even_if_it_was_a_variable(tmp_path: Path) 
     )
     host = play(tmp_path, tasks, "  vars: {r: {stdout: mine}}\n")
     assert statuses(host.plan()) == ["ok", "failed"]
+    assert not (tmp_path / "evil").exists()
+
+
+def test_what_set_fact_keeps_is_not_taken_for_the_users_text(tmp_path: Path) -> None:
+    tasks = LOOK.format(said=tmp_path / "evil") + (
+        '- name: keep\n  set_fact: {site: "touch {{ r.stdout }}"}\n'
+        "- name: use\n  debug: {msg: \"{{ lookup('pipe', site) }}\"}\n"
+    )
+    assert statuses(play(tmp_path, tasks).plan()) == ["ok", "ok", "failed"]
     assert not (tmp_path / "evil").exists()
 
 

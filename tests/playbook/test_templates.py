@@ -107,6 +107,27 @@ class TestValues:
         assert render_text("no newline", {}, None, "x.j2") == "no newline"
 
 
+class TestOmit:
+    """`default(omit)` leaves out the argument, the key or the item."""
+
+    def test_of_mappings_and_lists(self) -> None:
+        value = variables(
+            'a: "{{ missing | default(omit) }}"\nb: [1, "{{ omit }}", 2]\n'
+            'c: "{{ {1: omit, 2: [omit, 3]} }}"\nd: "{{ via }}"\n'
+        )
+        got = render(value, {"via": TemplateText("{{ missing | default(omit) }}")}, None)
+        assert got == {"b": [1, 2], "c": {2: [3]}}
+        assert got["b"].origins == [value["b"].origins[0], value["b"].origins[2]]
+
+    def test_where_the_variable_is_defined_it_is_taken(self) -> None:
+        value = variables('a: "{{ mode | default(omit) }}"\n')
+        assert render(value, {"mode": "0644"}, None) == {"a": "0644"}
+
+    def test_it_is_no_text(self) -> None:
+        for text in ("x {{ omit }}", "{{ 'x' ~ omit }}", "{{ [omit] | string }}"):
+            assert "it cannot be part of a text" in problem(text)
+
+
 class TestVariables:
     def test_variables_may_refer_to_each_other(self) -> None:
         found = variables('a: "{{ b }}/x"\nb: "{{ c.d }}"\nc: {d: "{{ n }}"}\nn: 1\n')
