@@ -21,8 +21,16 @@ from markupsafe import Markup
 from runner.errors import Origin, Problem
 from runner.playbook import limits, syntax
 from runner.playbook.document import Map, Seq, TemplateText
-from runner.playbook.expressions import Environment, NotYetKnown, Variables
+from runner.playbook.expressions import NotYetKnown, Variables
 from runner.playbook.functions import OMIT
+from runner.playbook.parsing import environment as _environment
+from runner.playbook.parsing import (
+    in_braces,
+    is_checked_by_parsing,
+    is_sound,
+    only_expression,
+    parsed,
+)
 from runner.playbook.source import TEMPLATE_MARK
 
 __all__ = [
@@ -121,30 +129,33 @@ def names(value: Any) -> set[str]:
     Of `a.b.c` the first two parts are given, and `a` alone where nothing follows.
     """
     found: set[str] = set()
-    for text in _texts(value):
-        found |= _names(text)[0]
+    for text in texts(value):
+        try:
+            found |= syntax.references(parsed(text))
+        except jinja2.TemplateError:
+            continue
     return found
 
 
+@lru_cache(maxsize=4096)
 def variable_names(text: str) -> frozenset[str]:
     """The variables that the templates of a text use, see `syntax.names`."""
-    return _names(text)[1]
+    try:
+        return frozenset(syntax.names(parsed(text)))
+    except jinja2.TemplateError:
+        return frozenset()
 
 
 def condition_names(condition: str) -> set[str]:
     """As `names`, for a condition."""
-    return names("{{ (" + condition + ") }}")
+    return names(in_braces(condition))
 
 
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
-        if name:
-            _compiled_file(text)
-        elif "{%" in text or len(text) > _SHORT:
-            _compiled(text)
-        else:
-            _read(text)
+        if not is_checked_by_parsing(text):
+            _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
     except RecursionError:
@@ -160,20 +171,13 @@ def check_condition(condition: str, origin: Origin | None) -> Problem | None:
             f"a condition is written without braces: {condition}", origin, f"Write: {bare}"
         )
     try:
-        if len(condition) > _SHORT:
+        if not is_sound(condition):
             _compiled_expression(condition)
-        else:
-            _read_condition(condition)
     except jinja2.TemplateError as error:
         return _problem(error, condition, origin)
     except RecursionError:
         return Problem("the condition is nested too deeply", origin)
     return None
-
-
-_SHORT = 300
-"""Characters of an expression that is not compiled to find its mistakes: compiling is slow, and
-finds beside parsing only what is nested too deeply."""
 
 
 class _Scope:
@@ -268,40 +272,12 @@ class _Scope:
             raise TemplateProblem(problem) from error
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    return Environment()
-
-
-@lru_cache(maxsize=4096)
-def _read(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """A value's references and variables. Raises jinja2's errors of syntax and names."""
-    environment = _environment()
-    tree = environment.value(text)
-    environment.check(tree)
-    return frozenset(syntax.references(tree)), frozenset(syntax.names(tree))
-
-
-@lru_cache(maxsize=4096)
-def _read_condition(condition: str) -> None:
-    """As `_read`, for a condition."""
-    environment = _environment()
-    environment.check(_assignment(environment.expression(condition)))
-
-
-def _names(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    try:
-        return _read(text)
-    except (jinja2.TemplateError, RecursionError):
-        return frozenset(), frozenset()
-
-
 @lru_cache(maxsize=4096)
 def _compiled(text: str) -> jinja2.Template:
     """A value's template. One expression alone is compiled so that its value can be taken."""
     environment = _environment()
     tree = environment.value(text)
-    alone = _only_expression(tree)
+    alone = only_expression(tree)
     return environment.compiled(_assignment(alone) if alone else tree, gives_value=bool(alone))
 
 
@@ -315,13 +291,6 @@ def _compiled_expression(condition: str) -> jinja2.Template:
 def _compiled_file(text: str) -> jinja2.Template:
     environment = _environment()
     return environment.compiled(environment.parse(text), gives_value=False)
-
-
-def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
-    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
-        return None
-    parts = tree.body[0].nodes
-    return parts[0] if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData) else None
 
 
 def _assignment(expression: nodes.Expr) -> nodes.Template:
@@ -343,17 +312,18 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value if item is not OMIT]
 
 
-def _texts(value: Any) -> Iterable[str]:
+def texts(value: Any) -> Iterable[str]:
+    """Every text that holds a template, at any depth, keys included."""
     if isinstance(value, str):
         if TEMPLATE_MARK.search(value):
             yield value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+            yield from texts(key)
+            yield from texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)
 
 
 def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:

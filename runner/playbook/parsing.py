@@ -1,0 +1,73 @@
+"""Jinja2's syntax trees: what can be told of a template without compiling it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jinja2
+from jinja2 import nodes
+
+from runner.playbook.expressions import Environment
+from runner.playbook.syntax import walk
+
+_EXPRESSIONS = (nodes.Expr, nodes.Output, nodes.Pair, nodes.Keyword, nodes.Operand)
+
+_SHORT = 300
+"""Characters of a template that cannot be nested too deeply to be compiled."""
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The one that every template of this process is made with."""
+    return Environment()
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str) -> nodes.Template:
+    """The syntax tree of a template, not to be changed.
+
+    Raises:
+        jinja2.TemplateError: it has none.
+    """
+    return environment().value(text)
+
+
+def is_sound(condition: str) -> bool:
+    """Whether parsing alone shows that a condition is right; else compiling says what is wrong."""
+    depth = 0
+    for sign in condition:
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            return False
+    text = in_braces(condition)
+    try:
+        return only_expression(parsed(text)) is not None and is_checked_by_parsing(text)
+    except jinja2.TemplateError:
+        return False
+
+
+def is_checked_by_parsing(text: str) -> bool:
+    """Whether compiling a template can find nothing more: it is short, and has expressions only.
+
+    Compiling takes ten times as long, and a playbook of 500 tasks has a thousand templates.
+
+    Raises:
+        jinja2.TemplateError: it has no tree, or names what is not offered.
+    """
+    tree = parsed(text)
+    environment().check(tree)
+    inner = (node for top in tree.body for node in walk(top))
+    return len(text) <= _SHORT and all(isinstance(node, _EXPRESSIONS) for node in inner)
+
+
+def only_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """The expression of "{{ expression }}"; None where anything stands beside it."""
+    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
+        return None
+    parts = tree.body[0].nodes
+    return parts[0] if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData) else None
+
+
+def in_braces(condition: str) -> str:
+    """A condition as the template that gives its value."""
+    return "{{ (" + condition + ") }}"
