@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from runner.lab import lifecycle
 from runner.lab.layout import Lab, Node, find_lab
 from runner.secrets import passwords
 from runner.secrets.redact import KNOWN
 from runner.secrets.sources import sops_file
+
+# How long an example takes says something of the machine, nothing of the program.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 ALLOWED = "allowed:"
 """How the reason of a skip must start for CI to accept it."""

@@ -13,7 +13,7 @@ from runner.engine.results import judges_itself
 from runner.engine.subject import Subject
 from runner.modules.base import Context, Module, Outcome, Refused
 from runner.playbook.document import Map, Task
-from runner.playbook.filters import plain
+from runner.playbook.filters.data import plain
 from runner.playbook.templates import holds, render, render_text
 from runner.secrets.redact import KNOWN
 

@@ -52,6 +52,7 @@ from runner.kube.state import NODE
 from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, Unknown
 from runner.modules.registry import load_module
 from runner.playbook.document import BlockPart, Task
+from runner.playbook.lookups import loop_variables
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render
 
 
@@ -260,7 +261,7 @@ class _Walk:
         for number, item in enumerate(items):
             if task.module == "set_fact" and number:
                 variables = self.variables(task)  # what the item before has set
-            yield number, {**variables, "item": item}, None
+            yield number, loop_variables(variables, task.loop, {"item": item}), None
 
     def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
         label = label_of(task, variables)

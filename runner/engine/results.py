@@ -9,6 +9,7 @@ from runner.engine.planning import Done, PlannedStep, StepKey
 from runner.engine.variables import KnownAfterChange, Later
 from runner.modules.base import Refused
 from runner.playbook.document import Task
+from runner.playbook.lookups import with_results
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds
 
 _FINE: Mapping[str, Any] = {"changed": False, "skipped": False, "failed": False}
@@ -69,7 +70,7 @@ def holds_for(
 ) -> bool:
     """Whether a condition on the task's own result holds."""
     own = {task.register: result} if task.register else {}
-    return holds(condition, {**variables, **own}, task.origin)
+    return holds(condition, with_results(variables, own), task.origin)
 
 
 # -- tries ------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from runner.kube.drain import DrainPreview, preview
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
+from runner.playbook import controller
 from runner.playbook.document import Play, Playbook, TemplateText
 from runner.secrets.value import reveal
 
@@ -87,6 +88,7 @@ class Run:
         self._events = events
         self._review = review
         self._stop = stop
+        controller.forget()
         self._connections: dict[str, Connection] = {}
         self._connecting = threading.Lock()
         self._delegates = Delegates(self._connected, inventory.hosts)

@@ -13,6 +13,7 @@ from runner.inventory.model import Host
 from runner.kube.state import NODE
 from runner.modules.base import Unknown
 from runner.playbook.document import Task, TemplateText
+from runner.playbook.lookups import OWN
 from runner.playbook.templates import NotYetKnown, render
 
 
@@ -65,6 +66,9 @@ class Facts(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(FACTS)
 
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
 
 class Later(Mapping[str, Any]):
     """A registered result of a task that has not run: `changed` is known, the rest is not."""
@@ -91,7 +95,7 @@ class Later(Mapping[str, Any]):
     def __len__(self) -> int:
         raise self._refuse()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         raise self._refuse()
 
 
@@ -164,16 +168,21 @@ def variables_of(
         kept: what tasks before it registered and set.
     """
     play_hosts = list(subject.play_hosts)
+    named = _named(subject, subject.host)
+    # What lookups may be given: the user's own text, not what a host said.
+    own = {*subject.host.variables, *subject.play.variables, *task.variables} - set(kept)
+    own |= {*subject.extra, "playbook_dir", *named}
     return {
         **subject.host.variables,
         **subject.play.variables,
         **task.variables,
         **kept,
         **subject.extra,
-        **_named(subject, subject.host),
+        **named,
         "ansible_play_hosts": play_hosts,
         "ansible_play_hosts_all": play_hosts,
         "play_hosts": play_hosts,
         "playbook_dir": str(subject.playbook.parent),
         "facts": facts,
+        OWN: frozenset(own - {"facts", "hostvars"}),
     }

@@ -34,6 +34,7 @@ from runner.errors import GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
 from runner.inventory.model import Host
 from runner.modules.base import Refused
+from runner.playbook.lookups import with_results
 
 
 @dataclass(slots=True)
@@ -257,7 +258,7 @@ class Work:
 
     def _judged(self, step: PlannedStep, result: Mapping[str, Any]) -> dict[str, Any]:
         """The result as the task's own conditions see it."""
-        variables = {**step.variables, **self.kept}
+        variables = with_results(step.variables, self.kept)
         try:
             told = judged(step.task, variables, result)
             ends = reached(step.task, variables, told)

@@ -8,7 +8,7 @@ from typing import Any
 from runner.errors import InputError, Problem
 from runner.inventory.patterns import exists
 from runner.inventory.tree import Setting, Tree
-from runner.playbook.filters import plain
+from runner.playbook.filters.data import plain
 from runner.secrets.redact import KNOWN, mark
 from runner.secrets.value import Secret, Unread
 

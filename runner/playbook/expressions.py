@@ -1,13 +1,14 @@
 """The Jinja2 environment: what an expression may reach, and how much it may use.
 
 Keys of a mapping win over its methods (`facts.items` is the fact called items), undefined names
-are errors when used, and work is counted: loops, calls and the length of texts have limits far
-above any configuration file, so that a slip does not hang a run.
+are errors when used, and work is counted (`limits`): every filter, test, call and operator that
+makes a text or list is checked before it makes one.
 """
 
 from __future__ import annotations
 
-import re
+import difflib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
@@ -17,21 +18,18 @@ from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing, pass_context
 
-from runner.playbook import filters
+from runner.playbook import limits, syntax
+from runner.playbook.filters import FILTERS, TESTS, absent
+from runner.playbook.functions import FUNCTIONS
+from runner.playbook.lookups import LOOKUPS, OWN, Lookup
 from runner.secrets.value import SecretError
 
-MAX_TEXT = 10_000_000
-"""Characters one value or file may come to."""
-MAX_STEPS = 1_000_000
-"""Loop rounds and calls of one rendering."""
+_ABSENT_OF_JINJA = ("random",)
+"""Filters of Jinja2 that are not offered."""
 
 
 class NotYetKnown(Exception):
     """A value that exists only after a look or a change; raised by the engine's variables."""
-
-
-class LimitReached(Exception):
-    """A template that would take too long or too much memory."""
 
 
 class Strict(jinja2.StrictUndefined):
@@ -47,6 +45,10 @@ class Strict(jinja2.StrictUndefined):
 
     def __getitem__(self, key: object) -> Any:
         return self
+
+    def __repr__(self) -> str:
+        """An error, too: a list that holds the name may be written out."""
+        return str(self)
 
 
 class Deferred(jinja2.StrictUndefined):
@@ -67,7 +69,7 @@ class Deferred(jinja2.StrictUndefined):
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = raise_cause
     __mod__ = __rmod__ = __pos__ = __neg__ = __call__ = __getitem__ = raise_cause
     __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __complex__ = raise_cause
-    __pow__ = __rpow__ = __iter__ = __str__ = __len__ = raise_cause
+    __pow__ = __rpow__ = __iter__ = __str__ = __repr__ = __len__ = raise_cause
     __eq__ = __ne__ = __bool__ = __hash__ = __contains__ = raise_cause
 
 
@@ -82,25 +84,35 @@ def is_known(value: Any) -> bool:
 
 
 class Variables(Mapping[str, Any]):
-    """The variables as Jinja2 sees them: looked up when used, rendered once, errors deferred."""
+    """The variables as Jinja2 sees them: looked up when used, rendered once, errors deferred.
 
-    def __init__(self, variables: Mapping[str, Any], finish: Callable[[str, Any], Any]) -> None:
+    Args:
+        finish: renders the value of a name.
+        render_file: renders a template file: its text, its name, and further variables.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[str, Any],
+        finish: Callable[[str, Any], Any],
+        render_file: Callable[[str, str, Mapping[str, Any]], str],
+    ) -> None:
         self.variables = variables
         self.finish = finish
+        self.render_file = render_file
         self.done: dict[str, Any] = {}
-        self.steps = 0
 
     def __contains__(self, name: object) -> bool:
-        return name in self.variables or name in filters.GLOBALS
+        return name in self.variables or name in FUNCTIONS
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.variables:
-            return filters.GLOBALS[name]
+            return FUNCTIONS[name]
         if name not in self.done:
             try:
                 self.done[name] = self.finish(name, self.variables[name])
             except Exception as error:
-                # Jinja2 looks up every name of a block first, also those of a branch not taken.
+                # `default` and `is defined` may take it, and see what kind of error it is.
                 return Deferred(error, name)
         return self.done[name]
 
@@ -111,7 +123,7 @@ class Variables(Mapping[str, Any]):
         return len(self.names())
 
     def names(self) -> list[str]:
-        return [*self.variables, *filters.GLOBALS]
+        return [name for name in (*self.variables, *FUNCTIONS) if name != OWN]
 
 
 class _Context(Context):
@@ -120,36 +132,80 @@ class _Context(Context):
             return self.vars[key]
         return self.parent.get(key, missing)
 
-    def step(self, count: int = 1) -> None:
-        """Count work done by this rendering."""
-        variables = self.parent
-        if isinstance(variables, Variables):
-            variables.steps += count
-            if variables.steps > MAX_STEPS:
-                raise LimitReached(f"more than {MAX_STEPS} loop rounds and calls")
-
 
 @pass_context
-def _counted(context: _Context, items: Iterable[Any]) -> Iterator[Any]:
-    """The items of a `for`, counted."""
+def _variable(context: Context, name: str) -> Any:
+    """The value of a variable; see `Environment._look_up_late`."""
+    value = context.parent.get(name, missing)
+    return context.environment.undefined(name=name) if value is missing else value
+
+
+def _counted(items: Iterable[Any], characters: int) -> Iterator[Any]:
+    """The items of a `for`, counted, with the text that each round writes."""
     for item in items:
-        context.step()
+        limits.spend(1, characters)
         yield item
 
 
 def _concatenated(parts: Iterable[Any]) -> str:
     """The `~` operator with a limit on what it makes."""
-    texts = [str(part) for part in parts]
-    if sum(map(len, texts)) > MAX_TEXT:
-        raise LimitReached(f"a text longer than {MAX_TEXT} characters")
-    return "".join(texts)
+    texts = [part if isinstance(part, str) else _text(part) for part in parts]
+    limits.check_length(sum(map(len, texts)))
+    return cast(str, limits.spent_on("".join(texts)))
 
 
-@pass_context
-def _default(context: Context, value: Any, default_value: Any = "", boolean: bool = False) -> Any:
+def _text(value: Any) -> str:
+    limits.weight(value)
+    return str(value)
+
+
+def _weighed(value: Any) -> Any:
+    """A list or mapping that a template writes: no larger than a file may be."""
+    limits.weight(value)
+    return value
+
+
+def _written(value: Any) -> Any:
+    """A value that is about to be written out."""
+    limits.spend(0, len(value) if isinstance(value, str) else limits.weight(value))
+    return value
+
+
+def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter or test that is counted, and takes no undefined and no endless values."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        limits.spend()
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Undefined):
+                str(value)
+            limits.weight(value)
+        return limits.spent_on(function(*args, **kwargs))
+
+    return run
+
+
+def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
     if not is_known(value) or (boolean and not value):
         return default_value
     return value
+
+
+def _mandatory(value: Any, msg: str = "") -> Any:
+    if not is_known(value):
+        if msg:
+            raise ValueError(msg)
+        str(value)
+    return value
+
+
+_FOR_UNDEFINED: dict[str, Callable[..., Any]] = {
+    "d": _default,
+    "default": _default,
+    "mandatory": _mandatory,
+}
+"""Filters that take undefined values; the tests are `defined` and `undefined`."""
 
 
 class Environment(ImmutableSandboxedEnvironment):
@@ -168,17 +224,41 @@ class Environment(ImmutableSandboxedEnvironment):
             cache_size=0,
             # Folding constants while compiling would get around the limits.
             optimized=False,
+            finalize=_written,
         )
         self.globals.clear()
-        self.filters.update(filters.FILTERS)
-        self.filters.update({"gpurun counted": _counted, "gpurun joined": _concatenated})
-        self.filters["default"] = self.filters["d"] = _default
-        self.filters["mandatory"] = _mandatory
-        for name in ("center", "format", "indent"):
-            self.filters[name] = _limited(self.filters[name])
-        self.tests.update(filters.TESTS)
+        filters = {**cast(dict[str, Callable[..., Any]], self.filters), **FILTERS}
+        for name in _ABSENT_OF_JINJA:
+            del filters[name]
+        self.filters = {name: _bounded(function) for name, function in filters.items()}
+        self.filters.update(_FOR_UNDEFINED)
+        tests = {**cast(dict[str, Callable[..., Any]], self.tests), **TESTS}
+        self.tests = {name: _bounded(test) for name, test in tests.items()}
         self.tests["defined"] = is_known
         self.tests["undefined"] = lambda value: not is_known(value)
+        for names in (self.filters, self.tests):
+            qualified = {p + name: names[name] for p in absent.PREFIXES for name in names}
+            names.update(cast(Any, qualified))
+        self.filters["gpurun counted"] = _counted
+        self.filters["gpurun joined"] = _concatenated
+        self.filters["gpurun variable"] = _variable
+        self.filters["gpurun weighed"] = _weighed
+
+    def value(self, text: str) -> nodes.Template:
+        r"""The syntax tree of a value of YAML. As in Ansible backslashes in texts inside `{{ }}`
+        are the characters that they are, because YAML has already given them their meaning:
+        '(\d+)' is a pattern, not an unknown escape. (In conditions and template files Jinja2's own
+        rule holds: '\\d'.)"""
+        if "\\" in text and "{{" in text:
+            text = "".join(self._with_backslashes(text))
+        return self.parse(text)
+
+    def _with_backslashes(self, text: str) -> Iterator[str]:
+        inside = False
+        for _, kind, token in self.lex(text):
+            if kind in ("variable_begin", "variable_end"):
+                inside = kind == "variable_begin"
+            yield token.replace("\\", "\\\\") if inside and kind == "string" else token
 
     def expression(self, text: str) -> nodes.Expr:
         """The syntax tree of one expression without braces."""
@@ -197,18 +277,57 @@ class Environment(ImmutableSandboxedEnvironment):
 
         return Parser(self, text, state="variable")
 
+    def check(self, tree: nodes.Template) -> None:
+        """Raises `syntax.NotOffered` for a filter, test, function or lookup there is not."""
+        syntax.check_names(tree, self.filters, self.tests, LOOKUPS)
+
     def compiled(self, tree: nodes.Template, *, gives_value: bool) -> jinja2.Template:
-        """A template of a syntax tree, with its loops and joins counted."""
-        tree.set_environment(self)
-        for loop in list(tree.find_all(nodes.For)):
-            loop.iter = self._filtered(cast(nodes.Expr, loop.iter), "gpurun counted")
-        _replace_concatenations(tree, self)
-        template = self.from_string(tree)
+        """A template of a syntax tree, with its loops, joins and lists counted.
+
+        Raises:
+            jinja2.TemplateSyntaxError: it uses a filter, test, function or lookup there is not.
+        """
+        self.check(tree)
+        syntax.tell_lookups_their_names(tree, self)
+        for loop in list(syntax.walk(tree)):
+            if isinstance(loop, nodes.For):
+                size = sum(len(text.data) for text in loop.find_all(nodes.TemplateData))
+                loop.iter = self._filtered(loop.iter, "gpurun counted", size)
+        self._look_up_late(tree)
+        _count_values(tree, self)
+        try:
+            template = self.from_string(tree)
+        except SyntaxError as error:
+            raise jinja2.TemplateSyntaxError(f"nested too deeply ({error.msg})", 1) from None
         template.gives_value = gives_value  # type: ignore[attr-defined]
         return template
 
-    def _filtered(self, node: nodes.Expr, name: str) -> nodes.Filter:
-        made = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+    def _look_up_late(self, tree: nodes.Template) -> None:
+        """Have variables looked up where they are used. Jinja2 would look up all of a block first,
+        and so run the lookups, and read the facts, of a branch that is not taken."""
+        made_here = syntax.stored(tree) | _NAMES_OF_JINJA
+        for parent in list(syntax.walk(tree)):
+            for field in parent.fields:
+                value = getattr(parent, field, None)
+                if isinstance(value, nodes.Name):
+                    setattr(parent, field, self._looked_up(value, made_here))
+                elif isinstance(value, list):
+                    value[:] = [
+                        self._looked_up(item, made_here) if isinstance(item, nodes.Name) else item
+                        for item in value
+                    ]
+
+    def _looked_up(self, name: nodes.Name, made_here: set[str]) -> nodes.Node:
+        if name.ctx != "load" or name.name in made_here:
+            return name
+        text = nodes.Const(name.name, lineno=name.lineno)
+        text.set_environment(self)
+        return self._filtered(text, "gpurun variable")
+
+    def _filtered(self, node: nodes.Node, name: str, *arguments: int) -> nodes.Filter:
+        given: list[nodes.Expr] = [nodes.Const(value, lineno=node.lineno) for value in arguments]
+        inner = cast(nodes.Expr, node)
+        made = nodes.Filter(inner, name, given, [], None, None, lineno=node.lineno)
         made.set_environment(self)
         return made
 
@@ -218,8 +337,7 @@ class Environment(ImmutableSandboxedEnvironment):
         for part in parts:
             pieces.append(part)
             size += len(part)
-            if size > MAX_TEXT:
-                raise LimitReached(f"a text longer than {MAX_TEXT} characters")
+            limits.check_length(size)
         return "".join(pieces)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -239,59 +357,48 @@ class Environment(ImmutableSandboxedEnvironment):
             pass
         if isinstance(key, int) and str(key) in obj:
             return obj[str(key)]
-        if isinstance(key, str):
-            found = super().getattr(obj, key)
-            if not isinstance(found, Undefined):
-                return found
-            if key.startswith("_"):
-                return found
+        if isinstance(key, str) and (key.startswith("_") or key in _METHODS):
+            return super().getattr(obj, key)
         return self.undefined(_no_key(obj, key))
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        # Bytes can grow as texts can, and no expression needs them; a lookup is only called.
+        return not isinstance(obj, bytes | Lookup) and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "*":
-            _check_product(left, right)
+            limits.check_product(left, right)
         elif operator == "**":
-            _check_power(left, right)
+            limits.check_power(left, right)
         elif operator == "%" and isinstance(left, str):
-            _check_format(left)
-        elif operator == "+" and isinstance(left, str | list) and isinstance(right, str | list):
-            _check_length(len(left) + len(right))
-        return super().call_binop(context, operator, left, right)
+            limits.check_percent(left, right)
+        elif operator == "+" and isinstance(left, str | list | tuple):
+            limits.check_length(len(left) + (len(right) if hasattr(right, "__len__") else 0))
+        return limits.spent_on(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        context.step()
-        if isinstance(getattr(obj, "__self__", None), str):
-            for number in (*args, *kwargs.values()):
-                if isinstance(number, int):
-                    _check_length(number)
-        return super().call(context, obj, *args, **kwargs)
+        limits.spend()
+        if isinstance(obj, Lookup):
+            given = {k: v for k, v in kwargs.items() if k not in ("_loop_vars", "_block_vars")}
+            for value in (*args, *given.values()):
+                if isinstance(value, Undefined):
+                    str(value)
+            return limits.spent_on(obj.run(context.parent, args, given))
+        for value in (*args, *kwargs.values()):
+            limits.weight(value)
+        method = getattr(obj, "__wrapped__", obj)  # the sandbox wraps str.format
+        owner = getattr(method, "__self__", None)
+        if isinstance(owner, str | int | float):
+            limits.check_method(str(owner), method.__name__, args, kwargs)
+        return limits.spent_on(super().call(context, obj, *args, **kwargs))
 
 
-def _limited(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter of Jinja2 whose widths are checked."""
-
-    def run(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, str):
-            _check_format(value)
-        for number in (*args, *kwargs.values()):
-            if isinstance(number, int):
-                _check_length(number)
-        return function(value, *args, **kwargs)
-
-    return run
-
-
-def _mandatory(value: Any, message: str = "") -> Any:
-    if not is_known(value):
-        if message:
-            raise ValueError(message)
-        str(value)
-    return value
+_METHODS = frozenset(dir(dict))
+_NAMES_OF_JINJA = {"caller", "kwargs", "loop", "self", "super", "varargs"}
+"""Names that Jinja2 gives a meaning in loops, macros and blocks."""
 
 
 def _no_key(obj: Mapping[Any, Any], key: Any) -> str:
-    import difflib
-
     try:
         known = [str(name) for name in obj]
     except Exception:
@@ -303,49 +410,27 @@ def _no_key(obj: Mapping[Any, Any], key: Any) -> str:
     return f"there is no key {key!r}; keys are: {shown or 'none'}"
 
 
-def _replace_concatenations(node: nodes.Node, environment: Environment) -> None:
+def _count_values(node: nodes.Node, environment: Environment) -> None:
+    """Have what the tree's concatenations, lists and mappings make counted."""
     for name in node.fields:
         value = getattr(node, name)
         if isinstance(value, list):
             for index, item in enumerate(value):
                 if isinstance(item, nodes.Node):
-                    value[index] = _without_concatenation(item, environment)
+                    value[index] = _counted_value(item, environment)
         elif isinstance(value, nodes.Node):
-            setattr(node, name, _without_concatenation(value, environment))
+            setattr(node, name, _counted_value(value, environment))
 
 
-def _without_concatenation(node: nodes.Node, environment: Environment) -> nodes.Node:
-    _replace_concatenations(node, environment)
-    if not isinstance(node, nodes.Concat):
-        return node
-    parts = nodes.List(node.nodes, lineno=node.lineno)
-    parts.set_environment(environment)
-    return environment._filtered(parts, "gpurun joined")
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_TEXT:
-        raise LimitReached(f"a text or list longer than {MAX_TEXT}")
-
-
-def _check_product(left: Any, right: Any) -> None:
-    for thing, times in ((left, right), (right, left)):
-        if isinstance(thing, str | list | tuple) and isinstance(times, int):
-            _check_length(len(thing) * times)
-    if isinstance(left, int) and isinstance(right, int):
-        _check_bits(left.bit_length() + right.bit_length())
-
-
-def _check_power(left: Any, right: Any) -> None:
-    if isinstance(left, int) and isinstance(right, int):
-        _check_bits(left.bit_length() * abs(right))
-
-
-def _check_bits(bits: int) -> None:
-    if bits > 4096:
-        raise LimitReached("a number of more than 4096 bits")
-
-
-def _check_format(text: str) -> None:
-    for number in re.findall(r"%[^a-zA-Z%]*?(\d{5,})", text):
-        _check_length(int(number))
+def _counted_value(node: nodes.Node, environment: Environment) -> nodes.Node:
+    _count_values(node, environment)
+    if isinstance(node, nodes.Concat):
+        parts = nodes.List(node.nodes, lineno=node.lineno)
+        parts.set_environment(environment)
+        return environment._filtered(parts, "gpurun joined")
+    made = isinstance(node, nodes.List | nodes.Dict)
+    if made or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
+        inner = list(node.iter_child_nodes())
+        if not all(isinstance(child, nodes.Const | nodes.Pair) for child in inner):
+            return environment._filtered(node, "gpurun weighed")
+    return node

@@ -8,8 +8,12 @@ import jinja2
 from jinja2 import nodes
 
 from runner.playbook.expressions import Environment
+from runner.playbook.syntax import walk
 
 _EXPRESSIONS = (nodes.Expr, nodes.Output, nodes.Pair, nodes.Keyword, nodes.Operand)
+
+_SHORT = 300
+"""Characters of a template that cannot be nested too deeply to be compiled."""
 
 
 @lru_cache(maxsize=1)
@@ -25,7 +29,7 @@ def parsed(text: str) -> nodes.Template:
     Raises:
         jinja2.TemplateError: it has none.
     """
-    return environment().parse(text)
+    return environment().value(text)
 
 
 def is_sound(condition: str) -> bool:
@@ -35,27 +39,25 @@ def is_sound(condition: str) -> bool:
         depth += (sign == "(") - (sign == ")")
         if depth < 0:
             return False
+    text = in_braces(condition)
     try:
-        tree = parsed(in_braces(condition))
+        return only_expression(parsed(text)) is not None and is_checked_by_parsing(text)
     except jinja2.TemplateError:
         return False
-    return only_expression(tree) is not None and is_checked_by_parsing(tree)
 
 
-def is_checked_by_parsing(tree: nodes.Template) -> bool:
-    """Whether compiling can find nothing more: only expressions whose filters and tests exist.
+def is_checked_by_parsing(text: str) -> bool:
+    """Whether compiling a template can find nothing more: it is short, and has expressions only.
 
     Compiling takes ten times as long, and a playbook of 500 tasks has a thousand templates.
+
+    Raises:
+        jinja2.TemplateError: it has no tree, or names what is not offered.
     """
-    known = environment()
-    for node in tree.find_all(nodes.Node):
-        if isinstance(node, nodes.Filter) and node.name not in known.filters:
-            return False
-        if isinstance(node, nodes.Test) and node.name not in known.tests:
-            return False
-        if not isinstance(node, _EXPRESSIONS):
-            return False
-    return True
+    tree = parsed(text)
+    environment().check(tree)
+    inner = (node for top in tree.body for node in walk(top))
+    return len(text) <= _SHORT and all(isinstance(node, _EXPRESSIONS) for node in inner)
 
 
 def only_expression(tree: nodes.Template) -> nodes.Expr | None:

@@ -16,10 +16,13 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from markupsafe import Markup
 
 from runner.errors import Origin, Problem
+from runner.playbook import limits, syntax
 from runner.playbook.document import Map, Seq, TemplateText
-from runner.playbook.expressions import LimitReached, NotYetKnown, Variables
+from runner.playbook.expressions import NotYetKnown, Variables
+from runner.playbook.functions import OMIT
 from runner.playbook.parsing import environment as _environment
 from runner.playbook.parsing import (
     in_braces,
@@ -43,6 +46,10 @@ __all__ = [
     "render_text",
     "source",
 ]
+
+
+MAX_MESSAGE = 500
+"""Characters of a filter's error: it may quote a value of any size."""
 
 
 class TemplateProblem(Exception):
@@ -132,7 +139,16 @@ def names(value: Any) -> set[str]:
 @lru_cache(maxsize=4096)
 def _names_in(text: str) -> frozenset[str]:
     try:
-        return frozenset(_references(parsed(text)))
+        return frozenset(syntax.references(parsed(text)))
+    except jinja2.TemplateError:
+        return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def variable_names(text: str) -> frozenset[str]:
+    """The variables that the templates of a text use, see `syntax.names`."""
+    try:
+        return frozenset(syntax.names(parsed(text)))
     except jinja2.TemplateError:
         return frozenset()
 
@@ -145,8 +161,7 @@ def condition_names(condition: str) -> set[str]:
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
-        tree = parsed(text)
-        if not is_checked_by_parsing(tree):
+        if not is_checked_by_parsing(text):
             _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
@@ -177,7 +192,7 @@ class _Scope:
 
     def __init__(self, variables: Mapping[str, Any], origin: Origin | None) -> None:
         self.origin = origin
-        self.variables = Variables(variables, self.variable)
+        self.variables = Variables(variables, self.variable, self.file)
         self.rendering: list[str] = []
 
     def finish(self, value: Any) -> Any:
@@ -186,18 +201,25 @@ class _Scope:
             where = value.origin or self.origin
             return self.guarded(lambda: self.native(_compiled(str(value))), value, where)
         if isinstance(value, Map):
+            finished = {self.finish(key): self.finish(item) for key, item in value.items()}
             done = Map(
-                {self.finish(key): self.finish(item) for key, item in value.items()},
+                {key: item for key, item in finished.items() if item is not OMIT},
                 value.origin,
                 value.origins,
             )
             done.keys_at = value.keys_at
             return done
         if isinstance(value, Seq):
-            return Seq([self.finish(item) for item in value], value.origin, value.origins)
+            return self._list(value)
         if isinstance(value, Unread):
             return self.guarded(value.read, "", value.origin)
         return value
+
+    def _list(self, value: Seq) -> Seq:
+        finished = [self.finish(item) for item in value]
+        kept = [number for number, item in enumerate(finished) if item is not OMIT]
+        origins = [value.origins[number] for number in kept if number < len(value.origins)]
+        return Seq([finished[number] for number in kept], value.origin, origins)
 
     def variable(self, name: str, value: Any) -> Any:
         """The value of a variable that an expression uses."""
@@ -222,6 +244,10 @@ class _Scope:
         finally:
             self.rendering.pop()
 
+    def file(self, text: str, name: str, more: Mapping[str, Any]) -> str:
+        """A template file that an expression includes (`lookup('template', ...)`)."""
+        return render_text(text, {**self.variables.variables, **more}, self.origin, name)
+
     def native(self, template: jinja2.Template) -> Any:
         """A single expression's own value, else the text of the whole template."""
         if not getattr(template, "gives_value", False):
@@ -229,10 +255,7 @@ class _Scope:
         context = template.new_context(self.variables, shared=True)  # type: ignore[arg-type]
         for _ in template.root_render_func(context):
             pass
-        value = context.vars["gpurun_value"]
-        if isinstance(value, jinja2.Undefined):
-            str(value)
-        return _plain(value)
+        return _plain(context.vars["gpurun_value"])
 
     def text(self, template: jinja2.Template) -> str:
         context = template.new_context(self.variables, shared=True)  # type: ignore[arg-type]
@@ -248,7 +271,8 @@ class _Scope:
     ) -> Any:
         """`run()`, its errors as a `TemplateProblem` at the place of the template."""
         try:
-            return run()
+            with limits.budget():
+                return run()
         except (NotYetKnown, TemplateProblem):
             raise
         except SecretError as error:
@@ -265,7 +289,7 @@ class _Scope:
 def _compiled(text: str) -> jinja2.Template:
     """A value's template. One expression alone is compiled so that its value can be taken."""
     environment = _environment()
-    tree = environment.parse(text)
+    tree = environment.value(text)
     alone = only_expression(tree)
     return environment.compiled(_assignment(alone) if alone else tree, gives_value=bool(alone))
 
@@ -288,10 +312,17 @@ def _assignment(expression: nodes.Expr) -> nodes.Template:
 
 
 def _plain(value: Any) -> Any:
-    """Generators and views of filters as lists; everything else as it is."""
-    if isinstance(value, str | bytes | Mapping | list) or not isinstance(value, Iterable):
+    """What an expression gave, as plain data: iterators and tuples as lists, at any depth. Raises
+    the error of an undefined value that stands in it."""
+    if isinstance(value, jinja2.Undefined):
+        str(value)
+    if isinstance(value, Markup):
+        return str.__str__(value)
+    if type(value) is dict:
+        return {key: _plain(item) for key, item in value.items() if item is not OMIT}
+    if isinstance(value, str | bytes | Mapping | Seq) or not isinstance(value, Iterable):
         return value
-    return list(value)
+    return [_plain(item) for item in value if item is not OMIT]
 
 
 def texts(value: Any) -> Iterable[str]:
@@ -308,27 +339,6 @@ def texts(value: Any) -> Iterable[str]:
             yield from texts(item)
 
 
-def _references(tree: nodes.Template) -> set[str]:
-    found: set[str] = set()
-    inner: set[int] = set()
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        base = getattr(node, "node", None)
-        if not isinstance(base, nodes.Name):
-            continue
-        key = (
-            node.attr
-            if isinstance(node, nodes.Getattr)
-            else getattr(getattr(node, "arg", None), "value", None)
-        )
-        if isinstance(key, str):
-            found.add(f"{base.name}.{key}")
-            inner.add(id(base))
-    for name in tree.find_all(nodes.Name):
-        if name.ctx == "load" and id(name) not in inner:
-            found.add(name.name)
-    return found
-
-
 def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:
     shown = KNOWN(repr(value))
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
@@ -342,7 +352,6 @@ def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:
 
 
 _UNDEFINED = re.compile(r"^'([^']+)' is undefined$")
-_NO_NAME = re.compile(r"No (filter|test) named '([^']+)'")
 
 
 def _problem(
@@ -355,14 +364,20 @@ def _problem(
     """An exception of jinja2 or of a filter as a mistake at its line."""
     where = _line_of(error, text, origin, in_file)
     message = str(error)
+    if len(message) > MAX_MESSAGE:
+        message = message[: MAX_MESSAGE - 3] + "..."
     if isinstance(error, jinja2.UndefinedError):
         return _undefined(message, known, where)
     if isinstance(error, jinja2.TemplateSyntaxError):
         return _syntax(error, text, where, in_file)
-    if isinstance(error, jinja2.exceptions.SecurityError | LimitReached):
+    if isinstance(error, jinja2.exceptions.SecurityError | limits.LimitReached):
         return Problem(f"the template is refused: {message}", where, _shown(text, in_file))
     if isinstance(error, RecursionError):
-        return Problem("the template calls itself without end", where, _shown(text, in_file))
+        return Problem(
+            "the template calls itself without end, or is nested too deeply",
+            where,
+            _shown(text, in_file),
+        )
     kind = "" if isinstance(error, ValueError) else f" ({type(error).__name__})"
     return Problem(f"the template fails: {message}{kind}", where, _shown(text, in_file))
 
@@ -389,14 +404,8 @@ def _syntax(
     error: jinja2.TemplateSyntaxError, text: str, where: Origin | None, in_file: bool
 ) -> Problem:
     message = error.message or str(error)
-    match = _NO_NAME.search(message)
-    if match:
-        environment = _environment()
-        every = environment.filters if match[1] == "filter" else environment.tests
-        known = [name for name in every if name.isidentifier()]
-        near = difflib.get_close_matches(match[2], sorted(known), 1)
-        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(sorted(known))}."
-        return Problem(f"there is no {match[1]} named {match[2]}", where, hint)
+    if isinstance(error, syntax.NotOffered):
+        return Problem(message, where, error.hint)
     return Problem(f"template syntax: {message}", where, _shown(text, in_file))
 
 

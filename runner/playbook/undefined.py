@@ -15,7 +15,7 @@ from typing import Any
 from runner.errors import Level, Origin, Problem
 from runner.modules.base import Refused
 from runner.playbook.document import Play, Playbook, Task, TemplateText
-from runner.playbook.filters import GLOBALS
+from runner.playbook.functions import FUNCTIONS
 from runner.playbook.keywords import similar
 from runner.playbook.parsing import in_braces
 from runner.playbook.references import references
@@ -72,7 +72,7 @@ class Scope:
 
     def known(self, task: Task | None) -> set[str]:
         """Names that have a value for a task; None: in the play's variables."""
-        found = {*MAGIC, *GLOBALS, *self.play.variables, *self.extra, *self.registered}
+        found = {*MAGIC, *FUNCTIONS, *self.play.variables, *self.extra, *self.registered}
         if task is not None:
             found |= {*task.variables, *_given_by(task)}
         return found

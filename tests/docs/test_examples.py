@@ -14,12 +14,15 @@ from runner.cli.main import cli
 from runner.facts.base import FACTS
 from runner.inventory.load import load_inventory
 from runner.kube.state import DrainOptions
-from runner.playbook import filters
+from runner.playbook.expressions import Environment
+from runner.playbook.functions import FUNCTIONS
 from runner.playbook.keywords import PLAY_KEYS, TASK_KEYS
 from runner.playbook.load import load_playbook_text
+from runner.playbook.lookups import LOOKUPS
 from tests.docs.pages import ROOT, WRITTEN, Block, blocks, commands
 
 LANGUAGE = ROOT / "docs" / "playbook-language.md"
+EXPRESSIONS = ROOT / "docs" / "expressions.md"
 PARTS = {"tasks": "- hosts: all\n  tasks:\n", "play": "- hosts: all\n"}
 """How an example that is no whole playbook begins, by its marking `# tasks` or `# play`."""
 
@@ -103,9 +106,23 @@ def test_the_language_page_has_every_key() -> None:
     assert set(_table("Drain")) == {field.name for field in fields(DrainOptions)}
 
 
-def test_the_language_page_has_every_fact_filter_and_test() -> None:
+def test_the_language_page_has_every_fact() -> None:
     text = LANGUAGE.read_text()
     for name in FACTS:
         assert f"`facts.{name}`" in text
-    for name in (*filters.FILTERS, *filters.TESTS):
-        assert f"`{name}`" in text, f"docs/playbook-language.md does not name {name}"
+
+
+def _first_cells(heading: str) -> set[str]:
+    """What the tables below a heading of the page of expressions name in their first column."""
+    section = EXPRESSIONS.read_text().split(f"\n## {heading}\n", 1)[1].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_the_page_of_expressions_names_what_there_is_and_nothing_else() -> None:
+    environment = Environment()
+    offered = {name for name in environment.filters if name.isidentifier()}
+    assert _first_cells("Filters") == offered
+    assert _first_cells("Tests") == {name for name in environment.tests if "." not in name}
+    assert _first_cells("Functions") == set(FUNCTIONS)
+    assert _first_cells("Lookups") == set(LOOKUPS)

@@ -107,6 +107,27 @@ class TestValues:
         assert render_text("no newline", {}, None, "x.j2") == "no newline"
 
 
+class TestOmit:
+    """`default(omit)` leaves out the argument, the key or the item."""
+
+    def test_of_mappings_and_lists(self) -> None:
+        value = variables(
+            'a: "{{ missing | default(omit) }}"\nb: [1, "{{ omit }}", 2]\n'
+            'c: "{{ {1: omit, 2: [omit, 3]} }}"\nd: "{{ via }}"\n'
+        )
+        got = render(value, {"via": TemplateText("{{ missing | default(omit) }}")}, None)
+        assert got == {"b": [1, 2], "c": {2: [3]}}
+        assert got["b"].origins == [value["b"].origins[0], value["b"].origins[2]]
+
+    def test_where_the_variable_is_defined_it_is_taken(self) -> None:
+        value = variables('a: "{{ mode | default(omit) }}"\n')
+        assert render(value, {"mode": "0644"}, None) == {"a": "0644"}
+
+    def test_it_is_no_text(self) -> None:
+        for text in ("x {{ omit }}", "{{ 'x' ~ omit }}", "{{ [omit] | string }}"):
+            assert "it cannot be part of a text" in problem(text)
+
+
 class TestVariables:
     def test_variables_may_refer_to_each_other(self) -> None:
         found = variables('a: "{{ b }}/x"\nb: "{{ c.d }}"\nc: {d: "{{ n }}"}\nn: 1\n')
@@ -258,7 +279,7 @@ class TestMessages:
             ("{{ 'perhaps' | bool }}", "bool: 'perhaps' is neither true nor false"),
             ("{{ '{' | from_json }}", "from_json: "),
             ("{{ missing | mandatory('say which') }}", "say which"),
-            ("{{ lookup('file', '/etc/passwd') }}", "lookups are not offered"),
+            ("{{ lookup('file', 'x') }}", "lookup file: there is no playbook here"),
         ],
     )
     def test_at_the_place_of_the_template(self, template: str, message: str) -> None:
@@ -270,51 +291,6 @@ class TestMessages:
         for text in ("a\nb\n{{ nope }}\n", "a\nb\n{{ 1 + }}\n", "a\nb\n{{ 1 | nofilter }}\n"):
             with pytest.raises(TemplateProblem, match=r"^x.j2:3:1: "):
                 render_text(text, {}, HERE, "x.j2")
-
-
-class TestSandbox:
-    @pytest.mark.parametrize(
-        "template",
-        [
-            "{{ ''.__class__.__mro__ }}",
-            "{{ [].append(1) }}",
-            "{{ d.update(a=1) }}",
-            "{{ d.__class__ }}",
-            "{{ f.values_of.clear() }}",
-            "{{ range.__globals__ }}",
-            "{{ '{0.__class__}'.format(1) }}",
-            "{{ ''['__cla' ~ 'ss__'].mro() }}",
-            "{{ d | attr('__class__') }}",
-            "{% include '/etc/passwd' %}",
-            "{% import 'os' as os %}{{ os }}",
-            "{{ self.__init__ }}",
-        ],
-    )
-    def test_python_stays_out_of_reach(self, template: str) -> None:
-        problem(template, d={"a": 1}, f=Facts({}))
-
-    @pytest.mark.parametrize(
-        "template",
-        [
-            "{{ 'x' * 10 ** 9 }}",
-            "{{ 10 ** (10 ** 10) }}",
-            "{{ [0] * 10 ** 9 }}",
-            "{{ range(10 ** 9) | list }}",
-            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-            "{% macro f(n) %}{{ f(n-1) }}{{ f(n-1) if n else '' }}{% endmacro %}{{ f(99) }}",
-            "{% set n = namespace(x='x') %}{% for i in range(99) %}"
-            "{% set n.x = n.x ~ n.x %}{% endfor %}",
-            "{% set n = namespace(x='x') %}{% for i in range(99) %}"
-            "{% set n.x = n.x + n.x %}{% endfor %}",
-            "{{ '%999999999d' % 1 }}",
-            "{{ 'x'.ljust(10 ** 9) }}",
-            "{{ 'x' | center(10 ** 9) }}",
-            "{{ (" * 300 + "1" + ") }}" * 300,
-        ],
-    )
-    def test_bombs_end_in_a_message(self, template: str) -> None:
-        problem(template)
 
 
 def test_names_of_what_templates_use() -> None:
