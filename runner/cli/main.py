@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
@@ -68,6 +69,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `gpurun`: errors of the user end in a message and exit code 1."""
+    # Imports leave no garbage: looking for it every 700 objects takes a tenth of the start.
+    gc.set_threshold(200_000, 10, 10)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character of a diff must not end a run.
