@@ -16,6 +16,10 @@ FLAGS = "-y -q -o DPkg::Lock::Timeout=120"
 """Of every apt-get; 120 seconds for unattended-upgrades or another apt to end."""
 
 
+ONLY = "-o APT::Architectures::="
+"""Option that tells apt the only architecture, which it else asks dpkg for up to five times."""
+
+
 @dataclass(frozen=True, slots=True)
 class Package:
     """One package as dpkg has it. `version` is "" when it is not installed."""
@@ -50,13 +54,15 @@ class AptState:
 
     `available` maps a package to the versions that its sources offer, the best first, as far as
     they were asked for; packages that no source offers are missing. Empty, like `simulation`,
-    when nothing has to be done.
+    when nothing has to be done. `architecture` is the host's where it has no foreign one; else,
+    or when it was not asked, "".
     """
 
     packages: Mapping[str, Package]
     available: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unfinished: tuple[str, ...] = ()
     simulation: Simulation | None = None
+    architecture: str = ""
 
 
 PLANNED = "packages:planned"
@@ -99,9 +105,14 @@ done
 echo '== unfinished'
 dpkg-query -W -f='${{db:Status-Status}} ${{Package}}\\n' | grep -Ev '^({finished}) '
 {interrupted}
+only=
+if foreign=$(dpkg --print-foreign-architectures) && [ -z "$foreign" ]; then
+  echo "== only $arch"
+  only="{only}$arch"
+fi
 echo '== simulation'
 out=$(ulimit -S -f unlimited # its caches are larger than what a look may write
-apt-get -s {flags} --allow-downgrades --allow-change-held-packages {verb} -- $missing 2>&1)
+apt-get -s {flags} $only --allow-downgrades --allow-change-held-packages {verb} -- $missing 2>&1)
 rc=$?
 printf '%s\\n== ended %s\\n' "$out" "$rc"
 new=$nl
@@ -136,6 +147,7 @@ def look(goal: Goal, specs: Sequence[str]) -> str:
         finished="|".join(sorted(FINISHED)),
         interrupted=INTERRUPTED,
         # A look leaves no trace: as root it would write a log for apt's own developers, slowly.
+        only=ONLY,
         flags=f"{FLAGS} -o Dir::Log::Planner=/dev/null",
         verb="remove" if goal == "absent" else "install",
     )
@@ -158,6 +170,7 @@ def parse(names: Sequence[str], result: Result) -> AptState:
         dict(_available(parts["policy"])) if "policy" in parts else new,
         tuple(dict.fromkeys(line.split(" ")[-1] for line in parts["unfinished"] if line)),
         simulation,
+        "".join(parts.get("only", [])),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.facts.apt import (
     FLAGS,
+    ONLY,
     PLANNED,
     AptState,
     Package,
@@ -237,6 +238,8 @@ class _Task:
         return (install, *self._holds())
 
     def _apt(self, verb: str, flags: Sequence[str], specs: Sequence[str]) -> Command:
+        if self.state.architecture:
+            flags = [f"{ONLY}{self.state.architecture}", *flags]
         words = " ".join([*flags, verb, "--", *map(quote, specs)])
         return self._command(
             verb, _LOUD_FAILURE % f"{_QUIET} apt-get {FLAGS} {_FAST_LOG} {_KEEP_FILES} {words}"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.facts.apt import AptState, Goal, Package, Step, look, parse
-from runner.hosts.script import Result
+from runner.facts.apt import PLANNED, AptState, Goal, Package, Step, look, parse
+from runner.hosts.script import Command, Result
 from runner.modules.apt import Apt
 from runner.modules.apt_arguments import AptArguments
 from runner.modules.base import Context
@@ -44,9 +44,10 @@ class Programs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.say(installed="dpkg:amd64 1.21 install installed\n", statuses="installed dpkg\n")
-        self.say(simulation="", policy=POLICY, status="0", asked="")
+        self.say(simulation="", policy=POLICY, status="0", asked="", foreign="")
         texts = {
             "dpkg-query": _DPKG.format(folder=folder),
+            "dpkg": f"#!/bin/sh\ncat {folder}/foreign\n",
             "apt-get": _APT.format(folder=folder, file="simulation"),
             "apt-cache": _APT.format(folder=folder, file="policy"),
         }
@@ -158,6 +159,25 @@ def test_absent_simulates_only_what_is_there(programs: Programs) -> None:
 def test_latest_always_simulates(programs: Programs) -> None:
     programs.say(installed=f"{DPKG}tool:amd64 2-1 install installed\n")
     assert programs.seen("latest", "tool").simulation is not None
+
+
+@pytest.mark.parametrize(("foreign", "told"), [("", "amd64"), ("i386\n", "")])
+def test_apt_is_told_the_architecture_where_there_is_but_one(
+    programs: Programs, foreign: str, told: str
+) -> None:
+    programs.say(foreign=foreign, simulation="Inst tool (2-1 repo [amd64])\n")
+    args = AptArguments.model_validate({"name": "tool"})
+    state = programs.seen("present", "tool")
+    assert state.architecture == told
+    planned: dict[str, object] = {
+        probe.key: state for probe in Apt().probes(args, Context("gpu-1"))
+    } | {PLANNED: {}}
+    (change,) = Apt().plan(args, planned, Context("gpu-1")).changes
+    option = "-o APT::Architectures::=amd64 "
+    assert (option in (programs.folder / "asked").read_text()) is bool(told)
+    assert [option in command.shell for command in change.do if isinstance(command, Command)] == [
+        bool(told)
+    ]
 
 
 def test_a_look_leaves_no_log(programs: Programs) -> None:

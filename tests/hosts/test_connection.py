@@ -207,6 +207,34 @@ class TestBroken:
             # And the connection can be used again.
             assert connection.look(steps[:1])["one"].rc == 0
 
+    def test_a_cut_during_brief_changes_lets_none_follow(
+        self, sshd: Sshd, proxy: CountingProxy, tmp_path: Path
+    ) -> None:
+        gate, begun, second = tmp_path / "gate", tmp_path / "begun", tmp_path / "second"
+        gate.touch()
+        wait = f"echo ${{0%/*}} >{begun}; while test -e {gate}; do sleep 0.05; done"
+        texts = {"one": wait, "two": f"touch {second}", "three": f"touch {second}"}
+        blocks = [
+            Block(key, None, (Command(key, text, become=False, brief=True),))
+            for key, text in texts.items()
+        ]
+
+        def cut() -> None:
+            until(lambda: begun.exists() and bool(begun.read_text()))
+            proxy.cut()
+
+        cutter = threading.Thread(target=cut)
+        cutter.start()
+        lost = pytest.raises(LostError, match="may have had its effect")
+        with Connection(sshd.through(proxy.port)) as connection, lost:
+            connection.change(blocks)
+        cutter.join()
+        folder = Path(begun.read_text().strip())
+        time.sleep(0.5)  # The server notices.
+        gate.unlink()
+        until(lambda: not folder.exists())
+        assert not second.exists()
+
     def test_silence_beyond_every_deadline_ends_the_wait(
         self, sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
