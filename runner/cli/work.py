@@ -59,9 +59,17 @@ def terminal(output: str) -> Terminal:
     """Where people read: stdout, or stderr when stdout is for JSON."""
     from rich.console import Console
 
+    from runner.cli.project import colour
     from runner.reports.terminal import Terminal
 
-    return Terminal(Console(stderr=output == "json", highlight=False))
+    forced = {"always": True, "never": False}.get(colour())
+    console = Console(
+        stderr=output == "json",
+        highlight=False,
+        force_terminal=True if forced else None,
+        no_color=True if forced is False else None,
+    )
+    return Terminal(console)
 
 
 @contextmanager
@@ -125,6 +133,7 @@ def build(
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
+    inventory = inventory.with_login(options.user)
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,

@@ -343,7 +343,11 @@ def test_all_that_cannot_be_read_is_told_at_once_before_a_host_is_touched(
     (folder / "key").chmod(0o644)
     code, shown = gpurun("apply", *ARGUMENTS, "-y")
     assert code == 1
-    for said in ("p.yaml:5:12: the environment variable A_TOKEN is not set", "A_SUDO", "mode 0644"):
+    for said in (
+        "p.yaml:5:12: error: the environment variable A_TOKEN is not set",
+        "A_SUDO",
+        "mode 0644",
+    ):
         assert said in shown
     assert Local.texts == []
 
