@@ -42,6 +42,7 @@ class Redactor:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._added: set[tuple[str, str, bool]] = set()
         self._names: dict[str, str] = {}
         self._sought: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
@@ -56,7 +57,7 @@ class Redactor:
             name: shown in its place.
             everyday: it may be an ordinary word ("ubuntu"): `all_in` does not look for it.
         """
-        if not secret:
+        if not secret or (secret, name, everyday) in self._added:
             return
         from runner.secrets.forms import forms
 
@@ -64,6 +65,7 @@ class Redactor:
             self.short.add(name)
         shown = mark(name)
         with self._lock:
+            self._added.add((secret, name, everyday))
             known = {form: self._names.get(form, shown) for form in forms(secret)}
             self._has_blank = self._has_blank or any(" " in form for form in known)
             known[shown] = shown  # what was taken out once stays as it is
@@ -75,7 +77,7 @@ class Redactor:
     def forget(self) -> None:
         """Know no secret any more."""
         with self._lock:
-            self._names, self._sought = {}, set()
+            self._added, self._names, self._sought = set(), {}, set()
             self._pattern, self._has_blank = None, False
             self.short = set()
 
