@@ -13,6 +13,7 @@ from runner.modules.base import Refused
 from runner.playbook.document import Play, Playbook, Task, TemplateText
 from runner.playbook.source import read_text
 from runner.playbook.surprises import surprises
+from runner.playbook.templates import check
 from runner.playbook.undefined import Hosts, undefined
 from runner.playbook.unreachable import unreachable
 
@@ -80,9 +81,20 @@ def _files(task: Task, read: Callable[[str], bytes]) -> Iterator[Problem]:
     if not isinstance(name, str) or isinstance(name, TemplateText):
         return
     try:
-        read(name)
+        content = read(name)
     except Refused as refused:
         yield Problem(str(refused), task.arguments.where(_FILES[task.module]) or task.origin)
+        return
+    if task.module == "template" and (problem := _template(content, name)):
+        yield problem
+
+
+def _template(content: bytes, name: str) -> Problem | None:
+    """What is wrong with the text of a template file."""
+    try:
+        return check(content.decode("utf-8"), None, name)
+    except UnicodeDecodeError as error:
+        return Problem(f"is not UTF-8 text (byte {error.start})", Origin(name))
 
 
 def _play(play: Play) -> Iterator[Problem]:

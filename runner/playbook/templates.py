@@ -23,7 +23,6 @@ from runner.playbook.expressions import LimitReached, NotYetKnown, Variables
 from runner.playbook.parsing import environment as _environment
 from runner.playbook.parsing import (
     in_braces,
-    is_checked_by_parsing,
     is_sound,
     only_expression,
     parsed,
@@ -124,7 +123,7 @@ def names(value: Any) -> set[str]:
     found: set[str] = set()
     for text in texts(value):
         try:
-            found |= _references(parsed(text))
+            found |= parsed(text).dotted
         except jinja2.TemplateError:
             continue
     return found
@@ -138,8 +137,7 @@ def condition_names(condition: str) -> set[str]:
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
-        tree = parsed(text)
-        if not is_checked_by_parsing(tree):
+        if not parsed(text).is_plain:
             _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
@@ -293,27 +291,6 @@ def texts(value: Any) -> Iterable[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from texts(item)
-
-
-def _references(tree: nodes.Template) -> set[str]:
-    found: set[str] = set()
-    inner: set[int] = set()
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        base = getattr(node, "node", None)
-        if not isinstance(base, nodes.Name):
-            continue
-        key = (
-            node.attr
-            if isinstance(node, nodes.Getattr)
-            else getattr(getattr(node, "arg", None), "value", None)
-        )
-        if isinstance(key, str):
-            found.add(f"{base.name}.{key}")
-            inner.add(id(base))
-    for name in tree.find_all(nodes.Name):
-        if name.ctx == "load" and id(name) not in inner:
-            found.add(name.name)
-    return found
 
 
 def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:

@@ -13,7 +13,6 @@ from runner.errors import Problem
 from runner.modules.base import Refused
 from runner.playbook.lint import lint
 from runner.playbook.load import load_playbook_text
-from runner.playbook.references import references
 from runner.playbook.undefined import MAGIC
 from tests.engine.plays import subject
 
@@ -149,5 +148,8 @@ def test_what_a_play_registers_is_there_in_the_plays_after_it() -> None:
     assert lint(load_playbook_text(text, Path("p.yaml"))) == []
 
 
-def test_references_of_a_template_that_cannot_be_read_are_none() -> None:
-    assert references("{{ ").used == frozenset()
+def test_the_syntax_of_a_template_file_is_looked_at() -> None:
+    tasks = "    - {name: A, template: {src: a.j2, dest: /x}}\n"
+    (only,) = found(tasks, files={"a.j2": "one\n{{ known | nope }}\n"})
+    assert (only.level, str(only.origin)) == ("error", "a.j2:2:1")
+    assert "there is no filter named nope" in only.message
