@@ -14,7 +14,7 @@ def doc(module: str | None) -> int:
     from difflib import get_close_matches
 
     from runner.errors import InputError, Problem
-    from runner.modules.registry import MODULES, load_module
+    from runner.modules.registry import MODULES, load_module, short_name
     from runner.reports.pages import facts_page, first_line, module_page
 
     if module is None:
@@ -25,6 +25,7 @@ def doc(module: str | None) -> int:
     if module == "facts":
         click.echo(facts_page())
         return 0
+    module = short_name(module)
     if module not in MODULES:
         near = get_close_matches(module, ["facts", *MODULES], 1)
         hint = f"did you mean '{near[0]}'?" if near else "gpurun doc lists them"

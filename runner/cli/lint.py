@@ -111,9 +111,8 @@ def _files(name: str, project: Path) -> list[Path]:
 
 def _may_be_playbook(path: Path) -> bool:
     """Whether a YAML file is no list of tasks and no mapping of variables."""
-    from runner.modules.registry import MODULES
+    from runner.modules.registry import MODULES, short_name
     from runner.playbook.document import Map
-    from runner.playbook.keywords import short_name
     from runner.playbook.source import read_yaml
 
     value = read_yaml(path).value

@@ -20,7 +20,7 @@ from runner.playbook.document import Map, Seq, Task, TemplateText
 from runner.playbook.fields import Fields, kind_of, settled
 from runner.playbook.keywords import nearest
 
-_COMMANDS = ("command", "shell", "script")
+_COMMANDS = ("command", "script", "shell")
 
 
 def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) -> Task | None:

@@ -45,16 +45,20 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
-        "waits": [str(plain(wait)) for step in plan.steps for wait in step.waits],
-        "messages": [f"{s.label}: {text}" for s in plan.steps for text in _messages(s)],
+        "waits": [str(wait) for step in plan.steps for wait in step.waits],
+        "messages": [
+            f"{s.label}: {text}" for s in plan.steps for text in _messages(s, bool(plan.pending))
+        ],
         "skipped": [
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
         ],
     }
 
 
-def _messages(step: PlannedStep) -> tuple[str, ...]:
-    return (*step.messages, *([_what_is_known(step)] if step.looks else []))
+def _messages(step: PlannedStep, pending: bool) -> list[str]:
+    """What a step says in a plan. Nothing is waited for where nothing is to be changed."""
+    later = [_what_is_known(step)] if step.looks else []
+    return [*step.messages, *later, *([str(wait) for wait in step.waits] if pending else [])]
 
 
 def _what_is_known(step: PlannedStep) -> str:
