@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ _BETTER = (
 _NEEDED = ("creates", "removes", "unless", "onlyif", "read_only")
 
 
-_FILES = {"copy": "src", "template": "src"}
+_FILES = {"copy": "src", "script": "cmd", "template": "src"}
 _POD_GRACE = 30
 """Seconds a pod has to end when it does not say otherwise (terminationGracePeriodSeconds)."""
 
@@ -80,6 +81,8 @@ def _files(task: Task, read: Callable[[str], bytes]) -> Iterator[Problem]:
     name = task.arguments.get(_FILES.get(task.module, ""))
     if not isinstance(name, str) or isinstance(name, TemplateText):
         return
+    if task.module == "script":
+        name = shlex.split(name)[0]
     try:
         content = read(name)
     except Refused as refused:

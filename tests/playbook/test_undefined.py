@@ -131,9 +131,17 @@ def test_variables_of_the_play_are_looked_at_where_they_are_written() -> None:
     assert str(only).startswith("p.yaml:3:8: variable missing is not defined")
 
 
-def test_a_file_that_is_not_there_is_an_error() -> None:
-    (only,) = found("    - {name: A, copy: {src: motd, dest: /x}}\n")
-    assert (only.level, str(only)) == ("error", "p.yaml:4:29: the file 'motd' is not there")
+@pytest.mark.parametrize(
+    ("task", "place"),
+    [
+        ("copy: {src: motd, dest: /x}", "4:29"),
+        ("template: {src: motd, dest: /x}", "4:33"),
+        ("script: {cmd: motd --fast 'a b', creates: /x}", "4:31"),
+    ],
+)
+def test_a_file_that_is_not_there_is_an_error(task: str, place: str) -> None:
+    (only,) = found(f"    - {{name: A, {task}}}\n")
+    assert (only.level, str(only)) == ("error", f"p.yaml:{place}: the file 'motd' is not there")
 
 
 def test_the_engine_gives_every_host_the_names_that_are_taken_for_granted(tmp_path: Path) -> None:
