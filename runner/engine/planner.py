@@ -37,6 +37,7 @@ from runner.engine.results import (
     result_of,
     set_by,
 )
+from runner.engine.secrets import check_not_exposed
 from runner.engine.steps import label_of, problem_status, step_for_later, step_of
 from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
@@ -287,6 +288,7 @@ class _Walk:
         probes = tuple(
             replace(probe, become=context.become) for probe in module.probes(args, context)
         )
+        check_not_exposed(task, probes)
         objects = tuple(module.cluster_probes(args, context))
         if delegate and (module.needs_cluster or objects):
             raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
@@ -295,6 +297,7 @@ class _Walk:
         try:
             states = self._states(module, (*probes, *objects), delegate)
             outcome = answer(task, module, args, states, context)
+            check_not_exposed(task, (), outcome.changes)
             outcome = self._outcome(key, task, variables, outcome)
         except (Refused, Unknown) as error:
             step = self._once_more(key, task, label, variables, probes, error)

@@ -221,6 +221,7 @@ class Context:
         timeout: the task's `timeout` in seconds, if it has one.
         become: the task's `become`.
         environment: the task's `environment`, for commands.
+        secret_in: the name of a secret that stands in a text, "" without one.
     """
 
     host: str
@@ -231,6 +232,7 @@ class Context:
     timeout: float | None = None
     become: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    secret_in: Callable[[str], str] = lambda text: ""
 
 
 class Module(ABC, Generic[A]):
