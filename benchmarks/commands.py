@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -59,31 +60,39 @@ def lines(folder: Path) -> list[tuple[str, str, list[str]]]:
     return sorted(found, key=lambda line: line[0])
 
 
-def seconds(words: Sequence[str]) -> float:
-    """The middle of some runs, after one that fills the caches.
+def seconds(words: Sequence[str]) -> tuple[float, float]:
+    """Of the clock and of the CPU: the middle of some runs, after one that fills the caches.
 
     Raises:
         RuntimeError: the command failed.
     """
-    taken = []
+    taken, used = [], []
     for _ in range(RUNS + 1):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), _cpu()
         done = subprocess.run(words, capture_output=True, check=False)
         taken.append(time.perf_counter() - began)
+        used.append(_cpu() - before)
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {(done.stdout + done.stderr).decode()[-500:]}")
-    return statistics.median(taken[1:])
+    return statistics.median(taken[1:]), statistics.median(used[1:])
+
+
+def _cpu() -> float:
+    """CPU seconds of all ended children so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure() -> str:
     """A Markdown table of both commands and tools."""
     rows = [
-        "| command | tool | s | limit |",
-        "| --- | --- | --- | --- |",
+        "| command | tool | s | limit | CPU s |",
+        "| --- | --- | --- | --- | --- |",
     ]
     with tempfile.TemporaryDirectory() as folder:
         for kind, tool, words in lines(Path(folder)):
             shown = " ".join([Path(words[0]).name, *words[1:]]).replace(f"{folder}/", "")
             limit = f"{LIMITS[kind]:.2f}" if tool == "gpurun" else ""
-            rows.append(f"| `{shown}` | {tool} | {seconds(words):.2f} | {limit} |")
+            clock, cpu = seconds(words)
+            rows.append(f"| `{shown}` | {tool} | {clock:.2f} | {limit} | {cpu:.2f} |")
     return "\n".join(rows)

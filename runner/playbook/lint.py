@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from runner.modules.base import Refused
 from runner.playbook.document import Play, Playbook, Task, TemplateText
 from runner.playbook.source import read_text
 from runner.playbook.surprises import surprises
+from runner.playbook.templates import check
 from runner.playbook.undefined import Hosts, undefined
 from runner.playbook.unreachable import unreachable
 
@@ -32,7 +34,7 @@ _BETTER = (
 _NEEDED = ("creates", "removes", "unless", "onlyif", "read_only")
 
 
-_FILES = {"copy": "src", "template": "src"}
+_FILES = {"copy": "src", "script": "cmd", "template": "src"}
 _POD_GRACE = 30
 """Seconds a pod has to end when it does not say otherwise (terminationGracePeriodSeconds)."""
 
@@ -79,10 +81,23 @@ def _files(task: Task, read: Callable[[str], bytes]) -> Iterator[Problem]:
     name = task.arguments.get(_FILES.get(task.module, ""))
     if not isinstance(name, str) or isinstance(name, TemplateText):
         return
+    if task.module == "script":
+        name = shlex.split(name)[0]
     try:
-        read(name)
+        content = read(name)
     except Refused as refused:
         yield Problem(str(refused), task.arguments.where(_FILES[task.module]) or task.origin)
+        return
+    if task.module == "template" and (problem := _template(content, name)):
+        yield problem
+
+
+def _template(content: bytes, name: str) -> Problem | None:
+    """What is wrong with the text of a template file."""
+    try:
+        return check(content.decode("utf-8"), None, name)
+    except UnicodeDecodeError as error:
+        return Problem(f"is not UTF-8 text (byte {error.start})", Origin(name))
 
 
 def _play(play: Play) -> Iterator[Problem]:

@@ -91,29 +91,6 @@ def _constant(arguments: list[nodes.Expr], at: int) -> str | None:
     return None
 
 
-def references(tree: nodes.Node) -> set[str]:
-    """Dotted references like "facts.gpus": the first two parts, or one where nothing follows."""
-    found: set[str] = set()
-    inner: set[int] = set()
-    every = list(walk(tree))
-    for node in every:
-        base = getattr(node, "node", None)
-        if not isinstance(node, nodes.Getattr | nodes.Getitem) or not isinstance(base, nodes.Name):
-            continue
-        key = (
-            node.attr
-            if isinstance(node, nodes.Getattr)
-            else getattr(getattr(node, "arg", None), "value", None)
-        )
-        if isinstance(key, str):
-            found.add(f"{base.name}.{key}")
-            inner.add(id(base))
-    for node in every:
-        if isinstance(node, nodes.Name) and node.ctx == "load" and id(node) not in inner:
-            found.add(node.name)
-    return found
-
-
 def names(tree: nodes.Node) -> set[str]:
     """The variables that a tree uses. `lookup('vars', 'x')` uses x. What cannot be told from the
     text (a computed name, a template file) stands as the call itself, which is no variable."""

@@ -26,7 +26,7 @@ from runner.playbook.functions import OMIT
 from runner.playbook.parsing import environment as _environment
 from runner.playbook.parsing import (
     in_braces,
-    is_checked_by_parsing,
+    is_checked,
     is_sound,
     only_expression,
     parsed,
@@ -132,23 +132,18 @@ def names(value: Any) -> set[str]:
     """
     found: set[str] = set()
     for text in texts(value):
-        found |= _names_in(str(text))
+        try:
+            found |= parsed(str(text)).dotted
+        except jinja2.TemplateError:
+            continue
     return found
-
-
-@lru_cache(maxsize=4096)
-def _names_in(text: str) -> frozenset[str]:
-    try:
-        return frozenset(syntax.references(parsed(text)))
-    except jinja2.TemplateError:
-        return frozenset()
 
 
 @lru_cache(maxsize=4096)
 def variable_names(text: str) -> frozenset[str]:
     """The variables that the templates of a text use, see `syntax.names`."""
     try:
-        return frozenset(syntax.names(parsed(text)))
+        return frozenset(syntax.names(parsed(text).tree))
     except jinja2.TemplateError:
         return frozenset()
 
@@ -161,7 +156,7 @@ def condition_names(condition: str) -> set[str]:
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
-        if not is_checked_by_parsing(text):
+        if not is_checked(text):
             _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))

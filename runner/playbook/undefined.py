@@ -12,13 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import jinja2
+from jinja2 import nodes
+
 from runner.errors import Level, Origin, Problem
 from runner.modules.base import Refused
 from runner.playbook.document import Play, Playbook, Task, TemplateText
 from runner.playbook.functions import FUNCTIONS
 from runner.playbook.keywords import similar
-from runner.playbook.parsing import in_braces
-from runner.playbook.references import references
+from runner.playbook.parsing import Parsed, in_braces, parsed
 from runner.playbook.templates import texts
 
 MAGIC = frozenset(
@@ -123,7 +125,7 @@ def _uses(scope: Scope) -> Iterator[Use]:
     # Variables are rendered where a task uses them: whatever a task may have is defined there.
     known = scope.known(None).union(*map(_given_by, everything), *(t.variables for t in everything))
     for text in texts([play.variables, play.environment]):
-        for name in references(text).used - known:
+        for name in _told(text).used - known:
             yield Use(name, getattr(text, "origin", None) or play.origin, None)
 
 
@@ -146,7 +148,7 @@ def _set_by(task: Task) -> set[str]:
 def _needed(task: Task, read: Callable[[str], bytes] | None) -> Iterator[tuple[str, Origin | None]]:
     """The variables a task needs, in the order it is written. A name that one of its conditions
     asks for (`x is defined`) may be undefined in all of the task."""
-    conditions = [references(in_braces(text)) for text in _conditions(task)]
+    conditions = [_told(in_braces(text)) for text in _conditions(task)]
     asked = frozenset().union(*(found.asked for found in conditions))
     for found in conditions:
         for name in sorted(found.used - asked):
@@ -154,7 +156,7 @@ def _needed(task: Task, read: Callable[[str], bytes] | None) -> Iterator[tuple[s
     values: list[Any] = [getattr(task, key) for key in _VALUES]
     for text in (*texts(values), *_file(task, read)):
         origin = text.origin if isinstance(text, TemplateText) else None
-        for name in sorted(references(str(text)).used - asked):
+        for name in sorted(_told(str(text)).used - asked):
             yield name, origin or task.origin
 
 
@@ -200,3 +202,11 @@ def _judged(use: Use, play: Play, hosts: Hosts | None, scope: Scope) -> Problem 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{', '.join(names[:3])}{more}"
+
+
+def _told(text: str) -> Parsed:
+    """What a template's text tells; nothing where it is no template, which loading says."""
+    try:
+        return parsed(text)
+    except jinja2.TemplateError:
+        return Parsed(nodes.Template([]))

@@ -34,7 +34,7 @@ def _never(task: Task, why: str) -> Problem:
 def _parts(text: str) -> Iterator[nodes.Expr]:
     """What must hold together: the sides of each `and`."""
     try:
-        output = parsed(in_braces(text)).body[0]
+        output = parsed(in_braces(text)).tree.body[0]
     except jinja2.TemplateError:
         return
     if isinstance(output, nodes.Output) and isinstance(output.nodes[0], nodes.Expr):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.errors import Origin, Problem
 from runner.hosts.display import printable
+from runner.secrets.redact import KNOWN
 
 _WIDTH = 100
 _SECRET = re.compile(
@@ -19,14 +20,15 @@ _SECRET = re.compile(
 
 
 def as_text(problem: Problem) -> str:
-    """`file:line:column: error: message`, with the source line where it can be read."""
+    """`file:line:column: error: message`, with the source line where it can be read; known secrets
+    are redacted."""
     where = f"{problem.origin}: " if problem.origin else ""
     lines = [f"{where}{problem.level}: {problem.message}"]
     if problem.origin and problem.origin.line:
         lines += excerpt(problem.origin)
     if problem.hint:
         lines += [f"    {line}" for line in problem.hint.splitlines()]
-    return "\n".join(printable(line) for line in lines)
+    return "\n".join(printable(KNOWN(line)) for line in lines)
 
 
 def excerpt(origin: Origin) -> list[str]:

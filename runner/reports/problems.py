@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runner.errors import Problem
+from runner.secrets.redact import KNOWN
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -20,8 +21,8 @@ def as_json(found: Iterable[Problem]) -> list[dict[str, Any]]:
             "file": problem.origin.file if problem.origin else None,
             "line": (problem.origin.line or None) if problem.origin else None,
             "column": (problem.origin.column or None) if problem.origin else None,
-            "message": problem.message,
-            "hint": problem.hint,
+            "message": KNOWN(problem.message),
+            "hint": KNOWN(problem.hint),
         }
         for problem in found
     ]
@@ -43,7 +44,7 @@ def _result(problem: Problem) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": "playbook",
         "level": problem.level,
-        "message": {"text": text},
+        "message": {"text": KNOWN(text)},
     }
     if problem.origin and problem.origin.file:
         path = Path(problem.origin.file)

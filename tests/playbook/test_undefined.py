@@ -14,7 +14,6 @@ from runner.modules.base import Refused
 from runner.playbook.lint import lint
 from runner.playbook.load import load_playbook_text
 from runner.playbook.lookups import OWN
-from runner.playbook.references import references
 from runner.playbook.undefined import MAGIC
 from tests.engine.plays import subject
 
@@ -133,9 +132,17 @@ def test_variables_of_the_play_are_looked_at_where_they_are_written() -> None:
     assert str(only).startswith("p.yaml:3:8: variable missing is not defined")
 
 
-def test_a_file_that_is_not_there_is_an_error() -> None:
-    (only,) = found("    - {name: A, copy: {src: motd, dest: /x}}\n")
-    assert (only.level, str(only)) == ("error", "p.yaml:4:29: the file 'motd' is not there")
+@pytest.mark.parametrize(
+    ("task", "place"),
+    [
+        ("copy: {src: motd, dest: /x}", "4:29"),
+        ("template: {src: motd, dest: /x}", "4:33"),
+        ("script: {cmd: motd --fast 'a b', creates: /x}", "4:31"),
+    ],
+)
+def test_a_file_that_is_not_there_is_an_error(task: str, place: str) -> None:
+    (only,) = found(f"    - {{name: A, {task}}}\n")
+    assert (only.level, str(only)) == ("error", f"p.yaml:{place}: the file 'motd' is not there")
 
 
 def test_the_engine_gives_every_host_the_names_that_are_taken_for_granted(tmp_path: Path) -> None:
@@ -150,5 +157,8 @@ def test_what_a_play_registers_is_there_in_the_plays_after_it() -> None:
     assert lint(load_playbook_text(text, Path("p.yaml"))) == []
 
 
-def test_references_of_a_template_that_cannot_be_read_are_none() -> None:
-    assert references("{{ ").used == frozenset()
+def test_the_syntax_of_a_template_file_is_looked_at() -> None:
+    tasks = "    - {name: A, template: {src: a.j2, dest: /x}}\n"
+    (only,) = found(tasks, files={"a.j2": "one\n{{ known | nope }}\n"})
+    assert (only.level, str(only.origin)) == ("error", "a.j2:2:1")
+    assert "there is no filter named nope" in only.message

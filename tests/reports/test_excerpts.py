@@ -8,6 +8,8 @@ import pytest
 
 from runner.errors import Origin, Problem
 from runner.reports.excerpts import as_text, excerpt
+from runner.reports.problems import as_json, as_sarif
+from runner.secrets.redact import KNOWN
 
 
 def shown(folder: Path, line: str, column: int = 1) -> list[str]:
@@ -53,6 +55,15 @@ def test_what_stands_behind_the_name_of_a_secret_is_hidden(tmp_path: Path, line:
 def test_the_path_of_a_key_is_no_secret(tmp_path: Path) -> None:
     line, _ = shown(tmp_path, "ansible_ssh_private_key_file: ~/.ssh/id_ed25519")
     assert "id_ed25519" in line
+
+
+def test_a_known_secret_is_hidden_whatever_it_is_called(tmp_path: Path) -> None:
+    KNOWN.add("hunter2-hunter2", "db")
+    path = tmp_path / "f.yaml"
+    path.write_text("dsn: db://me:hunter2-hunter2@host\n")
+    problem = Problem("cannot be hunter2-hunter2", Origin(str(path), 1, 1), "Not hunter2-hunter2.")
+    for text in (as_text(problem), str(as_json([problem])), str(as_sarif([problem]))):
+        assert "hunter2" not in text
 
 
 def test_control_codes_are_not_passed_on(tmp_path: Path) -> None:
