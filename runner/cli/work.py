@@ -116,7 +116,8 @@ def build(
         raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
-    inventory = load_inventory(options.inventories, Path(options.project))
+    beside = Path(options.playbook).parent
+    inventory = load_inventory(options.inventories, Path(options.project), beside)
     redact.add(host.become_password for host in inventory.hosts.values())
     cross_over(inventory.hosts.values())
     settings = Settings(

@@ -305,6 +305,7 @@ class _Walk:
             **task.variables,
             **self.registered,
             **self.subject.extra,
+            **host.magic,
             "inventory_hostname": host.name,
             "kubernetes_node": host.node_name,
             "group_names": list(host.groups),

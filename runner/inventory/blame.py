@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from runner.errors import InputError, Problem
 from runner.inventory.patterns import exists
-from runner.inventory.tree import Setting, Tree
-from runner.playbook.filters import plain
+from runner.inventory.tree import PRIORITY, Setting, Tree
 
 _SECRET_NAMES = ("password", "become_pass", "ssh_pass", "sudo_pass")
 HIDDEN = "********"
 
 
-def as_list(tree: Tree) -> dict[str, Any]:
-    """The inventory in the structure of `ansible-inventory --list`."""
+def as_list(tree: Tree, within: Collection[str] | None = None) -> dict[str, Any]:
+    """The inventory in the structure of `ansible-inventory --list`.
+
+    Args:
+        within: only these hosts (`--limit`).
+    """
+    shown = {name: None for name in tree.hosts if within is None or name in within}
     found: dict[str, Any] = {
-        "_meta": {"hostvars": {name: values for name in tree.hosts if (values := of(tree, name))}}
+        "_meta": {"hostvars": {name: values for name in shown if (values := of(tree, name))}}
     }
     for group in tree.groups.values():
-        children = [
-            child
-            for child in group.children
-            if child != "ungrouped" or tree.groups["ungrouped"].hosts
-        ]
         body: dict[str, Any] = {}
-        if children:
-            body["children"] = children
-        if group.hosts and group.name != "all":
-            body["hosts"] = list(group.hosts)
+        if group.children:
+            body["children"] = list(group.children)
+        if group.name != "all" and (hosts := [host for host in group.hosts if host in shown]):
+            body["hosts"] = hosts
         if body:
             found[group.name] = body
     return found
@@ -42,12 +41,19 @@ def of(tree: Tree, host: str) -> dict[str, Any]:
         InputError: there is no such host.
     """
     _must_exist(tree, host)
-    return {setting.name: _shown(setting) for setting in tree.settings_of(host)}
+    return {name: _shown(setting) for name, setting in tree.merged(host).items()}
 
 
-def as_graph(tree: Tree) -> str:
-    """The groups and hosts as a tree, as `ansible-inventory --graph` draws it."""
-    return "\n".join(_branch(tree, "all", 0))
+def as_graph(tree: Tree, start: str = "all", with_variables: bool = False) -> str:
+    """The groups and hosts as a tree, as `ansible-inventory --graph` draws it.
+
+    Raises:
+        InputError: there is no group `start`.
+    """
+    if start not in tree.groups:
+        hint = exists(list(tree.hosts), tree.members)
+        raise InputError([Problem(f"the inventory has no group {start}", None, hint)])
+    return "\n".join(_branch(tree, start, 0, with_variables))
 
 
 def blame(tree: Tree, host: str) -> str:
@@ -77,17 +83,46 @@ def _text(setting: Setting) -> str:
 def _shown(setting: Setting) -> Any:
     if setting.name.endswith(_SECRET_NAMES):
         return HIDDEN
-    return plain(setting.value)
+    return _plain(setting.value)
 
 
-def _branch(tree: Tree, group: str, depth: int) -> Iterator[str]:
-    start = "  |" * depth + "--" if depth else ""
-    yield f"{start}@{group}:"
-    for child in tree.groups[group].children:
-        yield from _branch(tree, child, depth + 1)
-    if group != "all":
-        for host in tree.groups[group].hosts:
-            yield "  |" * (depth + 1) + f"--{host}"
+def _plain(value: Any) -> Any:
+    """Mappings and lists of any class as dict and list, with keys as JSON writes them."""
+    import json
+
+    if isinstance(value, Mapping):
+        return {
+            str(key) if isinstance(key, str) else json.dumps(key): _plain(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _branch(tree: Tree, name: str, depth: int, with_variables: bool) -> Iterator[str]:
+    group = tree.groups[name]
+    yield _node(f"@{name}:", depth)
+    for child in group.children:
+        yield from _branch(tree, child, depth + 1, with_variables)
+    for host in group.hosts if name != "all" else ():
+        yield _node(host, depth + 1)
+        if with_variables:
+            yield from _variables(of(tree, host), depth + 2)
+    if with_variables:
+        merged = {item.name: _shown(item) for item in tree.settings_of_group(name)}
+        if group.priority != 1:
+            merged[PRIORITY] = group.priority
+        yield from _variables(merged, depth + 1)
+
+
+def _node(text: str, depth: int) -> str:
+    return "  |" * depth + f"--{text}" if depth else text
+
+
+def _variables(values: Mapping[str, Any], depth: int) -> Iterator[str]:
+    for name, value in sorted(values.items()):
+        yield _node(f"{{{name} = {value}}}", depth)
 
 
 def _must_exist(tree: Tree, host: str) -> None:
