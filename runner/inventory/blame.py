@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from runner.errors import InputError, Problem
@@ -11,6 +12,8 @@ from runner.inventory.tree import PRIORITY, Setting, Tree
 
 _SECRET_NAMES = ("password", "become_pass", "ssh_pass", "sudo_pass")
 HIDDEN = "********"
+MAX_LINES = 1_000_000
+"""A tree repeats a group under each of its parents, which few of them can make endless."""
 
 
 def as_list(tree: Tree, within: Collection[str] | None = None) -> dict[str, Any]:
@@ -44,16 +47,31 @@ def of(tree: Tree, host: str) -> dict[str, Any]:
     return {name: _shown(setting) for name, setting in tree.merged(host).items()}
 
 
-def as_graph(tree: Tree, start: str = "all", with_variables: bool = False) -> str:
+def as_graph(
+    tree: Tree,
+    start: str = "all",
+    within: Collection[str] | None = None,
+    *,
+    with_variables: bool = False,
+) -> str:
     """The groups and hosts as a tree, as `ansible-inventory --graph` draws it.
 
+    Args:
+        start: the group at the top.
+        within: only these hosts (`--limit`).
+
     Raises:
-        InputError: there is no group `start`.
+        InputError: there is no group `start`, or the tree has no end in sight.
     """
     if start not in tree.groups:
-        hint = exists(list(tree.hosts), tree.members)
+        hint = exists(tree.hosts, tree.members)
         raise InputError([Problem(f"the inventory has no group {start}", None, hint)])
-    return "\n".join(_branch(tree, start, 0, with_variables))
+    shown = tree.hosts if within is None else within
+    lines = list(islice(_branch(tree, start, 0, shown, with_variables), MAX_LINES + 1))
+    if len(lines) > MAX_LINES:
+        message = f"the tree has more than {MAX_LINES} lines: groups stand in many others"
+        raise InputError([Problem(message, None, "Use --list, or name a GROUP to begin with.")])
+    return "\n".join(lines)
 
 
 def blame(tree: Tree, host: str) -> str:
@@ -100,12 +118,14 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _branch(tree: Tree, name: str, depth: int, with_variables: bool) -> Iterator[str]:
+def _branch(
+    tree: Tree, name: str, depth: int, shown: Collection[str], with_variables: bool
+) -> Iterator[str]:
     group = tree.groups[name]
     yield _node(f"@{name}:", depth)
     for child in group.children:
-        yield from _branch(tree, child, depth + 1, with_variables)
-    for host in group.hosts if name != "all" else ():
+        yield from _branch(tree, child, depth + 1, shown, with_variables)
+    for host in (host for host in group.hosts if host in shown and name != "all"):
         yield _node(host, depth + 1)
         if with_variables:
             yield from _variables(of(tree, host), depth + 2)
@@ -127,5 +147,5 @@ def _variables(values: Mapping[str, Any], depth: int) -> Iterator[str]:
 
 def _must_exist(tree: Tree, host: str) -> None:
     if host not in tree.hosts:
-        hint = exists(list(tree.hosts), tree.members)
+        hint = exists(tree.hosts, tree.members)
         raise InputError([Problem(f"the inventory has no host {host}", None, hint)])

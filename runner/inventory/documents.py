@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.errors import Origin
 from runner.inventory.listing import add_listing
-from runner.inventory.ranges import expand, split_port
+from runner.inventory.ranges import MAX_HOSTS, expand, split_port
 from runner.inventory.tree import Entry, Tree
 from runner.playbook.document import Map
 from runner.playbook.fields import kind_of
@@ -164,6 +164,11 @@ def add_hosts(tree: Tree, group: str, pattern: str, where: Origin) -> list[str]:
             raise ValueError(f"{pattern} ends with a colon: a port is missing")
     except ValueError as error:
         tree.note(str(error), where)
+        return []
+    if len(tree.hosts) + len(hosts) > MAX_HOSTS:
+        if not tree.is_full:
+            tree.is_full = True
+            tree.note(f"the inventory has more than {MAX_HOSTS} hosts", where, "Check its ranges.")
         return []
     for host in hosts:
         known = host in tree.hosts

@@ -17,6 +17,11 @@ from runner.playbook.source import as_template, read_text
 
 _SECTION = re.compile(r"^\[([^:\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?$")
 _NAME = re.compile(r"^([^:\]\s]+)\s*(?:#.*)?$")
+_SHELL = re.compile(r"[\"'\\#]")
+_WORD = re.compile(r"[^ \t\r\n]+")
+_TEXT = re.compile(r"[A-Za-z_][\w.:/@-]*|\d+(?:\.\d+){2,}")
+"""Names, paths and addresses, which no literal of Python looks like but for its three words."""
+_LITERAL_WORDS = ("True", "False", "None")
 _KINDS = ("hosts", "vars", "children")
 
 
@@ -53,7 +58,7 @@ class _Reader:
             self.section(section[1], section[2] or "hosts", where)
         elif line.startswith("[") and line.endswith("]"):
             self.tree.note(
-                f"{line} is no section and no range",
+                f"{_shown(line)} is no section and no range",
                 where,
                 "Write [group], without blanks in it, or name[1:3].",
             )
@@ -82,7 +87,7 @@ class _Reader:
         name, equals, text = line.partition("=")
         if not equals:
             self.tree.note(
-                f"[{self.group}:vars]: expected name=value, found {line!r}",
+                f"[{self.group}:vars]: expected name=value, found {_shown(line)!r}",
                 where,
                 f"Hosts stand under [{self.group}], groups under [{self.group}:children].",
             )
@@ -92,7 +97,9 @@ class _Reader:
     def child(self, line: str, where: Origin) -> None:
         match = _NAME.match(line)
         if not match:
-            message = f"[{self.group}:children]: expected the name of one group, found {line!r}"
+            message = (
+                f"[{self.group}:children]: expected the name of one group, found {_shown(line)!r}"
+            )
             self.tree.note(message, where)
         elif match[1] in self.declared:
             self.tree.child(self.group, match[1], where)
@@ -121,14 +128,14 @@ class _Reader:
 def _host(tree: Tree, group: str, line: str, where: Origin) -> None:
     words = _words(line)
     if words is None:
-        tree.note(f"a quote is not closed: {line}", where, "Close it on the same line.")
+        tree.note(f"a quote is not closed: {_shown(line)}", where, "Close it on the same line.")
         return
     if not words:
         return
     pattern, *variables = words
     if "=" in pattern:
         tree.note(
-            f"a host's line begins with its name, found {pattern}",
+            f"a host's line begins with its name, found {_shown(pattern)}",
             where,
             f"Variables of the group stand under [{group}:vars].",
         )
@@ -141,7 +148,7 @@ def _host(tree: Tree, group: str, line: str, where: Origin) -> None:
         name, equals, text = word.partition("=")
         if not equals:
             tree.note(
-                f"expected name=value after the host's name, found {word!r}",
+                f"expected name=value after the host's name, found {_shown(word)!r}",
                 where,
                 "One host a line; quote values that hold blanks.",
             )
@@ -151,14 +158,23 @@ def _host(tree: Tree, group: str, line: str, where: Origin) -> None:
 
 
 def _words(line: str) -> list[str] | None:
+    """A line's words by the rules of the shell; None where a quote is not closed."""
+    if not _SHELL.search(line):
+        return _WORD.findall(line)  # thirty times as fast, and most lines are such
     try:
         return shlex.split(line, comments=True)
     except ValueError:
         return None
 
 
+def _shown(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
 def typed(text: str, where: Origin) -> Any:
     """A value as Ansible types it: Python literals (5, True, [1, 2], "text"), else the text."""
+    if _TEXT.fullmatch(text) and text not in _LITERAL_WORDS:
+        return text
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)

@@ -40,6 +40,21 @@ def load_tree(sources: Sequence[str], project: Path, playbook_folder: Path | Non
     return tree
 
 
+def limited(tree: Tree, limit: str | None) -> set[str] | None:
+    """The hosts of `--limit`; None: all.
+
+    Raises:
+        InputError: it matches nothing.
+    """
+    if limit is None:
+        return None
+    variables = {
+        name: {key: setting.value for key, setting in tree.merged(name).items()}
+        for name in (tree.hosts if "=" in limit else ())
+    }
+    return set(matching(limit, Names(tree.hosts, tree.members, variables, "limit")))
+
+
 def load_inventory(
     sources: Sequence[str], project: Path, playbook_folder: Path | None = None
 ) -> Inventory:
@@ -100,7 +115,7 @@ def select(inventory: Inventory, pattern: str, limit: str | None = None) -> list
         InputError: the pattern or the limit matches nothing; the message lists what exists.
             Also for a chosen host that cannot be reached by SSH with a key.
     """
-    hosts, groups = list(inventory.hosts), inventory.groups
+    hosts, groups = inventory.hosts, inventory.groups
     variables = {name: host.variables for name, host in inventory.hosts.items()}
     chosen = matching(pattern, Names(hosts, groups, variables))
     if limit is not None:

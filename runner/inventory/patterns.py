@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from runner.errors import InputError, Problem
 
 _SUBSCRIPT = re.compile(r"^(.+)\[(?:(-?\d+)|(\d+)[:-](\d*))\]$")
 _OPEN, _CLOSE = "([{", ")]}"
-_MARKS = ".?*["
-"""What makes Ansible look for hosts too, although a group has matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Names:
         what: what the pattern is called in messages.
     """
 
-    hosts: Sequence[str]
+    hosts: Collection[str]
     groups: Mapping[str, Sequence[str]]
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     what: str = "pattern"
@@ -138,17 +136,27 @@ def _one(part: str, names: Names) -> list[str]:
 def _named(name: str, names: Names) -> list[str]:
     if name in ("all", "*"):
         return list(names.hosts)
+    if not name.startswith("~") and not any(mark in name for mark in "?*["):
+        return _plainly_named(name, names)
     expression = _expression(name, names)
     # A glob like a* means names of the user's: in Ansible it takes the group "all", so every host.
     built_in = {"all", "ungrouped"} - {name}
     matched = [group for group in names.groups if group not in built_in and expression.match(group)]
     chosen = [host for group in matched for host in names.groups[group]]
-    if not matched or name.startswith("~") or any(mark in name for mark in _MARKS):
-        by_name = [host for host in names.hosts if expression.match(host)]
-        if not matched and not by_name:
-            return _labelled(name, names)
-        chosen += by_name
-    return list(dict.fromkeys(chosen))
+    by_name = [host for host in names.hosts if expression.match(host)]
+    if not matched and not by_name:
+        return _labelled(name, names)
+    return list(dict.fromkeys([*chosen, *by_name]))
+
+
+def _plainly_named(name: str, names: Names) -> list[str]:
+    """The hosts of a group; with no such group, or a dot in it (as Ansible), also the host."""
+    chosen = dict.fromkeys(names.groups.get(name, ()))
+    if name in names.hosts and ("." in name or name not in names.groups):
+        chosen[name] = None
+    if not chosen and name not in names.groups:
+        return _labelled(name, names)
+    return list(chosen)
 
 
 def _expression(name: str, names: Names) -> re.Pattern[str]:
@@ -204,10 +212,10 @@ def _nothing(name: str, names: Names) -> Problem:
     return Problem(f"{names.what} {name!r} matches no host and no group", None, hint)
 
 
-def exists(hosts: Sequence[str], groups: Mapping[str, Sequence[str]]) -> str:
+def exists(hosts: Collection[str], groups: Mapping[str, Sequence[str]]) -> str:
     """A sentence that lists what an inventory has."""
     named = [name for name in groups if name not in ("all", "ungrouped")]
-    return f"Groups: {_some(named)}. Hosts: {_some(hosts)}."
+    return f"Groups: {_some(named)}. Hosts: {_some(list(hosts))}."
 
 
 def _some(names: Sequence[str]) -> str:

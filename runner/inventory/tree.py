@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -12,6 +12,8 @@ from runner.errors import Origin, Problem
 
 PRIORITY = "ansible_group_priority"
 NOWHERE = Origin("")
+MAX_DEPTH = 100
+"""Groups in groups; more are a mistake (of a program), told before it costs time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Tree:
     playbook_folder: Path | None = None
     """The folder of the playbook, whose group_vars and host_vars win over those of the sources."""
     problems: list[Problem] = field(default_factory=list)
+    is_full: bool = False
+    """More hosts were named than are taken."""
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Group -> its hosts and its children's: its own first, then those of each level below."""
     groups_of: dict[str, list[str]] = field(default_factory=dict)
@@ -122,10 +126,19 @@ class Tree:
         from_above = self._from_above()
         if from_above is None:
             return
+        depths = self._depths(from_above)
+        deepest = max(depths, key=depths.__getitem__)
+        if depths[deepest] > MAX_DEPTH:
+            self.note(
+                f"groups are nested more than {MAX_DEPTH} levels deep",
+                self.groups[deepest].origin,
+                f"This is the place of the deepest, {deepest}.",
+            )
+            return
         self._place_ungrouped()
         for group in self.groups.values():
             self._prioritise(group)
-        self._gather(from_above)
+        self._gather(depths)
         for name in self.hosts.keys() & self.groups.keys():
             self._check_double_name(name)
 
@@ -169,11 +182,15 @@ class Tree:
                     setting.origin,
                 )
 
-    def _gather(self, from_above: Sequence[str]) -> None:
+    def _depths(self, from_above: Sequence[str]) -> dict[str, int]:
+        """How far below `all` each group is, by the longest way."""
         depths = dict.fromkeys(self.groups, 0)
         for name in from_above:
             for child in self.groups[name].children:
                 depths[child] = max(depths[child], depths[name] + 1)
+        return depths
+
+    def _gather(self, depths: Mapping[str, int]) -> None:
         self.members = {name: tuple(self._hosts_below(name)) for name in self.groups}
         self.hosts = {name: self.hosts[name] for name in self.members["all"]}
         ranked = sorted(
