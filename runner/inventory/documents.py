@@ -104,14 +104,18 @@ def _add_group(tree: Tree, name: str, body: Any, where: Origin) -> None:
             if hint.startswith("Known"):
                 hint = f"Groups stand under children:, hosts under hosts:. {hint}"
             tree.note(f"group {name} has no key {key}", body.keys_at.get(key), hint)
-    for host, variables in _section(tree, name, body, "hosts"):
-        _add_host(tree, name, host, variables, _place(body, "hosts", host, where))
-    for variable, value in _section(tree, name, body, "vars"):
-        tree.group(name, where).set(variable, value, _place(body, "vars", variable, where))
-    for child, content in _section(tree, name, body, "children"):
-        place = _place(body, "children", child, where)
-        tree.child(name, child, place)
-        _add_group(tree, child, content, place)
+    # In the order of the file: what is set later for a host wins.
+    for key in body:
+        for item, value in _section(tree, name, body, key) if key in GROUP_KEYS else ():
+            place = _place(body, key, item, where)
+            if key == "hosts":
+                _add_host(tree, name, item, value, place)
+            elif key == "vars":
+                tree.group(name, where).set(item, value, place)
+            else:
+                tree.group(item, place)
+                _add_group(tree, item, value, place)
+                tree.child(name, item, place)
 
 
 def _section(tree: Tree, group: str, body: Map, key: str) -> list[tuple[str, Any]]:

@@ -101,7 +101,7 @@ class _Reader:
                 f"[{self.group}:children]: expected the name of one group, found {_shown(line)!r}"
             )
             self.tree.note(message, where)
-        elif match[1] in self.declared:
+        elif match[1] in self.tree.groups:
             self.tree.child(self.group, match[1], where)
         else:
             self.waiting.setdefault(match[1], []).append((self.group, where))

@@ -17,6 +17,7 @@ from runner.errors import Origin
 from runner.inventory.listing import add_listing
 from runner.inventory.tree import Tree
 from runner.playbook.fields import kind_of
+from runner.playbook.source import MAX_DEPTH, is_deep
 
 SECONDS = 60.0
 """All calls of one program together; it is killed after this time."""
@@ -89,12 +90,15 @@ def _parsed(printed: bytearray) -> tuple[Any, str]:
     """The object, or why there is none."""
     try:
         data = json.loads(printed)
+        deep = is_deep(data)
     except RecursionError:
-        return None, "printed no JSON that can be read: it is nested too deep"
+        deep = True
     except UnicodeDecodeError as error:
         return None, f"printed no JSON: byte 0x{error.object[error.start]:02x} is not UTF-8 text"
     except ValueError as error:
         return None, f"printed no JSON: {error}"
+    if deep:
+        return None, f"printed JSON that is nested more than {MAX_DEPTH} levels deep"
     if not isinstance(data, dict):
         return None, f"printed {kind_of(data)}, an object is expected"
     return data, ""

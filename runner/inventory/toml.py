@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from runner.errors import Origin
+from runner.errors import Origin, Problem
 from runner.inventory.documents import GROUP_KEYS, add_hosts
 from runner.inventory.tree import Tree
 from runner.playbook.fields import kind_of
 from runner.playbook.keywords import nearest
-from runner.playbook.source import as_template, read_text
+from runner.playbook.source import MAX_DEPTH, as_template, is_deep, read_text
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
@@ -30,10 +30,22 @@ def read_toml_inventory(tree: Tree, path: Path) -> None:
         return
     try:
         data = tomllib.loads(text)
+        if is_deep(data):
+            raise RecursionError
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        tree.problems.append(_Reader.mistake(path, error))
+        tree.problems.append(_mistake(path, error))
         return
     _Reader(tree, path, text).read(data)
+
+
+def _mistake(path: Path, error: Exception) -> Problem:
+    if isinstance(error, RecursionError):
+        message = f"nested more than {MAX_DEPTH} levels deep"
+        return Problem(message, Origin(str(path)), "Is it the right file?")
+    at = _AT.search(str(error))
+    line, column = (int(at[1]), int(at[2])) if at and at[1] else (0, 0)
+    message = f"is not TOML: {_AT.sub('', str(error))}"
+    return Problem(message, Origin(str(path), line, column), "Check quotes and brackets.")
 
 
 class _Reader:
@@ -41,16 +53,6 @@ class _Reader:
         self.tree = tree
         self.file = str(path)
         self.places = dict(_places(self.file, text))
-
-    @staticmethod
-    def mistake(path: Path, error: Exception) -> Any:
-        from runner.errors import Problem
-
-        said = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        at = _AT.search(said)
-        line, column = (int(at[1]), int(at[2])) if at and at[1] else (0, 0)
-        where = Origin(str(path), line, column)
-        return Problem(f"is not TOML: {_AT.sub('', said)}", where, "Check quotes and brackets.")
 
     def at(self, *keys: str) -> Origin:
         """Where a value was written, else what it stands in."""

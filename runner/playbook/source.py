@@ -143,9 +143,21 @@ def _json(text: str) -> Any:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return None if is_deep(value) else value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether plain data is nested more than `MAX_DEPTH` levels deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def as_template(value: Any, origin: Origin) -> Any:

@@ -41,6 +41,8 @@ def problem(folder: Path, name: str, content: str | bytes) -> str:
         ("h.yaml", DEEP, "nested more than 100 levels deep"),
         ("h.json", "[" * 5000, "nested more than 100 levels deep"),
         ("h.json", '{"a":' * 5000 + "1" + "}" * 5000, "nested more than 100 levels deep"),
+        ("h.json", '{"a": "\\/", "b":' + "[" * 400 + "]" * 400 + "}", "h.json:1:"),
+        ("h.toml", "x = " + "[" * 200 + "]" * 200, "nested more than 100 levels deep"),
         ("h.yaml", b"all:\n  hosts: {\x00: }\n", "a control character stands in the text"),
         ("h.yaml", "all: {hosts: {Zürich: }}".encode("latin-1"), "h.yaml:1:16: byte 0xfc is not"),
         ("h.yaml", "all: {hosts: {a: }}".encode("utf-16"), "is not UTF-8 text"),
@@ -85,7 +87,7 @@ def problem(folder: Path, name: str, content: str | bytes) -> str:
         ("h.toml", "[g]\nhosts = ['a']\n", "h.toml:2:1: group g: hosts must be a table, found a"),
         ("h.toml", "[g.hosts]\na = 1\n", "h.toml:2:1: host a: expected a table of variables"),
         ("h.toml", "g = 1\n", "h.toml:1:1: group g: expected hosts, vars or children"),
-        ("h.toml", "x = " + "[" * 3000, "is not TOML: nested too deep"),
+        ("h.toml", "x = " + "[" * 3000, "nested more than 100 levels deep"),
     ],
 )
 def test_one_clear_error(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -142,7 +144,8 @@ def script(folder: Path, text: str) -> Path:
         ("echo garbage", "list --list printed no JSON: Expecting value: line 1 column 1 (char 0)"),
         ("echo '{\"a\": '", "printed no JSON"),
         ("printf '\\377'", "printed no JSON: byte 0xff is not UTF-8 text"),
-        ("head -c 300000 /dev/zero | tr '\\0' '['", "nested too deep"),
+        ("head -c 300000 /dev/zero | tr '\\0' '['", "nested more than 100 levels"),
+        (f"echo '{{\"g\": {'[' * 300}{']' * 300}}}'", "nested more than 100 levels deep"),
         ("echo no token >&2", "list --list printed nothing: no token"),
         ("true", "list --list printed nothing\n"),
         ("echo one >&2; echo denied >&2; exit 7", "ended with exit code 7: denied"),
