@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from runner.cli.options import inventory_option, limit_option
+from runner.cli.project import project_folder
 
 
 @click.command()
@@ -44,7 +44,7 @@ def inventory(
         raise click.UsageError("GROUP and --vars belong to --graph.")
     if limit is not None and (host or blame):
         raise click.UsageError("--limit goes with --list and --graph; --host names one host.")
-    tree = load_tree(inventories, Path.cwd())
+    tree = load_tree(inventories, project_folder())
     within = limited(tree, limit)
     if as_json:
         _print(views.as_list(tree, within))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,18 @@ class Host:
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Merged: group_vars by depth, then host_vars and host lines."""
 
-    magic: Mapping[str, Any] = field(default_factory=dict)
-    """What Ansible tells of a host besides (`inventory_dir` ...), see `magic_variables`."""
+    source: Path | None = None
+    """The file that named it first; None: a list of hosts did."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is this machine (`ansible_connection: local`), reached without SSH."""
+        return self.variables.get("ansible_connection") == "local"
+
+    @property
+    def magic(self) -> dict[str, Any]:
+        """What Ansible tells of a host besides its own variables."""
+        return magic_variables(self.name, self.groups, self.source)
 
     @property
     def node_name(self) -> str:
@@ -49,6 +59,15 @@ class Host:
         return (name,) if _is_address(name) else tuple(dict.fromkeys((name, name.split(".")[0])))
 
 
+LOCALHOST = Host(
+    "localhost",
+    "127.0.0.1",
+    Origin("implicit localhost"),
+    variables={"ansible_connection": "local"},
+)
+"""This machine, for playbooks that name it where no inventory does, as in Ansible."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """Everything that was loaded. `groups` maps a group to its hosts, children's included."""
@@ -56,6 +75,16 @@ class Inventory:
     sources: tuple[str, ...]
     hosts: Mapping[str, Host]
     groups: Mapping[str, tuple[str, ...]]
+
+    def with_login(self, user: str | None) -> Inventory:
+        """The same, with a login user for the hosts that have none of their own."""
+        if user is None:
+            return self
+        hosts = {
+            name: host if host.user else replace(host, user=user)
+            for name, host in self.hosts.items()
+        }
+        return replace(self, hosts=hosts)
 
 
 def magic_variables(name: str, groups: Sequence[str], source: Path | None) -> dict[str, Any]:

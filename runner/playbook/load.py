@@ -11,11 +11,11 @@ from typing import Any, get_args
 from runner.errors import InputError, Origin, Problem
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Risk
-from runner.modules.registry import MODULES
+from runner.modules.registry import MODULES, short_name
 from runner.playbook.blocks import Reading
 from runner.playbook.document import Map, Play, Playbook, Seq, Task
 from runner.playbook.fields import Fields, kind_of, settled
-from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, nearest, short_name, similar
+from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, nearest, similar
 from runner.playbook.source import Document, parse_yaml, read_text, read_yaml
 from runner.playbook.tasks import check_templates
 
@@ -125,6 +125,7 @@ def _play(
         environment=environment,
         risk=fields.level("risk", Risk),
         drain=_drain(fields),
+        drain_origin=value.keys_at.get("drain"),
         waves=waves,
         max_failed=max_failed,
         **sections,

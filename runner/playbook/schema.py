@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Disruption, Module, Risk
-from runner.modules.registry import MODULES, load_module
+from runner.modules.registry import MODULES, load_module, task_names
 from runner.playbook.keywords import BLOCK_KEYS, IMPORT_KEYS, PLAY_KEYS, TASK_KEYS
 
 _TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
@@ -115,14 +115,19 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "disruption": _names(Disruption),
         "because": _TEXT,
         "failed_when": _CONDITIONS,
-        "changed_when": {"const": False},
+        "changed_when": _CONDITIONS,
         "ignore_errors": _FLAG,
+        "run_once": _FLAG,
+        "delegate_to": _TEXT,
+        "until": _CONDITIONS,
+        "retries": {"type": "integer", "minimum": 0},
+        "delay": {"type": "number", "minimum": 0},
+        "backoff": {"type": "number", "minimum": 1},
         "tags": _TEXTS,
     }
     made = _object(properties, TASK_KEYS)
     for name, part in modules.items():
-        made["properties"][name] = part
-        made["properties"][f"ansible.builtin.{name}"] = part
+        made["properties"].update(dict.fromkeys(task_names(name), part))
     made["oneOf"] = [{"required": [name]} for name in made["properties"] if name not in properties]
     return made
 
@@ -137,11 +142,14 @@ _INHERITED: dict[str, Any] = {
     "environment": _MAPPING,
     "tags": _TEXTS,
     "ignore_errors": _FLAG,
+    "run_once": _FLAG,
+    "delegate_to": _TEXT,
 }
 
 
 def _block() -> dict[str, Any]:
-    made = _object({"block": {**_TASKS, "minItems": 1}, **_INHERITED}, BLOCK_KEYS)
+    parts = {name: {**_TASKS, "minItems": 1} for name in ("block", "rescue", "always")}
+    made = _object({**parts, **_INHERITED}, BLOCK_KEYS)
     return {**made, "required": ["block"]}
 
 
@@ -166,6 +174,8 @@ def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:
         # One value may stand for a list of one.
         one = [part["items"]] if part.get("items") else []
         properties[name] = {"anyOf": [part, _TEMPLATE, *one], **kept}
+    for other, own in module.arguments.other_names.items():
+        properties[other] = properties[own]
     forms: list[dict[str, Any]] = [made, {"type": "null"}]
     if module.free_form:
         forms.append({"type": "string"})

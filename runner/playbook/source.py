@@ -172,6 +172,11 @@ def as_template(value: Any, origin: Origin) -> Any:
     return value.isoformat() if isinstance(value, date | time) else value
 
 
+def compose(text: str) -> list[Any]:
+    """The nodes of YAML text that is known to be sound."""
+    return list(_nodes(text))
+
+
 def _nodes(text: str) -> Iterator[Any]:
     loader = _Loader(text)
     try:

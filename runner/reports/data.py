@@ -45,16 +45,27 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
-        "waits": [str(plain(wait)) for step in plan.steps for wait in step.waits],
-        "messages": [f"{s.label}: {text}" for s in plan.steps for text in _messages(s)],
+        "waits": [str(wait) for step in plan.steps for wait in step.waits],
+        "messages": [
+            f"{s.label}: {text}" for s in plan.steps for text in _messages(s, bool(plan.pending))
+        ],
         "skipped": [
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
         ],
     }
 
 
-def _messages(step: PlannedStep) -> tuple[str, ...]:
-    return (*step.messages, *([f"known after change: {step.reason}"] if step.looks else []))
+def _messages(step: PlannedStep, pending: bool) -> list[str]:
+    """What a step says in a plan. Nothing is waited for where nothing is to be changed."""
+    later = [_what_is_known(step)] if step.looks else []
+    return [*step.messages, *later, *([str(wait) for wait in step.waits] if pending else [])]
+
+
+def _what_is_known(step: PlannedStep) -> str:
+    """Of a step that is settled only while the plan is carried out."""
+    if step.status == "conditional" or step.waits_until:
+        return step.reason
+    return f"known after change: {step.reason}"
 
 
 def _plan_status(state: HostState) -> str:
@@ -82,15 +93,15 @@ def _drain(state: HostState) -> dict[str, Any] | None:
 
 
 def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:
-    """A step's changes; a deferred step is one change that is known later."""
+    """A step's changes; one of which not all is known yet is one change."""
     if step.looks:
         return []
-    if step.status == "deferred":
+    if step.status in ("deferred", "conditional"):
         return [
             {
                 "host": host,
                 "task": step.label,
-                "summary": f"known after change: {step.reason}",
+                "summary": _what_is_known(step),
                 "risk": step.risk.name.lower(),
                 "disruption": step.disruption.name.lower(),
                 "predictable": False,
