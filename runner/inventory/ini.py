@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 from runner.errors import Origin
 from runner.inventory.documents import add_hosts
 from runner.inventory.tree import Tree
+from runner.inventory.words import split_words
 from runner.playbook.keywords import nearest
 from runner.playbook.source import as_template, read_text
 
 _SECTION = re.compile(r"^\[([^:\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?$")
 _NAME = re.compile(r"^([^:\]\s]+)\s*(?:#.*)?$")
-_SHELL = re.compile(r"[\"'\\#]")
-_WORD = re.compile(r"[^ \t\r\n]+")
 _TEXT = re.compile(r"[A-Za-z_][\w.:/@-]*|\d+(?:\.\d+){2,}")
 """Names, paths and addresses, which no literal of Python looks like but for its three words."""
 _LITERAL_WORDS = ("True", "False", "None")
@@ -159,10 +157,8 @@ def _host(tree: Tree, group: str, line: str, where: Origin) -> None:
 
 def _words(line: str) -> list[str] | None:
     """A line's words by the rules of the shell; None where a quote is not closed."""
-    if not _SHELL.search(line):
-        return _WORD.findall(line)  # thirty times as fast, and most lines are such
     try:
-        return shlex.split(line, comments=True)
+        return split_words(line)
     except ValueError:
         return None
 

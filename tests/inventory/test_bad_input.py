@@ -76,6 +76,7 @@ def problem(folder: Path, name: str, content: str | bytes) -> str:
         ("h.ini", "[g]\na[0:999999999]\n", "more than 100000 hosts"),
         ("h.ini", "[g]\na[0:999][0:999]\n", "more than 100000 hosts"),
         ("h.ini", "[g]\n" + "".join(f"a{n}-[0:9999]\n" for n in range(12)), "has more than 100000"),
+        ("h.ini", "[g]\n" + "x" * 5_000_000 + ' "', "h.ini:2:1: a quote is not closed: xxxx"),
         ("h.ini", "[g]\nx" + "[0:1]" * 500, "a name has at most 10 ranges"),
         ("h.toml", "[g.hosts\n", "h.toml:1:9: is not TOML: Expected ']'"),
         ("h.toml", "", "the inventory is empty"),

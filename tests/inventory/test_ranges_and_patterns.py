@@ -1,5 +1,6 @@
-"""Ranges in host names and patterns that choose hosts."""
+"""Ranges in host names, words of lines, and patterns that choose hosts."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from runner.errors import InputError
 from runner.inventory.patterns import Names, matching
 from runner.inventory.ranges import expand, split_port
+from runner.inventory.words import split_words
 
 HOSTS = ["a1", "a2", "a3", "h1", "h2", "t1"]
 GROUPS = {
@@ -152,6 +154,18 @@ def test_patterns_that_choose_nothing(pattern: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         matching(pattern, NAMES)
     assert message in str(caught.value)
+
+
+@given(st.text("ab=\"'\\# \t\n"))
+@settings(deadline=None, max_examples=500)
+def test_words_are_split_as_shlex_does(line: str) -> None:
+    try:
+        expected = shlex.split(line, comments=True)
+    except ValueError:
+        with pytest.raises(ValueError):
+            split_words(line)
+    else:
+        assert split_words(line) == expected
 
 
 names = st.sampled_from([*HOSTS, *(name for name in GROUPS if name != "empty")])
