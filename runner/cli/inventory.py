@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runner.cli.options import inventory_option, limit_option
+from runner.cli.options import inventory_option, limit_option, vault_options
 from runner.cli.project import project_folder
 
 
@@ -18,6 +18,7 @@ from runner.cli.project import project_folder
 @click.option("--graph", is_flag=True, help="Groups and hosts as a tree (the default).")
 @click.option("--vars", "variables", is_flag=True, help="With --graph: variables too.")
 @click.option("--host", metavar="HOST", help="The merged variables of a host as JSON.")
+@vault_options
 @click.option("--blame", metavar="HOST", help="Each variable of a host: where set, over what.")
 @click.argument("group", default="all")
 def inventory(
@@ -29,11 +30,13 @@ def inventory(
     host: str | None,
     blame: str | None,
     group: str,
+    vault: tuple[str, ...],
 ) -> int:
     """Show hosts, groups and variables.
 
     GROUP is where the tree begins.
     """
+    from runner.cli.work import use_vault
     from runner.inventory import blame as views
     from runner.inventory.load import limited, load_tree
 
@@ -44,6 +47,7 @@ def inventory(
         raise click.UsageError("GROUP and --vars belong to --graph.")
     if limit is not None and (host or blame):
         raise click.UsageError("--limit goes with --list and --graph; --host names one host.")
+    use_vault(vault)
     tree = load_tree(inventories, project_folder())
     within = limited(tree, limit)
     if as_json:

@@ -9,9 +9,10 @@ from typing import Any
 from runner.errors import InputError, Problem
 from runner.inventory.patterns import exists
 from runner.inventory.tree import PRIORITY, Setting, Tree
+from runner.secrets.redact import KNOWN, mark
+from runner.secrets.value import Secret, Unread
 
 _SECRET_NAMES = ("password", "become_pass", "ssh_pass", "sudo_pass")
-HIDDEN = "********"
 MAX_LINES = 1_000_000
 """A tree repeats a group under each of its parents, which few of them can make endless."""
 
@@ -100,14 +101,16 @@ def _text(setting: Setting) -> str:
 
 def _shown(setting: Setting) -> Any:
     if setting.name.endswith(_SECRET_NAMES):
-        return HIDDEN
-    return _plain(setting.value)
+        return mark(setting.name)
+    return KNOWN.data(_plain(setting.value))
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and lists of any class as dict and list, with keys as JSON writes them."""
+    """Data as JSON has it; the names of secrets stand in their place, none is read for it."""
     import json
 
+    if isinstance(value, Secret | Unread):
+        return mark(value.name)
     if isinstance(value, Mapping):
         return {
             str(key) if isinstance(key, str) else json.dumps(key): _plain(item)

@@ -21,7 +21,10 @@ from typing import Any
 import yaml
 
 from runner.errors import Origin, Problem
+from runner.playbook import secret_tags
 from runner.playbook.document import Map, Seq, TemplateText
+from runner.secrets.value import Unread
+from runner.secrets.vault import is_encrypted
 
 MAX_BYTES = 10_000_000
 """A file of a person is smaller; a bigger one is a mistake, told before it fills the memory."""
@@ -97,6 +100,8 @@ def read_text(path: Path) -> tuple[str, Problem | None]:
 def read_yaml(path: Path, *, yaml_1_1: bool = False) -> Document:
     """The YAML file `path`; mistakes are in the document's `problems`, nothing is raised.
 
+    A file of ansible-vault is decrypted; values encrypted by sops are read when they are used.
+
     Args:
         yaml_1_1: type values as Ansible does, by YAML 1.1: yes is a boolean, 0644 is 420 and
             12:30:45 is 45045 (inventories, which are Ansible's own).
@@ -104,7 +109,17 @@ def read_yaml(path: Path, *, yaml_1_1: bool = False) -> Document:
     text, problem = read_text(path)
     if problem:
         return Document(str(path), problems=[problem], origin=Origin(str(path)))
-    return parse_yaml(text, str(path), yaml_1_1=yaml_1_1)
+    if is_encrypted(text):
+        from runner.playbook.encrypted import decrypted
+
+        return decrypted(text, path, yaml_1_1=yaml_1_1)
+    document = parse_yaml(text, str(path), yaml_1_1=yaml_1_1)
+    if isinstance(document.value, Map) and "sops" in document.value:
+        from runner.playbook.encrypted import is_of_sops, without_sops
+
+        if is_of_sops(document.value):
+            without_sops(document)
+    return document
 
 
 def parse_yaml(text: str, file: str, *, yaml_1_1: bool = False) -> Document:
@@ -236,6 +251,8 @@ class _Builder:
         self.values += size
 
     def make(self, node: Any) -> Any:
+        if node.tag in secret_tags.TAGS:
+            return self.secret(node)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if node.tag == "!unsafe":
@@ -275,6 +292,8 @@ class _Builder:
                 )
                 continue
             result[key] = self.build(value_node)
+            if isinstance(result[key], Unread) and value_node.tag in secret_tags.TAGS:
+                result[key].name = key
             result.origins[key] = _origin(
                 self.document.file, key_node if _is_empty(value_node) else value_node
             )
@@ -316,6 +335,22 @@ class _Builder:
                 if key not in merged:
                     merged[key] = item
                     merged.origins[key] = source.where(key) or _origin(self.document.file, node)
+
+    def secret(self, node: Any) -> Unread | None:
+        """What stands for a secret, read when it is used."""
+        where = _origin(self.document.file, node)
+        if node.tag in secret_tags.VAULT:
+            if isinstance(node, yaml.ScalarNode) and is_encrypted(node.value):
+                return secret_tags.vault_value(node.value, where)
+            hint = "Write what ansible-vault encrypt_string prints, beginning with !vault |"
+            self.problem("!vault stands before a text that is not encrypted", node, hint)
+            return None
+        try:
+            value = self.mapping(node) if isinstance(node, yaml.MappingNode) else None
+            return secret_tags.secret_value(value, where, Path(self.document.file).parent)
+        except secret_tags.WrongTag as error:
+            self.problem(str(error), node, secret_tags.FORM)
+            return None
 
     def scalar(self, node: Any) -> Any:
         tag = node.tag
@@ -362,8 +397,6 @@ class _Builder:
 
 
 def _tag_hint(tag: str) -> str:
-    if tag == "!vault":
-        return "Encrypted values are not read yet: take the secret from a variable given with -e."
     if tag in (f"{_TAG}set", f"{_TAG}omap", f"{_TAG}pairs"):
         return "Write a list, or a mapping."
     return "Remove the tag."

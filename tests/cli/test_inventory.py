@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from runner.cli.inventory import inventory
 from runner.errors import InputError
 
+MARK = "«secret:ansible_become_password»"
 PROD = """
 all: {vars: {ansible_become_password: hunter2}}
 gpu:
@@ -47,7 +48,7 @@ def test_the_tree_with_variables() -> None:
     assert lines == [
         "@a100:",
         "  |--a1",
-        "  |  |--{ansible_become_password = ********}",
+        "  |  |--{ansible_become_password = «secret:ansible_become_password»}",
         "  |  |--{rack = r2}",
     ]
 
@@ -63,13 +64,13 @@ def test_list_is_narrowed_by_a_limit() -> None:
 
 
 def test_one_host() -> None:
-    assert json.loads(run("--host", "a1")) == {"ansible_become_password": "********", "rack": "r2"}
+    assert json.loads(run("--host", "a1")) == {"ansible_become_password": MARK, "rack": "r2"}
     assert "hunter2" not in run("--list") + run("--blame", "a1") + run("--vars")
 
 
 def test_blame_names_every_place() -> None:
     assert run("-i", "more", "--blame", "a1").splitlines() == [
-        'ansible_become_password = "********"    inventory/prod.yaml:2:14 (all)',
+        'ansible_become_password = "«secret:ansible_become_password»"    inventory/prod.yaml:2:14 (all)',
         'rack = "r3"    inventory/more.toml:2:1 (a1)',
         '    over "r2"    inventory/prod.yaml:6:31 (a1)',
         '    over "r1"    inventory/prod.yaml:4:10 (gpu)',
