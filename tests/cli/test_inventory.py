@@ -70,7 +70,7 @@ def test_one_host() -> None:
 
 def test_blame_names_every_place() -> None:
     assert run("-i", "more", "--blame", "a1").splitlines() == [
-        'ansible_become_password = "«secret:ansible_become_password»"    inventory/prod.yaml:2:14 (all)',
+        f'ansible_become_password = "{MARK}"    inventory/prod.yaml:2:14 (all)',
         'rack = "r3"    inventory/more.toml:2:1 (a1)',
         '    over "r2"    inventory/prod.yaml:6:31 (a1)',
         '    over "r1"    inventory/prod.yaml:4:10 (gpu)',
