@@ -133,7 +133,8 @@ def build(
     use_vault(options.vault)
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
-    inventory = load_inventory(options.inventories, Path(options.project))
+    beside = Path(options.playbook).parent
+    inventory = load_inventory(options.inventories, Path(options.project), beside)
     inventory = inventory.with_login(options.user)
     cross_over(inventory.hosts.values())
     settings = Settings(

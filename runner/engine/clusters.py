@@ -114,27 +114,46 @@ def _read_leases(cluster: Cluster) -> Mapping[str, NodeLease] | Unknown:
 
 
 def read_nodes(cluster: Cluster, hosts: Sequence[Host]) -> dict[str, NodeState | Unknown]:
-    """One read of the cluster: host name -> its node, or why that is not known."""
+    """One read of the cluster: host name -> its node, or why that is not known.
+
+    A second read follows only where a node has no name that a host gives it: for its long name.
+    """
     try:
-        nodes = cluster.read_nodes(sorted({name for host in hosts for name in _names(host)}))
+        nodes = cluster.read_nodes(sorted({name for host in hosts for name in host.node_names}))
+        lost = [host for host in hosts if not _found(host, nodes)]
+        longer = _longer_names(cluster, lost)
+        nodes |= cluster.read_nodes(sorted({name for names in longer.values() for name in names}))
     except ClusterError as error:
         return {host.name: Unknown(str(error)) for host in hosts}
-    return {host.name: _find(host, nodes) for host in hosts}
+    return {host.name: _find(host, nodes, longer.get(host.name, ())) for host in hosts}
 
 
-def _names(host: Host) -> tuple[str, ...]:
-    """The node names a host may have: as given, then short."""
-    return (host.node_name, host.node_name.split(".")[0])
+def _longer_names(cluster: Cluster, hosts: Sequence[Host]) -> dict[str, tuple[str, ...]]:
+    """Host name -> nodes whose long names begin with its short one (gpu1: gpu1.example.com)."""
+    short = [host for host in hosts if "." not in host.node_name]
+    if not short:
+        return {}
+    known = cluster.node_names()
+    return {
+        host.name: tuple(name for name in known if name.startswith(f"{host.node_name}."))
+        for host in short
+    }
 
 
-def _find(host: Host, nodes: dict[str, NodeState]) -> NodeState | Unknown:
-    for name in _names(host):
-        if name in nodes:
-            return nodes[name]
-    return Unknown(
-        f"the cluster has no node '{host.node_name}' "
-        "(the inventory variable 'kubernetes_node' names the node of a host)"
-    )
+def _found(host: Host, nodes: Mapping[str, NodeState]) -> NodeState | None:
+    return next((nodes[name] for name in host.node_names if name in nodes), None)
+
+
+def _find(host: Host, nodes: Mapping[str, NodeState], longer: Sequence[str]) -> NodeState | Unknown:
+    found = _found(host, nodes)
+    if found is not None:
+        return found
+    named = "(the inventory variable 'kubernetes_node' names the node of a host)"
+    if len(longer) > 1:
+        return Unknown(f"'{host.node_name}' may be any of {', '.join(longer)} {named}")
+    if longer and longer[0] in nodes:
+        return nodes[longer[0]]
+    return Unknown(f"the cluster has no node '{host.node_name}' {named}")
 
 
 def _kubeconfig(host: Host) -> Path | None:

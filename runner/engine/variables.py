@@ -150,10 +150,8 @@ class _OfHost(Mapping[str, Any]):
 def _named(subject: Subject, host: Host) -> dict[str, Any]:
     """What every host has, of Ansible's special variables."""
     return {
-        "inventory_hostname": host.name,
-        "inventory_hostname_short": host.name.split(".")[0],
+        **host.magic,
         "kubernetes_node": host.node_name,
-        "group_names": list(host.groups),
         "groups": subject.groups,
         "hostvars": OtherHosts(subject),
     }

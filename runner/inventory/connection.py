@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 
 from runner.errors import Origin, Problem
+from runner.playbook.document import TemplateText
+from runner.playbook.source import TEMPLATE_MARK
 from runner.playbook.templates import TemplateProblem, render
 from runner.playbook.unread import needed
 from runner.secrets.redact import KNOWN
@@ -42,10 +44,16 @@ class Reach:
 
 class _Reader:
     def __init__(
-        self, host: str, variables: Mapping[str, Any], origins: Mapping[str, Origin], at: Origin
+        self,
+        host: str,
+        variables: Mapping[str, Any],
+        magic: Mapping[str, Any],
+        origins: Mapping[str, Origin],
+        at: Origin,
     ) -> None:
         self.host = host
         self.variables = variables
+        self.magic = magic
         self.origins = origins
         self.at = at
         self.problems: list[Problem] = []
@@ -62,9 +70,20 @@ class _Reader:
         return _ALIASES[setting][0], None
 
     def rendered(self, name: str) -> Any:
-        known = {"inventory_hostname": self.host, **self.variables}
+        value = self.variables[name]
+        if isinstance(value, str) and not isinstance(value, TemplateText):
+            if TEMPLATE_MARK.search(value):
+                self.note(
+                    name,
+                    f"{name} has a template, and what a program or a cluster says is not "
+                    f"evaluated: {value}",
+                    "Set it in a file: host_vars, or vars of a group.",
+                )
+                return None
+            return value
+        known = {**self.variables, **self.magic}
         try:
-            return render(self.variables[name], known, self.origins.get(name, self.at))
+            return render(value, known, self.origins.get(name, self.at))
         except TemplateProblem as error:
             self.problems.append(error.problem)
             return None
@@ -110,15 +129,20 @@ def _password(name: str, variables: Mapping[str, Any], origin: Origin) -> str:
 
 
 def reach(
-    host: str, variables: Mapping[str, Any], origins: Mapping[str, Origin], at: Origin
+    host: str,
+    variables: Mapping[str, Any],
+    magic: Mapping[str, Any],
+    origins: Mapping[str, Origin],
+    at: Origin,
 ) -> tuple[Reach, list[Problem]]:
     """The connection settings of a host's variables, and what is wrong with them.
 
     Args:
+        magic: what every host has besides (inventory_hostname, inventory_dir ...).
         origins: where each variable was set.
         at: where the host was named.
     """
-    reader = _Reader(host, variables, origins, at)
+    reader = _Reader(host, variables, magic, origins, at)
     options: dict[str, str] = {}
     for name in _SSH_ARGUMENTS:
         if name in variables:

@@ -1,32 +1,43 @@
-"""Inventories as YAML (Ansible's dialect) and as a program's JSON."""
+"""Inventories as YAML or JSON, in Ansible's dialect."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runner.errors import Origin, Problem
-from runner.inventory.ranges import expand, split_port
-from runner.inventory.tree import Tree
+from runner.errors import Origin
+from runner.inventory.listing import add_listing
+from runner.inventory.ranges import MAX_HOSTS, expand, split_port
+from runner.inventory.tree import Entry, Tree
 from runner.playbook.document import Map
 from runner.playbook.fields import kind_of
 from runner.playbook.keywords import nearest
 from runner.playbook.source import Document, read_yaml
 
-_GROUP_KEYS = ("hosts", "vars", "children")
-PROGRAM_SECONDS = 60.0
-"""A program that lists hosts is stopped after this time."""
+GROUP_KEYS = ("hosts", "vars", "children")
+_KUBERNETES = ("kubernetes", "gpurun.kubernetes")
+_INSTEAD = {
+    "constructed": "Write its groups as children: of a YAML inventory beside it.",
+    "generator": "Write the names as ranges: gpu-[01:16].",
+    "host_list": "Give the list itself: -i host1,host2,",
+    "advanced_host_list": "Give the list itself: -i 'gpu-[01:16],'",
+    "script": "Give the program itself: -i ./list.sh",
+    "yaml": "Remove the line plugin: the file is read as YAML.",
+}
+"""Inventory plugins of ansible-core, and what does the same here."""
 
 
-def read_yaml_inventory(tree: Tree, path: Path) -> None:
-    """Add the hosts of a YAML file."""
-    document = read_yaml(path, boolean_words=True)
+def read_yaml_inventory(tree: Tree, path: Path, *, may_be_empty: bool = False) -> None:
+    """Add the hosts of a YAML or JSON file.
+
+    Args:
+        may_be_empty: an empty file is no mistake.
+    """
+    document = read_yaml(path, yaml_1_1=True)
     tree.problems += document.problems
-    add_document(tree, document)
+    if document.value is not None or not may_be_empty:
+        add_document(tree, document)
 
 
 def add_document(tree: Tree, document: Document) -> None:
@@ -47,17 +58,38 @@ def add_document(tree: Tree, document: Document) -> None:
             "Begin with a group: all:, then hosts: and a name under it.",
         )
         return
-    if "plugin" in value:
-        tree.note(
-            f"inventory plugin {value['plugin']} is not offered",
-            value.where("plugin"),
-            "Use an executable that prints JSON for --list, or a file.",
-        )
+    if value.get("plugin"):
+        _add_plugin(tree, value)
+        return
+    if "_meta" in value:
+        # What ansible-inventory --list printed.
+        add_listing(tree, value, document.origin, lambda host: {})
         return
     for name, body in value.items():
         where = value.keys_at.get(name) or document.origin
         tree.group(name, where)
         _add_group(tree, name, body, value.where(name) or where)
+
+
+def _add_plugin(tree: Tree, value: Map) -> None:
+    """What `plugin:` names: the Kubernetes source, else Ansible's, which is refused."""
+    name = str(value["plugin"])
+    if name in _KUBERNETES:
+        from runner.inventory.kubernetes import add_nodes
+
+        add_nodes(tree, value)
+        return
+    short = name.removeprefix("ansible.builtin.")
+    otherwise = (
+        "Save what it finds, and name that file: "
+        f"ansible-inventory -i {value.origin and value.origin.file} --list --export > hosts.json; "
+        "for the nodes of a cluster write plugin: kubernetes."
+    )
+    tree.note(
+        f"inventory plugin {name} is not offered",
+        value.where("plugin"),
+        _INSTEAD.get(short, otherwise),
+    )
 
 
 def _add_group(tree: Tree, name: str, body: Any, where: Origin) -> None:
@@ -67,19 +99,23 @@ def _add_group(tree: Tree, name: str, body: Any, where: Origin) -> None:
         tree.note(f"group {name}: expected hosts, vars or children, found {kind_of(body)}", where)
         return
     for key in body:
-        if key not in _GROUP_KEYS:
-            hint = nearest(key, _GROUP_KEYS)
+        if key not in GROUP_KEYS:
+            hint = nearest(key, GROUP_KEYS)
             if hint.startswith("Known"):
                 hint = f"Groups stand under children:, hosts under hosts:. {hint}"
             tree.note(f"group {name} has no key {key}", body.keys_at.get(key), hint)
-    for host, variables in _section(tree, name, body, "hosts"):
-        _add_host(tree, name, host, variables, _place(body, "hosts", host, where))
-    for variable, value in _section(tree, name, body, "vars"):
-        tree.group(name, where).set(variable, value, _place(body, "vars", variable, where))
-    for child, content in _section(tree, name, body, "children"):
-        place = _place(body, "children", child, where)
-        tree.child(name, child, place)
-        _add_group(tree, child, content, place)
+    # In the order of the file: what is set later for a host wins.
+    for key in body:
+        for item, value in _section(tree, name, body, key) if key in GROUP_KEYS else ():
+            place = _place(body, key, item, where)
+            if key == "hosts":
+                _add_host(tree, name, item, value, place)
+            elif key == "vars":
+                tree.group(name, where).set(item, value, place)
+            else:
+                tree.group(item, place)
+                _add_group(tree, item, value, place)
+                tree.child(name, item, place)
 
 
 def _section(tree: Tree, group: str, body: Map, key: str) -> list[tuple[str, Any]]:
@@ -114,16 +150,11 @@ def _add_host(tree: Tree, group: str, pattern: str, variables: Any, where: Origi
             "Write name: value lines under it, or nothing.",
         )
         return
-    add_hosts(tree, group, pattern, where)
-    name, _ = split_port(pattern)
-    try:
-        hosts = list(expand(name))
-    except ValueError:
-        return
-    for host in hosts:
+    for host in add_hosts(tree, group, pattern, where):
+        entry = tree.hosts[host]
         for variable, value in (variables or {}).items():
             place = variables.where(variable) if isinstance(variables, Map) else where
-            tree.hosts[host].set(variable, value, place or where)
+            entry.set(variable, value, place or where)
 
 
 def add_hosts(tree: Tree, group: str, pattern: str, where: Origin) -> list[str]:
@@ -131,85 +162,36 @@ def add_hosts(tree: Tree, group: str, pattern: str, where: Origin) -> list[str]:
     name, port = split_port(pattern)
     try:
         hosts = list(expand(name))
+        if not pattern or "" in hosts:
+            raise ValueError("a host has no name")
+        if pattern.endswith(":") and port is None:
+            raise ValueError(f"{pattern} ends with a colon: a port is missing")
     except ValueError as error:
         tree.note(str(error), where)
         return []
+    if len(tree.hosts) + len(hosts) > MAX_HOSTS:
+        if not tree.is_full:
+            tree.is_full = True
+            tree.note(f"the inventory has more than {MAX_HOSTS} hosts", where, "Check its ranges.")
+        return []
     for host in hosts:
+        known = host in tree.hosts
         entry = tree.host(host, where, group)
         if port is not None:
-            entry.set("ansible_port", port, where)
+            _set_port(tree, entry, port, where, known)
     return hosts
 
 
-def read_program(tree: Tree, path: Path) -> None:
-    """Add what a program prints for --list (Ansible's protocol; `_meta`, else --host for each)."""
-    where = Origin(str(path))
-    data = _run(tree, path, "--list")
-    if not isinstance(data, dict):
-        return
-    meta = data.pop("_meta", None)
-    for name, body in data.items():
-        tree.group(name, where)
-        _add_json_group(tree, name, body, where)
-    hostvars = meta.get("hostvars", {}) if isinstance(meta, dict) else None
-    for host in list(tree.hosts):
-        if tree.hosts[host].origin != where:
-            continue
-        found = hostvars.get(host, {}) if hostvars is not None else _run(tree, path, "--host", host)
-        for key, value in (found if isinstance(found, dict) else {}).items():
-            tree.hosts[host].set(str(key), value, where)
-
-
-def _add_json_group(tree: Tree, name: str, body: Any, where: Origin) -> None:
-    if isinstance(body, list):
-        body = {"hosts": body}
-    if not isinstance(body, dict):
-        tree.note(f"group {name}: expected an object or a list, found {kind_of(body)}", where)
-        return
-    for host in body.get("hosts") or []:
-        tree.host(str(host), where, name)
-    for key, value in (body.get("vars") or {}).items():
-        tree.group(name, where).set(str(key), value, where)
-    for child in body.get("children") or []:
-        tree.child(name, str(child), where)
-
-
-def _run(tree: Tree, path: Path, *arguments: str) -> Any:
-    """The JSON object a program prints; None and a problem where there is none."""
-    shown = " ".join([path.name, *arguments])
-    where = Origin(str(path))
-    try:
-        done = subprocess.run(
-            [os.fspath(path.resolve()), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROGRAM_SECONDS,
-            cwd=path.resolve().parent,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        tree.note(f"{shown} did not end within {PROGRAM_SECONDS:.0f} s", where, _try(path))
-        return None
-    except OSError as error:
+def _set_port(tree: Tree, entry: Entry, port: int, where: Origin, known: bool) -> None:
+    """Ansible takes a port only where it meets a host first; another one later is a mistake."""
+    before = entry.settings.get("ansible_port")
+    if not known:
+        entry.set("ansible_port", port, where)
+    elif not before or str(before[-1].value) != str(port):
+        first = before[-1].origin if before else entry.origin
         tree.note(
-            f"{shown} cannot be run: {error.strerror}", where, "Check its first line (#!) and mode."
+            f"host {entry.name} is given port {port} here, and "
+            f"{before[-1].value if before else 'none'} at {first}",
+            where,
+            "Write the port where the host is named first, or ansible_port.",
         )
-        return None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        tail = f": {said[-1]}" if said else ""
-        tree.note(f"{shown} ended with exit code {done.returncode}{tail}", where, _try(path))
-        return None
-    try:
-        data = json.loads(done.stdout or b"{}")
-    except (ValueError, RecursionError) as error:
-        tree.problems.append(Problem(f"{shown} printed no JSON: {error}", where, _try(path)))
-        return None
-    if not isinstance(data, dict):
-        tree.note(f"{shown} printed {kind_of(data)}, an object is expected", where, _try(path))
-        return None
-    return data
-
-
-def _try(path: Path) -> str:
-    return f"Try it by hand: {path} --list"

@@ -7,25 +7,30 @@ from pathlib import Path
 
 from runner.errors import InputError, Origin, Problem
 from runner.inventory.connection import reach
-from runner.inventory.model import LOCALHOST, Host, Inventory
-from runner.inventory.patterns import exists, matching
-from runner.inventory.sources import add_source, available
+from runner.inventory.model import LOCALHOST, Host, Inventory, magic_variables
+from runner.inventory.patterns import Names, exists, matching
+from runner.inventory.sources import add_source, available, shorter
 from runner.inventory.tree import Tree
+from runner.inventory.variables import add_variable_files
 
 
-def load_tree(sources: Sequence[str], project: Path) -> Tree:
+def load_tree(sources: Sequence[str], project: Path, playbook_folder: Path | None = None) -> Tree:
     """Everything the sources say, with where each variable was set.
+
+    Args:
+        playbook_folder: has group_vars and host_vars, perhaps; None: the project.
 
     Raises:
         InputError: with every mistake found.
     """
-    tree = Tree()
+    tree = Tree(playbook_folder=shorter(playbook_folder or project))
     if not sources:
         names = available(project)
         hint = f"Add -i NAME, one of: {', '.join(names)}." if names else "Add -i FILE."
         raise InputError([Problem("no inventory was named", None, hint)])
     for source in sources:
         add_source(tree, source, project)
+    add_variable_files(tree)
     if not tree.problems:
         tree.finish()
     if not tree.problems and not tree.hosts:
@@ -35,18 +40,36 @@ def load_tree(sources: Sequence[str], project: Path) -> Tree:
     return tree
 
 
-def load_inventory(sources: Sequence[str], project: Path) -> Inventory:
+def limited(tree: Tree, limit: str | None) -> set[str] | None:
+    """The hosts of `--limit`; None: all.
+
+    Raises:
+        InputError: it matches nothing.
+    """
+    if limit is None:
+        return None
+    variables = {
+        name: {key: setting.value for key, setting in tree.merged(name).items()}
+        for name in (tree.hosts if "=" in limit else ())
+    }
+    return set(matching(limit, Names(tree.hosts, tree.members, variables, "limit")))
+
+
+def load_inventory(
+    sources: Sequence[str], project: Path, playbook_folder: Path | None = None
+) -> Inventory:
     """The hosts of all sources, later sources winning.
 
     Args:
         sources: each `-i`: a name in the project's inventory/ folder, a path, a folder, a program
             (Ansible's --list protocol), or "host1,host2,".
         project: the folder that has inventory/.
+        playbook_folder: see `load_tree`.
 
     Raises:
         InputError: with every mistake found.
     """
-    tree = load_tree(sources, project)
+    tree = load_tree(sources, project, playbook_folder)
     problems: list[Problem] = []
     hosts = {name: _host(tree, name, problems) for name in tree.hosts}
     _stop_at_problems(problems)
@@ -55,13 +78,13 @@ def load_inventory(sources: Sequence[str], project: Path) -> Inventory:
 
 def _host(tree: Tree, name: str, problems: list[Problem]) -> Host:
     entry = tree.hosts[name]
-    variables, origins = {}, {}
-    for setting in tree.settings_of(name):
-        variables[setting.name] = setting.value
-        origins[setting.name] = setting.origin
-    settings, wrong = reach(name, variables, origins, entry.origin)
-    problems += wrong
+    merged = tree.merged(name)
+    variables = {key: setting.value for key, setting in merged.items()}
+    origins = {key: setting.origin for key, setting in merged.items()}
     groups = tuple(sorted(group for group in tree.groups_of[name] if group != "all"))
+    magic = magic_variables(name, groups, entry.source)
+    settings, wrong = reach(name, variables, magic, origins, entry.origin)
+    problems += wrong
     return Host(
         name=name,
         address=settings.address,
@@ -74,6 +97,7 @@ def _host(tree: Tree, name: str, problems: list[Problem]) -> Host:
         become_password=settings.become_password,
         groups=groups,
         variables=variables,
+        source=entry.source,
     )
 
 
@@ -85,27 +109,28 @@ def _stop_at_problems(problems: list[Problem]) -> None:
 
 
 def select(inventory: Inventory, pattern: str, limit: str | None = None) -> list[Host]:
-    """The hosts a pattern chooses, in inventory order, narrowed by `--limit`.
+    """The hosts a pattern chooses, in the pattern's order, narrowed by `--limit`.
 
     Raises:
         InputError: the pattern or the limit matches nothing; the message lists what exists.
             Also for a chosen host that cannot be reached by SSH with a key.
     """
-    names, groups = list(inventory.hosts), inventory.groups
-    if pattern in ("localhost", "127.0.0.1") and not {pattern, limit} & set(names) - {None}:
+    hosts, groups = inventory.hosts, inventory.groups
+    if pattern in ("localhost", "127.0.0.1") and pattern not in hosts and limit not in hosts:
         return [LOCALHOST]
-    chosen = matching(pattern, names, groups)
+    variables = {name: host.variables for name, host in inventory.hosts.items()}
+    chosen = matching(pattern, Names(hosts, groups, variables))
     if limit is not None:
-        within = set(matching(limit, names, groups, "limit"))
+        within = set(matching(limit, Names(hosts, groups, variables, "limit")))
         kept = [name for name in chosen if name in within]
         if not kept:
             message = f"limit {limit!r} leaves none of the hosts of {pattern!r}"
-            hint = f"{pattern} is: {', '.join(chosen[:12])}. {exists(names, groups)}"
+            hint = f"{pattern} is: {', '.join(chosen[:12])}. {exists(hosts, groups)}"
             raise InputError([Problem(message, None, hint)])
         chosen = kept
-    hosts = [inventory.hosts[name] for name in chosen]
-    _stop_at_problems([problem for host in hosts for problem in _not_offered(host)])
-    return hosts
+    found = [inventory.hosts[name] for name in chosen]
+    _stop_at_problems([problem for host in found for problem in _not_offered(host)])
+    return found
 
 
 def _not_offered(host: Host) -> list[Problem]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from runner.errors import Origin
@@ -33,15 +35,29 @@ class Host:
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Merged: group_vars by depth, then host_vars and host lines."""
 
+    source: Path | None = None
+    """The file that named it first; None: a list of hosts did."""
+
     @property
     def is_local(self) -> bool:
         """Whether it is this machine (`ansible_connection: local`), reached without SSH."""
         return self.variables.get("ansible_connection") == "local"
 
     @property
+    def magic(self) -> dict[str, Any]:
+        """What Ansible tells of a host besides its own variables."""
+        return magic_variables(self.name, self.groups, self.source)
+
+    @property
     def node_name(self) -> str:
         """Its Kubernetes node: variable `kubernetes_node`, else the inventory name."""
         return str(self.variables.get("kubernetes_node", self.name))
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        """Names its node may have: as given, then short. An address has no short form."""
+        name = self.node_name
+        return (name,) if _is_address(name) else tuple(dict.fromkeys((name, name.split(".")[0])))
 
 
 LOCALHOST = Host(
@@ -70,3 +86,27 @@ class Inventory:
             for name, host in self.hosts.items()
         }
         return replace(self, hosts=hosts)
+
+
+def magic_variables(name: str, groups: Sequence[str], source: Path | None) -> dict[str, Any]:
+    """What Ansible tells of every host besides its own variables.
+
+    Args:
+        groups: the host's, without `all`.
+        source: the file that named the host first; None: it stood in a list of hosts.
+    """
+    return {
+        "inventory_hostname": name,
+        "inventory_hostname_short": name if _is_address(name) else name.split(".")[0],
+        "inventory_file": str(source) if source else None,
+        "inventory_dir": str(source.parent) if source else None,
+        "group_names": list(groups),
+    }
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterator
 
 MAX_HOSTS = 100_000
+MAX_RANGES = 10
 
 _RANGE = re.compile(r"\[([^\[\]:]*):([^\[\]:]*)(?::([^\[\]:]*))?\]")
 
@@ -31,13 +32,22 @@ def expand(text: str) -> Iterator[str]:
     Raises:
         ValueError: the range is malformed, backwards or too large; the message says how.
     """
+    if len(_RANGE.findall(text)) > MAX_RANGES:
+        raise ValueError(f"a name has at most {MAX_RANGES} ranges")
+    for count, name in enumerate(_expand(text)):
+        if count >= MAX_HOSTS:
+            raise ValueError(f"{text[:80]} has more than {MAX_HOSTS} hosts")
+        yield name
+
+
+def _expand(text: str) -> Iterator[str]:
     match = _RANGE.search(text)
     if not match:
         yield text
         return
     head, tail = text[: match.start()], text[match.end() :]
     for value in _values(match[1], match[2], match[3], match[0]):
-        for rest in expand(tail):
+        for rest in _expand(tail):
             yield f"{head}{value}{rest}"
 
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
+from itertools import islice
 from pathlib import Path
 
 from runner.errors import Origin, Problem
-from runner.inventory.documents import add_hosts, read_program, read_yaml_inventory
+from runner.inventory.documents import add_hosts, read_yaml_inventory
 from runner.inventory.ini import read_ini_inventory
+from runner.inventory.program import is_program, read_program
+from runner.inventory.toml import read_toml_inventory
 from runner.inventory.tree import Tree
-from runner.playbook.document import Map
-from runner.playbook.fields import kind_of
 from runner.playbook.keywords import nearest
-from runner.playbook.source import read_yaml
 
 _YAML = (".yaml", ".yml", ".json")
-_ENDINGS = (*_YAML, ".ini")
-_PASSED_OVER = ("~", ".bak", ".cfg", ".md", ".orig", ".pyc", ".retry", ".rst", ".swp", ".txt")
+_ENDINGS = (*_YAML, ".ini", ".toml")
+_PASSED_OVER = (
+    *("~", ".bak", ".cfg", ".md", ".orig", ".pyc", ".pyo"),
+    *(".retry", ".rpm", ".rst", ".swp", ".txt"),
+)
 """Ends of files in an inventory folder that are none (as Ansible does)."""
-_VARIABLE_FOLDERS = ("group_vars", "host_vars")
+_VARIABLE_FOLDERS = ("group_vars", "host_vars", "vars_plugins")
+_YAML_START = re.compile(r"---|\{|[^\[\s=]+:(\s|$)|\"[^\"]*\"\s*:|'[^']*'\s*:")
 
 
 def add_source(tree: Tree, source: str, project: Path) -> None:
-    """Add the hosts of one `-i`, and the group_vars and host_vars beside it."""
+    """Add the hosts of one `-i`, and note where its group_vars and host_vars are."""
     tree.sources.append(source)
+    tree.source = None
     if "," in source and not Path(source).exists():
         where = Origin(f"-i {source}")
         for name in filter(None, (part.strip() for part in source.split(","))):
@@ -33,11 +39,15 @@ def add_source(tree: Tree, source: str, project: Path) -> None:
     if path is None:
         tree.problems.append(_missing(source, project))
         return
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
+    path = shorter(path)
+    tree.folders.append(path if path.is_dir() else path.parent)
     _add_path(tree, path)
-    folder = path if path.is_dir() else path.parent
-    _add_variable_files(tree, folder)
+
+
+def shorter(path: Path) -> Path:
+    """The path as seen from here, where it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def find(source: str, project: Path) -> Path | None:
@@ -88,76 +98,36 @@ def _is_passed_over(path: Path) -> bool:
     return path.name.startswith(".") or path.name.endswith(_PASSED_OVER)
 
 
-def _add_path(tree: Tree, path: Path) -> None:
+def _add_path(tree: Tree, path: Path, inside: bool = False) -> None:
+    """Add a file, or each inventory of a folder.
+
+    Args:
+        inside: the file was found in a folder, where an empty one says nothing.
+    """
     if path.is_dir():
         for inner in sorted(path.iterdir()):
             if inner.name not in _VARIABLE_FOLDERS and not _is_passed_over(inner):
-                _add_path(tree, inner)
-    elif path.suffix not in _ENDINGS and os.access(path, os.X_OK):
+                _add_path(tree, inner, inside=True)
+        return
+    tree.source = path.absolute()
+    if path.suffix not in _ENDINGS and os.access(path, os.X_OK) and is_program(path):
         read_program(tree, path)
+    elif path.suffix == ".toml":
+        read_toml_inventory(tree, path)
     elif path.suffix in _YAML or (not path.suffix and _looks_like_yaml(path)):
-        read_yaml_inventory(tree, path)
+        read_yaml_inventory(tree, path, may_be_empty=inside)
     else:
         read_ini_inventory(tree, path)
 
 
 def _looks_like_yaml(path: Path) -> bool:
-    """Whether a file without an ending is YAML: its first line is --- or a key."""
+    """Whether a file without an ending is YAML: it begins with ---, { or a key."""
     try:
         with path.open(encoding="utf-8", errors="replace") as stream:
-            for line in stream:
+            for line in islice(stream, 1000):
                 text = line.split("#")[0].strip()
                 if text:
-                    return text == "---" or (text.endswith(":") and "[" not in text)
+                    return bool(_YAML_START.match(text))
     except OSError:
         return False
     return False
-
-
-def _add_variable_files(tree: Tree, folder: Path) -> None:
-    """Add group_vars/NAME and host_vars/NAME, files or folders of files."""
-    nowhere = Origin("")
-    for name in ("all", "ungrouped"):
-        tree.group(name, nowhere)
-    for kind, entries in (("group_vars", tree.groups), ("host_vars", tree.hosts)):
-        if not (folder / kind).is_dir():
-            continue
-        for name, entry in entries.items():
-            for path in _variable_files(folder / kind / name):
-                for key, value, where in _variables(tree, path):
-                    entry.set(key, value, where, from_file=True)
-
-
-def _variable_files(base: Path) -> list[Path]:
-    """The files of one name: the first of NAME, NAME.yml, NAME.yaml, NAME.json."""
-    if base.is_dir():
-        return _files_below(base)
-    for ending in ("", ".yml", ".yaml", ".json"):
-        path = Path(f"{base}{ending}")
-        if path.is_file():
-            return [path]
-    return []
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name.endswith("~"):
-            continue
-        if path.is_dir():
-            found += _files_below(path)
-        elif path.suffix in ("", *_YAML):
-            found.append(path)
-    return found
-
-
-def _variables(tree: Tree, path: Path) -> list[tuple[str, object, Origin]]:
-    document = read_yaml(path, boolean_words=True)
-    tree.problems += document.problems
-    value = document.value
-    if value is None:
-        return []
-    if not isinstance(value, Map):
-        tree.note(f"expected a mapping of variables, found {kind_of(value)}", document.origin)
-        return []
-    return [(key, item, value.where(key) or document.origin) for key, item in value.items()]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from runner.errors import Origin, Problem
+
+PRIORITY = "ansible_group_priority"
+NOWHERE = Origin("")
+MAX_DEPTH = 100
+"""Groups in groups; more are a mistake (of a program), told before it costs time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +34,29 @@ class Entry:
     origin: Origin
     settings: dict[str, list[Setting]] = field(default_factory=dict)
     """From the inventory itself."""
-    file_settings: dict[str, list[Setting]] = field(default_factory=dict)
-    """From group_vars or host_vars."""
+    files: dict[Path, dict[str, list[Setting]]] = field(default_factory=dict)
+    """From group_vars or host_vars, by the folder these stand in."""
 
-    def set(self, name: str, value: Any, origin: Origin, *, from_file: bool = False) -> None:
-        kept = self.file_settings if from_file else self.settings
+    def set(self, name: str, value: Any, origin: Origin, folder: Path | None = None) -> None:
+        """Note what a variable is set to; `folder` where a file of group_vars or host_vars does."""
+        kept = self.settings if folder is None else self.files.setdefault(folder, {})
         kept.setdefault(name, []).append(Setting(name, value, origin, self.name))
 
 
 @dataclass(slots=True)
 class Group(Entry):
-    """A group; `hosts` are its own, not those of its children."""
+    """A group; `hosts` and `children` are its own, in the order they were named."""
 
-    hosts: list[str] = field(default_factory=list)
-    children: list[str] = field(default_factory=list)
+    hosts: dict[str, None] = field(default_factory=dict)
+    children: dict[str, None] = field(default_factory=dict)
+    priority: int = 1
 
-    @property
-    def priority(self) -> int:
-        found = self.settings.get("ansible_group_priority")
-        value = found[-1].value if found else 1
-        return int(value) if str(value).lstrip("-").isdigit() else 1
+
+@dataclass(slots=True)
+class HostEntry(Entry):
+    """A host and the file that named it first; None: a list of hosts did."""
+
+    source: Path | None = None
 
 
 @dataclass(slots=True)
@@ -54,134 +64,209 @@ class Tree:
     """All sources merged. `finish` makes it whole; before that groups may hang in the air."""
 
     sources: list[str] = field(default_factory=list)
+    source: Path | None = None
+    """The file that is being read."""
     groups: dict[str, Group] = field(default_factory=dict)
-    hosts: dict[str, Entry] = field(default_factory=dict)
+    hosts: dict[str, HostEntry] = field(default_factory=dict)
+    folders: list[Path] = field(default_factory=list)
+    """Folders beside the sources that may have group_vars and host_vars; later ones win."""
+    playbook_folder: Path | None = None
+    """The folder of the playbook, whose group_vars and host_vars win over those of the sources."""
     problems: list[Problem] = field(default_factory=list)
-    depths: dict[str, int] = field(default_factory=dict)
+    is_full: bool = False
+    """More hosts were named than are taken."""
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Group -> its hosts and its children's, in the order hosts were first named."""
+    """Group -> its hosts and its children's: its own first, then those of each level below."""
     groups_of: dict[str, list[str]] = field(default_factory=dict)
     """Host -> its groups, in the order their variables apply."""
+    _merged: dict[tuple[str, ...], dict[str, Setting]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("all", "ungrouped"):
+            self.group(name, NOWHERE)
+        self.groups["all"].children["ungrouped"] = None
 
     def note(self, message: str, origin: Origin | None, hint: str = "") -> None:
         self.problems.append(Problem(message, origin, hint))
 
     def group(self, name: str, origin: Origin) -> Group:
         """The group of that name, made when new."""
-        return self.groups.setdefault(name, Group(name, origin))
-
-    def host(self, name: str, origin: Origin, group: str) -> Entry:
-        """The host of that name as a member of the group, made when new."""
-        entry = self.hosts.setdefault(name, Entry(name, origin))
-        members = self.group(group, origin).hosts
-        if name not in self._seen(group):
-            members.append(name)
-            self._seen(group).add(name)
-        return entry
-
-    _members: dict[str, set[str]] = field(default_factory=dict)
-
-    def _seen(self, group: str) -> set[str]:
-        return self._members.setdefault(group, set())
-
-    def child(self, parent: str, name: str, origin: Origin) -> Group:
-        """The group `name` as a child of `parent`."""
-        group = self.group(name, origin)
-        children = self.group(parent, origin).children
-        if name not in children:
-            children.append(name)
-        return group
-
-    def finish(self) -> None:
-        """Hang loose groups under `all`, find circles, depths and members."""
-        nowhere = Origin("")
-        everything = self.group("all", nowhere)
-        ungrouped = self.group("ungrouped", nowhere)
-        if self._circles():
-            return
-        named = {child for group in self.groups.values() for child in group.children}
-        for name in self.groups:
-            if name != "all" and (name not in named or name == "ungrouped"):
-                self.child("all", name, nowhere)
-        grouped = {
-            host
-            for group in self.groups.values()
-            if group.name not in ("all", "ungrouped")
-            for host in group.hosts
-        }
-        ungrouped.hosts = [host for host in self.hosts if host not in grouped]
-        everything.hosts = []
-        self._measure("all", 0)
-        self._gather()
-
-    def _circles(self) -> bool:
-        """Note each circle of groups."""
-        done: set[str] = set()
-        found = False
-        for name in self.groups:
-            circle = self._circle_from(name, [], done)
-            if circle:
-                found = True
-                self.note(
-                    f"groups contain each other: {' -> '.join(circle)}",
-                    self.groups[circle[0]].origin,
-                    "Remove one of the children.",
-                )
+        found = self.groups.get(name)
+        if found is None:
+            found = self.groups[name] = Group(name, origin)
         return found
 
-    def _circle_from(self, name: str, path: list[str], done: set[str]) -> list[str]:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in done:
-            return []
-        done.add(name)
-        for child in self.groups[name].children:
-            circle = self._circle_from(child, [*path, name], done)
-            if circle:
-                return circle
-        return []
+    def host(self, name: str, origin: Origin, group: str) -> HostEntry:
+        """The host of that name as a member of the group, made when new."""
+        entry = self.hosts.get(name)
+        if entry is None:
+            entry = self.hosts[name] = HostEntry(name, origin, source=self.source)
+        self.group(group, origin).hosts[name] = None
+        return entry
 
-    def _measure(self, name: str, depth: int) -> None:
-        """The longest way from `all`: deeper groups win."""
-        if self.depths.get(name, -1) >= depth:
+    def child(self, parent: str, name: str, origin: Origin) -> None:
+        """Make the group `name` a child of `parent`."""
+        self.group(name, origin)
+        if name == "all":
+            self.note(
+                f"group {parent}: all holds every group and can be no child",
+                origin,
+                "Name the groups that are meant.",
+            )
             return
-        self.depths[name] = depth
-        for child in self.groups[name].children:
-            self._measure(child, depth + 1)
+        self.group(parent, origin).children[name] = None
 
-    def _gather(self) -> None:
-        order = {name: index for index, name in enumerate(self.hosts)}
-        below: dict[str, set[str]] = {}
+    def finish(self) -> None:
+        """Hang loose groups under `all`; find circles, members and the order of variables."""
+        named = {child for group in self.groups.values() for child in group.children}
+        everything = self.groups["all"]
+        for name in self.groups:
+            if name not in named and name != "all":
+                everything.children[name] = None
+        from_above = self._from_above()
+        if from_above is None:
+            return
+        depths = self._depths(from_above)
+        deepest = max(depths, key=depths.__getitem__)
+        if depths[deepest] > MAX_DEPTH:
+            self.note(
+                f"groups are nested more than {MAX_DEPTH} levels deep",
+                self.groups[deepest].origin,
+                f"This is the place of the deepest, {deepest}.",
+            )
+            return
+        self._place_ungrouped()
+        for group in self.groups.values():
+            self._prioritise(group)
+        self._gather(depths)
+        for name in self.hosts.keys() & self.groups.keys():
+            self._check_double_name(name)
 
-        def hosts_of(name: str) -> set[str]:
-            if name not in below:
-                group = self.groups[name]
-                below[name] = set(group.hosts).union(*map(hosts_of, group.children))
-            return below[name]
+    def _from_above(self) -> list[str] | None:
+        """The groups, each after all its parents; None and a problem where they form a circle."""
+        below = {name: tuple(group.children) for name, group in self.groups.items()}
+        try:
+            return list(reversed(tuple(TopologicalSorter(below).static_order())))
+        except CycleError as error:
+            # graphlib lists each group after the one that needs it: children before parents.
+            circle = list(reversed(error.args[1]))
+            start = min(circle, key=list(self.groups).index)
+            cut = circle.index(start)
+            circle = [*circle[cut:-1], *circle[: cut + 1]] if cut else circle
+            self.note(
+                f"groups contain each other: {' -> '.join(circle)}",
+                self.groups[start].origin,
+                "Remove one of the children.",
+            )
+            return None
 
+    def _place_ungrouped(self) -> None:
+        """Hosts of no other group are in `ungrouped`, those of another are not."""
+        grouped: set[str] = set()
+        for name, group in self.groups.items():
+            if name not in ("all", "ungrouped"):
+                grouped |= group.hosts.keys()
+        ungrouped = self.groups["ungrouped"]
+        kept = [host for host in ungrouped.hosts if host not in grouped]
+        loose = [host for host in self.hosts if host not in grouped]
+        ungrouped.hosts = dict.fromkeys([*kept, *loose])
+
+    def _prioritise(self, group: Group) -> None:
+        """The last `ansible_group_priority` of a group, which is no variable of its hosts."""
+        for setting in group.settings.pop(PRIORITY, [])[-1:]:
+            try:
+                group.priority = int(setting.value)
+            except (TypeError, ValueError, OverflowError):
+                self.note(
+                    f"group {group.name}: {PRIORITY} must be a number, found {setting.value!r}",
+                    setting.origin,
+                )
+
+    def _depths(self, from_above: Sequence[str]) -> dict[str, int]:
+        """How far below `all` each group is, by the longest way."""
+        depths = dict.fromkeys(self.groups, 0)
+        for name in from_above:
+            for child in self.groups[name].children:
+                depths[child] = max(depths[child], depths[name] + 1)
+        return depths
+
+    def _gather(self, depths: Mapping[str, int]) -> None:
+        self.members = {name: tuple(self._hosts_below(name)) for name in self.groups}
+        self.hosts = {name: self.hosts[name] for name in self.members["all"]}
         ranked = sorted(
-            self.groups.values(), key=lambda g: (self.depths.get(g.name, 0), g.priority, g.name)
+            self.groups.values(), key=lambda group: (depths[group.name], group.priority, group.name)
         )
         self.groups_of = {name: [] for name in self.hosts}
         for group in ranked:
-            members = sorted(hosts_of(group.name), key=order.__getitem__)
-            self.members[group.name] = tuple(members)
-            for host in members:
+            for host in self.members[group.name]:
                 self.groups_of[host].append(group.name)
+
+    def _hosts_below(self, name: str) -> dict[str, None]:
+        levels = {name: None}
+        hosts: dict[str, None] = {}
+        waiting = [name]
+        while waiting:
+            group = self.groups[waiting.pop(0)]
+            hosts |= group.hosts
+            fresh = [child for child in group.children if child not in levels]
+            levels |= dict.fromkeys(fresh)
+            waiting += fresh
+        return hosts
+
+    def _check_double_name(self, name: str) -> None:
+        """A host named like a group: Ansible gives the host's variables to the whole group."""
+        host = self.hosts[name]
+        if host.settings and set(self.members[name]) != {name}:
+            self.note(
+                f"host {name} has the name of a group: its variables would be the whole group's, "
+                "as in Ansible",
+                host.origin,
+                "Rename one of them.",
+            )
 
     def settings_of(self, host: str) -> Iterator[Setting]:
         """Everything set for a host, in rising precedence (Ansible's order).
 
-        `all`, groups by depth, priority and name, each from the inventory; then group_vars in the
-        same order; then the host in the inventory; then host_vars.
+        `all` and the groups by depth, priority and name, each from the inventory; then group_vars:
+        `all` of every source, `all` beside the playbook, the groups of every source, the groups
+        beside the playbook; then the host in the inventory; then host_vars of every source and
+        beside the playbook.
         """
-        groups = [self.groups[name] for name in self.groups_of[host]]
-        for group in groups:
+        yield from self._group_settings(self.groups_of[host])
+        yield from self._host_settings(host)
+
+    def _group_settings(self, names: Sequence[str]) -> Iterator[Setting]:
+        everything, *groups = (self.groups[name] for name in names)
+        for group in (everything, *groups):
             yield from _each(group.settings)
-        for group in groups:
-            yield from _each(group.file_settings)
-        yield from _each(self.hosts[host].settings)
-        yield from _each(self.hosts[host].file_settings)
+        for entries in ([everything], groups):
+            for folder in self._variable_folders():
+                for entry in entries:
+                    yield from _each(entry.files.get(folder, {}))
+
+    def _host_settings(self, host: str) -> Iterator[Setting]:
+        entry = self.hosts[host]
+        yield from _each(entry.settings)
+        for folder in self._variable_folders():
+            yield from _each(entry.files.get(folder, {}))
+
+    def _variable_folders(self) -> list[Path]:
+        beside = [self.playbook_folder] if self.playbook_folder else []
+        return [*(folder for folder in self.folders if folder not in beside), *beside]
+
+    def settings_of_group(self, name: str) -> Iterator[Setting]:
+        """What is set for a group itself, in rising precedence."""
+        group = self.groups[name]
+        yield from _each(group.settings)
+        for folder in self._variable_folders():
+            yield from _each(group.files.get(folder, {}))
+
+    def merged(self, host: str) -> dict[str, Setting]:
+        """The winning setting of each variable of a host. Hosts of the same groups share work."""
+        groups = tuple(self.groups_of[host])
+        if groups not in self._merged:
+            self._merged[groups] = {item.name: item for item in self._group_settings(groups)}
+        return self._merged[groups] | {item.name: item for item in self._host_settings(host)}
 
 
 def _each(settings: dict[str, list[Setting]]) -> Iterator[Setting]:

@@ -81,6 +81,11 @@ class Cluster:
             if name in found
         }
 
+    def node_names(self) -> tuple[str, ...]:
+        """The names of all nodes. Raises ClusterError."""
+        nodes = self.api.collection(NODES, "list nodes")
+        return tuple(parse_node(item).name for item in nodes)
+
     def perform(
         self,
         node: str,

@@ -21,7 +21,7 @@ _SHORTEST_LITERAL = 8
 _SOPS_VALUE = "ENC["
 
 
-def decrypted(text: str, path: Path, *, boolean_words: bool) -> Document:
+def decrypted(text: str, path: Path, *, yaml_1_1: bool) -> Document:
     """A file encrypted as a whole: all its texts are secrets. Without any vault password lint
     takes it as empty."""
     where = Origin(str(path), 1, 1)
@@ -37,7 +37,7 @@ def decrypted(text: str, path: Path, *, boolean_words: bool) -> Document:
     except UnicodeDecodeError:
         made.problems.append(Problem("the decrypted file is not UTF-8 text", where))
         return made
-    document = parse_yaml(plain, str(path), boolean_words=boolean_words)
+    document = parse_yaml(plain, str(path), yaml_1_1=yaml_1_1)
     if document.problems:
         # What is wrong would be told with pieces of the text.
         line = document.problems[0].origin.line if document.problems[0].origin else 1

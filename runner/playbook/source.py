@@ -4,14 +4,17 @@ PyYAML's composer gives the positions (libyaml's where it is built in); the valu
 because YAML 1.1 surprises people: `no` is a boolean, `0644` is 420, `12:30:45` is 45045 and a
 second equal key silently wins. Here octal, sexagesimal and dates stay the text that was written,
 equal keys are a mistake, and boolean words other than true and false are kept apart
-(`BooleanWord`) until it is known what is wanted at their place.
+(`BooleanWord`) until it is known what is wanted at their place. Inventories are Ansible's own
+files, and their values get the types they have there.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,11 @@ MAX_DEPTH = 100
 TEMPLATE_MARK = re.compile(r"\{[{%#]")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+$")
 _TAG = "tag:yaml.org,2002:"
+_COLLECTIONS = (f"{_TAG}map", f"{_TAG}seq")
+_SCALARS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "value", "merge"})
+_NUMBERS = {"int": "whole number", "float": "number", "timestamp": "date"}
+_RESOLVER: Any = yaml.resolver.Resolver()
+_CONSTRUCTOR: Any = yaml.constructor.SafeConstructor()
 _UNQUOTED_TEMPLATE = re.compile(r"(:|-)\s+\{\{")
 
 # libyaml's loader where PyYAML was built with it; the same positions, ten times as fast.
@@ -89,13 +97,14 @@ def read_text(path: Path) -> tuple[str, Problem | None]:
         )
 
 
-def read_yaml(path: Path, *, boolean_words: bool = False) -> Document:
+def read_yaml(path: Path, *, yaml_1_1: bool = False) -> Document:
     """The YAML file `path`; mistakes are in the document's `problems`, nothing is raised.
 
     A file of ansible-vault is decrypted; values encrypted by sops are read when they are used.
 
     Args:
-        boolean_words: take yes, no, on and off as booleans, as Ansible does (inventories).
+        yaml_1_1: type values as Ansible does, by YAML 1.1: yes is a boolean, 0644 is 420 and
+            12:30:45 is 45045 (inventories, which are Ansible's own).
     """
     text, problem = read_text(path)
     if problem:
@@ -103,8 +112,8 @@ def read_yaml(path: Path, *, boolean_words: bool = False) -> Document:
     if is_encrypted(text):
         from runner.playbook.encrypted import decrypted
 
-        return decrypted(text, path, boolean_words=boolean_words)
-    document = parse_yaml(text, str(path), boolean_words=boolean_words)
+        return decrypted(text, path, yaml_1_1=yaml_1_1)
+    document = parse_yaml(text, str(path), yaml_1_1=yaml_1_1)
     if isinstance(document.value, Map) and "sops" in document.value:
         from runner.playbook.encrypted import is_of_sops, without_sops
 
@@ -113,13 +122,17 @@ def read_yaml(path: Path, *, boolean_words: bool = False) -> Document:
     return document
 
 
-def parse_yaml(text: str, file: str, *, boolean_words: bool = False) -> Document:
+def parse_yaml(text: str, file: str, *, yaml_1_1: bool = False) -> Document:
     """YAML text as `Map`, `Seq` and scalars with origins. See `read_yaml`."""
     document = Document(file, text, origin=Origin(file, 1, 1))
+    as_json = _json(text) if yaml_1_1 else None
     try:
         nodes = list(_nodes(text))
     except yaml.YAMLError as error:
-        document.problems.append(_syntax_problem(document, error))
+        if as_json is None:
+            document.problems.append(_syntax_problem(document, error))
+        else:  # JSON has escapes that YAML 1.1 lacks; only the positions are lost
+            document.value = as_template(as_json, document.origin)
         return document
     except RecursionError:
         document.problems.append(_too_deep(document.origin))
@@ -134,10 +147,44 @@ def parse_yaml(text: str, file: str, *, boolean_words: bool = False) -> Document
         )
     if nodes:
         document.origin = _origin(file, nodes[0])
-        builder = _Builder(document, boolean_words)
+        builder = _Builder(document, yaml_1_1, is_json=as_json is not None)
         value = builder.build(nodes[0])
         document.value = value if builder.values <= MAX_VALUES else None
     return document
+
+
+def _json(text: str) -> Any:
+    """What the text is as JSON; None: it is no JSON object, or null."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return None if is_deep(value) else value
+
+
+def is_deep(value: Any) -> bool:
+    """Whether plain data is nested more than `MAX_DEPTH` levels deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def as_template(value: Any, origin: Origin) -> Any:
+    """Plain data of a user's file: templates in it are marked as such, dates are ISO text."""
+    if isinstance(value, str):
+        return TemplateText(value, origin) if TEMPLATE_MARK.search(value) else value
+    if isinstance(value, dict):
+        values = {key: as_template(item, origin) for key, item in value.items()}
+        return Map(values, origin, dict.fromkeys(values, origin))
+    if isinstance(value, list):
+        return Seq([as_template(item, origin) for item in value], origin, [origin] * len(value))
+    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def compose(text: str) -> list[Any]:
@@ -165,9 +212,12 @@ def _too_deep(origin: Origin) -> Problem:
 class _Builder:
     """Makes values of nodes. An aliased node is made once and shared, but counted each time."""
 
-    def __init__(self, document: Document, boolean_words: bool) -> None:
+    def __init__(self, document: Document, yaml_1_1: bool, is_json: bool) -> None:
         self.document = document
-        self.boolean_words = boolean_words
+        self.yaml_1_1 = yaml_1_1
+        self.is_json = is_json
+        self.unsafe = 0
+        """How many nodes tagged !unsafe are open: no text in them is a template."""
         self.values = 0
         self.made: dict[int, tuple[Any, int]] = {}
         self.open: set[int] = set()
@@ -203,13 +253,24 @@ class _Builder:
     def make(self, node: Any) -> Any:
         if node.tag in secret_tags.TAGS:
             return self.secret(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        if node.tag == "!unsafe":
+            self.unsafe += 1
+            value = self.collection(node)
+            self.unsafe -= 1
+            return value
+        if node.tag not in _COLLECTIONS:
+            self.problem(f"tag {_shown(node.tag)} is not known here", node, _tag_hint(node.tag))
+            return None
+        return self.collection(node)
+
+    def collection(self, node: Any) -> Any:
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node)
-        if isinstance(node, yaml.SequenceNode):
-            items = [self.build(item) for item in node.value]
-            origins = [_origin(self.document.file, item) for item in node.value]
-            return Seq(items, _origin(self.document.file, node), origins)
-        return self.scalar(node)
+        items = [self.build(item) for item in node.value]
+        origins = [_origin(self.document.file, item) for item in node.value]
+        return Seq(items, _origin(self.document.file, node), origins)
 
     def mapping(self, node: Any) -> Map | TemplateText:
         result = Map({}, _origin(self.document.file, node))
@@ -245,7 +306,7 @@ class _Builder:
 
     def key(self, node: Any) -> str | None:
         if isinstance(node, yaml.ScalarNode):
-            if not self.boolean_words and _is_word(node):
+            if _is_word(node):
                 self.problem(
                     f"key `{node.value}` is a boolean in YAML, not text",
                     node,
@@ -292,30 +353,57 @@ class _Builder:
             return None
 
     def scalar(self, node: Any) -> Any:
-        tag, text = node.tag, node.value
+        tag = node.tag
         if tag == "!unsafe":
-            return text
-        if not tag.startswith(_TAG):
-            self.problem(f"tag {tag} is not known here", node, "Remove the tag.")
-            return None
+            return self.untrusted(node)
         kind = tag.removeprefix(_TAG)
+        if kind == tag or kind not in _SCALARS:
+            self.problem(f"tag {_shown(tag)} is not known here", node, _tag_hint(tag))
+            return None
         if kind == "null":
             return None
         if kind == "bool":
             return self.boolean(node)
-        if kind in ("int", "float"):
-            return _number(text, kind)
+        if kind in ("int", "float") or (self.yaml_1_1 and kind == "timestamp"):
+            return self.number(node, kind)
+        if self.is_json and not node.style:
+            return float(node.value)  # 1e3, which is text in YAML 1.1
         return self.text(node)
 
+    def untrusted(self, node: Any) -> Any:
+        """A value that is never a template; its type is what it would be without !unsafe."""
+        tag = _RESOLVER.resolve(yaml.ScalarNode, node.value, (True, False))
+        if tag == _TAG + "str":
+            return str(node.value)
+        return self.scalar(yaml.ScalarNode(tag, node.value, node.start_mark, node.end_mark))
+
+    def number(self, node: Any, kind: str) -> Any:
+        """A number; for YAML 1.1 also a date, as its ISO text."""
+        try:
+            return _number_1_1(node, kind) if self.yaml_1_1 else _number(node.value, kind)
+        except (ValueError, AttributeError):
+            self.problem(f"{node.value!r} is no {_NUMBERS[kind]}", node, "Quote it if it is text.")
+            return None
+
     def boolean(self, node: Any) -> Any:
-        if self.boolean_words or not _is_word(node):
+        if self.yaml_1_1 or not _is_word(node):
             return node.value.lower() in ("true", "yes", "on")
         return BooleanWord(node.value)
 
     def text(self, node: Any) -> str:
-        if TEMPLATE_MARK.search(node.value):
+        if not self.unsafe and TEMPLATE_MARK.search(node.value):
             return TemplateText(node.value, _origin(self.document.file, node))
         return str(node.value)
+
+
+def _tag_hint(tag: str) -> str:
+    if tag in (f"{_TAG}set", f"{_TAG}omap", f"{_TAG}pairs"):
+        return "Write a list, or a mapping."
+    return "Remove the tag."
+
+
+def _shown(tag: str) -> str:
+    return f"!!{tag.removeprefix(_TAG)}" if tag.startswith(_TAG) else tag
 
 
 def _is_empty(node: Any) -> bool:
@@ -324,6 +412,15 @@ def _is_empty(node: Any) -> bool:
 
 def _is_word(node: Any) -> bool:
     return bool(node.tag == _TAG + "bool" and node.value.lower() not in ("true", "false"))
+
+
+def _number_1_1(node: Any, kind: str) -> Any:
+    """A number or date as PyYAML, and so Ansible, reads it."""
+    text = node.value
+    if kind != "timestamp" and ":" not in text and not _OCTAL.match(text):
+        return _number(text, kind)
+    value = getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(node)
+    return value if kind != "timestamp" else value.isoformat()
 
 
 def _number(text: str, kind: str) -> Any:

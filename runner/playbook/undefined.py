@@ -31,6 +31,8 @@ MAGIC = frozenset(
         "group_names",
         "groups",
         "hostvars",
+        "inventory_dir",
+        "inventory_file",
         "inventory_hostname",
         "inventory_hostname_short",
         "kubernetes_node",

@@ -13,7 +13,7 @@ from runner.secrets.redact import KNOWN
 _WIDTH = 100
 _SECRET = re.compile(
     r"""(?ix)
-    ([\w.-]* (?: pass | secret | token | credential | api_?key | private_?key(?!_file) ) [\w.-]*
+    ((?: pass | secret | token | credential | api_?key | private_?key(?!_file) ) [\w.-]{0,200}
      ["']? \s* [:=] \s*)
     \S.*"""
 )

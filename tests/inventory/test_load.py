@@ -194,7 +194,7 @@ def test_a_program_that_fails(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.inventory.documents.PROGRAM_SECONDS", 0.2)
+    monkeypatch.setattr("runner.inventory.program.SECONDS", 0.2)
     with pytest.raises(InputError, match="did not end within"):
         load_inventory([str(program(tmp_path, "#!/bin/sh\nexec sleep 600\n"))], tmp_path)
 
@@ -207,7 +207,7 @@ def test_names_folders_lists_and_merging(tmp_path: Path) -> None:
     (folder / "site" / "two.yaml").write_text("gpu: {hosts: {b: }}")
     (folder / "site" / "notes.md").write_text("not an inventory")
     found = load_inventory(["prod", "site", "c,d:2222,"], tmp_path)
-    assert list(found.hosts) == ["a", "b", "c", "d"]
+    assert list(found.hosts) == ["c", "d", "a", "b"], "ungrouped ones first, as in Ansible"
     assert found.hosts["a"].variables == {"x": 2, "y": 1}
     assert found.groups["ungrouped"] == ("c", "d")
     assert found.hosts["d"].port == 2222
@@ -251,17 +251,17 @@ def test_list_and_graph(tmp_path: Path) -> None:
     tree = load_tree([str(tmp_path / "h.yaml")], tmp_path)
     assert as_list(tree) == {
         "_meta": {"hostvars": {"a1": {"x": 1}}},
-        "all": {"children": ["gpu"]},
+        "all": {"children": ["ungrouped", "gpu"]},
         "gpu": {"children": ["a100"], "hosts": ["g"]},
         "a100": {"hosts": ["a1"]},
     }
     assert as_graph(tree).splitlines() == [
         "@all:",
+        "  |--@ungrouped:",
         "  |--@gpu:",
         "  |  |--@a100:",
         "  |  |  |--a1",
         "  |  |--g",
-        "  |--@ungrouped:",
     ]
 
 

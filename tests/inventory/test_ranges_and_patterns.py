@@ -1,5 +1,6 @@
-"""Ranges in host names and patterns that choose hosts."""
+"""Ranges in host names, words of lines, and patterns that choose hosts."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import InputError
-from runner.inventory.patterns import matching
+from runner.inventory.patterns import Names, matching
 from runner.inventory.ranges import expand, split_port
+from runner.inventory.words import split_words
 
 HOSTS = ["a1", "a2", "a3", "h1", "h2", "t1"]
 GROUPS = {
@@ -19,6 +21,12 @@ GROUPS = {
     "t4": ("t1",),
     "empty": (),
 }
+VARIABLES: dict[str, dict[str, object]] = {
+    "a1": {"rack": "r1", "kubernetes_labels": {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}},
+    "a2": {"rack": "r2", "spare": True, "slot": 4, "list": [1]},
+    "h1": {"rack": "r2", "kubernetes_labels": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}},
+}
+NAMES = Names(HOSTS, GROUPS, VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +97,7 @@ def test_ranges_are_counted_like_pythons(start: int, length: int, step: int, pad
         ("*", HOSTS),
         ("a1", ["a1"]),
         ("a100:h100", ["a1", "a2", "a3", "h1", "h2"]),
-        ("h1,a1", ["a1", "h1"]),
+        ("h1,a1", ["h1", "a1"]),
         ("gpu:&h100", ["h1", "h2"]),
         ("gpu:!a100", ["h1", "h2"]),
         ("gpu:!a2:&a100", ["a1", "a3"]),
@@ -103,18 +111,26 @@ def test_ranges_are_counted_like_pythons(start: int, length: int, step: int, pad
         ("gpu[3:]", ["h1", "h2"]),
         ("all:!gpu[0:3]", ["h2", "t1"]),
         ("gpu:!empty", ["a1", "a2", "a3", "h1", "h2"]),
+        ("~(?:a|h)1$", ["a1", "h1"]),
+        ("~[ah]{1,3}1$:!a1", ["h1"]),
+        ("rack=r2", ["a2", "h1"]),
+        ("a100:&rack=r2", ["a2"]),
+        ("all:!rack=r*", ["a3", "h2", "t1"]),
+        ("rack=r2[0]", ["a2"]),
+        ("spare=true,slot=4", ["a2"]),
+        ("nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3", ["h1"]),
     ],
 )
 def test_patterns(pattern: str, names: list[str]) -> None:
-    assert matching(pattern, HOSTS, GROUPS) == names
+    assert matching(pattern, NAMES) == names
 
 
 def test_patterns_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "hosts.txt"
     path.write_text("# those that failed\na1\n\nh100  # both\n")
-    assert matching(f"@{path}", HOSTS, GROUPS) == ["a1", "h1", "h2"]
+    assert matching(f"@{path}", NAMES) == ["a1", "h1", "h2"]
     with pytest.raises(InputError, match="cannot be read"):
-        matching(f"@{tmp_path}/nowhere", HOSTS, GROUPS)
+        matching(f"@{tmp_path}/nowhere", NAMES)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +144,28 @@ def test_patterns_of_a_file(tmp_path: Path) -> None:
         ("empty", "leaves no host"),
         ("", "is empty"),
         ("~(", "is no regular expression"),
+        ("gpu:&", "& stands without a name"),
+        ("rack=r9", "matches no host\n    Values of rack: r1, r2."),
+        ("shelf=1", "no host has a label or variable shelf"),
+        ("list=1", "no host has a label or variable list"),
     ],
 )
 def test_patterns_that_choose_nothing(pattern: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
-        matching(pattern, HOSTS, GROUPS)
+        matching(pattern, NAMES)
     assert message in str(caught.value)
+
+
+@given(st.text("ab=\"'\\# \t\n"))
+@settings(deadline=None, max_examples=500)
+def test_words_are_split_as_shlex_does(line: str) -> None:
+    try:
+        expected = shlex.split(line, comments=True)
+    except ValueError:
+        with pytest.raises(ValueError):
+            split_words(line)
+    else:
+        assert split_words(line) == expected
 
 
 names = st.sampled_from([*HOSTS, *(name for name in GROUPS if name != "empty")])
@@ -144,7 +176,7 @@ names = st.sampled_from([*HOSTS, *(name for name in GROUPS if name != "empty")])
 def test_patterns_are_set_operations(first: str, second: str) -> None:
     def of(pattern: str) -> set[str]:
         try:
-            return set(matching(pattern, HOSTS, GROUPS))
+            return set(matching(pattern, NAMES))
         except InputError:
             return set()
 
