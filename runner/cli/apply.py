@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from runner.cli.listing import asked_for, list_options, show
 from runner.cli.options import RunOptions, Seconds, run_options
 
 
 @click.command()
 @run_options
+@list_options
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
 @click.option(
@@ -27,7 +29,10 @@ def apply(output: str, ask_become_pass: bool, dry: bool, **given: object) -> int
     Exit codes: 0 done or nothing to do, 1 error, 2 partly failed, 3 drifted, 4 denied by a gate,
     130 stopped.
     """
+    kinds = asked_for(given)
     options = RunOptions(project=str(Path.cwd()), **given)  # type: ignore[arg-type]
+    if kinds:
+        return show(options, kinds, output)
     if dry:
         from runner.cli.plan import dry_run
 

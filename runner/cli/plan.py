@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from runner.cli.listing import asked_for, list_options, show
 from runner.cli.options import RunOptions, run_options
 
 
 @click.command()
 @run_options
+@list_options
 def plan(output: str, ask_become_pass: bool, **given: object) -> int:
     """Show what PLAYBOOK would change and how risky that is; change nothing.
 
@@ -16,7 +18,9 @@ def plan(output: str, ask_become_pass: bool, **given: object) -> int:
     """
     from pathlib import Path
 
-    return dry_run(RunOptions(project=str(Path.cwd()), **given), output, ask_become_pass)  # type: ignore[arg-type]
+    kinds = asked_for(given)
+    options = RunOptions(project=str(Path.cwd()), **given)  # type: ignore[arg-type]
+    return show(options, kinds, output) if kinds else dry_run(options, output, ask_become_pass)
 
 
 def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:

@@ -114,7 +114,8 @@ def build(
 
     if options.kubeconfig is not None and not Path(options.kubeconfig).expanduser().is_file():
         raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
-    playbook = load_playbook(Path(options.playbook))
+    extra = extra_variables(options.extra)
+    playbook = load_playbook(Path(options.playbook), extra)
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
     redact.add(host.become_password for host in inventory.hosts.values())
@@ -122,7 +123,7 @@ def build(
     settings = Settings(
         run=run,
         limit=options.limit,
-        extra=extra_variables(options.extra),
+        extra=extra,
         kubeconfig=Path(options.kubeconfig).expanduser() if options.kubeconfig else None,
         context=options.context,
         forks=options.forks,

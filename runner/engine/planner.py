@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from runner.engine.files import reader
+from runner.engine.labels import concealed, step_label
 from runner.engine.pending import PENDING, handler_mark, pending_probe
 from runner.engine.planning import (
     PROBLEMS,
@@ -27,7 +28,14 @@ from runner.engine.planning import (
     Status,
     StepKey,
 )
-from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, Later, NeedsLook
+from runner.engine.variables import (
+    Facts,
+    FactUnknown,
+    KnownAfterChange,
+    Later,
+    NeedsLook,
+    with_included,
+)
 from runner.inventory.model import Host
 from runner.kube.state import NODE
 from runner.modules.base import (
@@ -42,6 +50,7 @@ from runner.modules.base import (
 )
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Play, Task
+from runner.playbook.loops import items_of, rounds
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
 
 
@@ -171,6 +180,7 @@ class _Walk:
             step = problem or self._item(StepKey(section, index, item), task, variables)
             if step is None:
                 continue
+            step = concealed(step, variables)
             steps.append(step)
             self._account(step)
             yield step
@@ -182,29 +192,29 @@ class _Walk:
     def _items(
         self, section: Section, index: int, task: Task
     ) -> Iterator[tuple[int, Mapping[str, Any], PlannedStep | None]]:
-        variables = self.variables(task)
-        if task.loop is None:
-            yield 0, variables, None
-            return
         key = StepKey(section, index)
+        variables: Mapping[str, Any] = {}
         try:
-            items = render(task.loop, variables, task.origin)
+            variables = self.variables(task)
+            if task.loop is None:
+                yield 0, variables, None
+                return
+            rendered = render(task.loop, variables, task.origin)
         except NeedsLook:
             return
         except (KnownAfterChange, FactUnknown, TemplateProblem) as error:
             yield 0, variables, self._not_planned(task, key, task.name, error)
             return
-        if not isinstance(items, list | tuple):
-            problem = Refused(f"{task.origin}: 'loop' gave {type(items).__name__}, not a list")
+        items = items_of(rendered, task.loop_form)
+        if items is None:
+            problem = Refused(f"{task.origin}: 'loop' gave {type(rendered).__name__}, not a list")
             yield 0, variables, self._not_planned(task, key, task.name, problem)
             return
-        for number, item in enumerate(items):
-            yield number, {**variables, "item": item}, None
+        for number, added in enumerate(rounds(items, task.loop_control)):
+            yield number, {**variables, **added}, None
 
     def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
-        label = task.name
-        if "item" in variables and task.loop is not None:
-            label = f"{task.name} ({_short(variables['item'])})"
+        label = step_label(task, variables)
         if key in self.done:
             return PlannedStep(key, task, label, "ok")
         module = load_module(task.module)
@@ -289,7 +299,7 @@ class _Walk:
         return Context(
             host=self.subject.host.name,
             folder=str(folder),
-            read=reader(folder),
+            read=reader(folder, task.folders, task.module),
             template=lambda text, name: render_text(text, variables, task.origin, name),
             notified=True,
             timeout=task.timeout,
@@ -299,19 +309,23 @@ class _Walk:
 
     def variables(self, task: Task) -> dict[str, Any]:
         host, play = self.subject.host, self.subject.play
-        return {
+        below = {
+            **play.defaults,
+            **task.defaults,
             **host.variables,
             **play.variables,
             **task.variables,
-            **self.registered,
-            **self.subject.extra,
+        }
+        above = {**self.registered, **task.parameters, **self.subject.extra}
+        always = {
             "inventory_hostname": host.name,
             "kubernetes_node": host.node_name,
             "group_names": list(host.groups),
             "groups": {name: list(hosts) for name, hosts in self.subject.groups.items()},
-            "playbook_dir": str(self.subject.playbook.parent),
+            "playbook_dir": str(self.subject.playbook.parent.absolute()),
             "facts": Facts(self.view, self.needs, play.become),
         }
+        return with_included(task, below, {**above, **always})
 
     def _not_planned(self, task: Task, key: StepKey, label: str, error: Exception) -> PlannedStep:
         if isinstance(error, KnownAfterChange):
@@ -390,11 +404,6 @@ def _changed(result: Mapping[str, Any]) -> bool:
         return bool(result["changed"])
     except KnownAfterChange:
         return True
-
-
-def _short(item: Any) -> str:
-    text = str(item)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _validated(task: Task, module: Module[Any], rendered: Mapping[str, Any]) -> Any:

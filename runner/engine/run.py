@@ -21,7 +21,7 @@ from runner.engine.observe import observe
 from runner.engine.planner import Subject, plan_host
 from runner.engine.planning import HostPlan
 from runner.engine.stop import Stop
-from runner.engine.waves import waves
+from runner.engine.waves import ordered, too_many, waves
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
@@ -99,7 +99,8 @@ class Run:
         self._stop = stop
         self._connections: dict[str, Connection] = {}
         self._plays = [
-            (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays
+            (play, ordered(select(inventory, play.hosts, settings.limit), play.order))
+            for play in playbook.plays
         ]
         """Patterns are looked up before any host is touched."""
 
@@ -142,7 +143,7 @@ class Run:
             HostState(
                 host,
                 play,
-                Subject(host, play, self._playbook.path, self._settings.extra, groups),
+                Subject(host, play, play.path or self._playbook.path, self._settings.extra, groups),
             )
             for host in hosts
         ]
@@ -233,7 +234,8 @@ class Run:
         work = [state for state in states if state.waits_for_work]
         failed = 0
         for number, wave in enumerate(waves(work, states[0].play.waves if states else ())):
-            if self._stop.is_set() or failed > states[0].play.max_failed:
+            play = states[0].play
+            if self._stop.is_set() or too_many(failed, play, len(states)):
                 why = "stopped" if self._stop.is_set() else f"{failed} host(s) failed before it"
                 for state in wave:
                     self._ended(state, HostResult(state.host.name, "skipped", f"not begun: {why}"))

@@ -10,7 +10,8 @@ from runner.engine.planning import Needs
 from runner.facts.base import FACTS, load_fact
 from runner.kube.state import NODE
 from runner.modules.base import Unknown
-from runner.playbook.templates import NotYetKnown
+from runner.playbook.document import Task
+from runner.playbook.templates import NotYetKnown, holds
 
 
 class NeedsLook(NotYetKnown):
@@ -54,6 +55,26 @@ class Facts(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(FACTS)
+
+
+def with_included(task: Task, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of a task, those of each `include_vars` above it in their place.
+
+    Where it is not known yet whether one counts, its variables are not known either.
+
+    Raises:
+        TemplateProblem: a condition of one of them fails.
+    """
+    found = dict(below)
+    for part in task.included:
+        values: Mapping[str, Any] = part.values
+        try:
+            if not all(holds(c, {**found, **above}, part.origin) for c in part.when):
+                continue
+        except NotYetKnown as error:
+            values = dict.fromkeys(part.values, error)
+        found.update(values)
+    return {**found, **above}
 
 
 class Later(Mapping[str, Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runner.errors import Origin
 from runner.kube.state import DrainOptions
@@ -30,6 +30,15 @@ class Map(dict[str, Any]):
     def where(self, key: str) -> Origin | None:
         """Where the value of `key` was written, else where the mapping begins."""
         return self.origins.get(key, self.origin)
+
+
+def merged(outer: Map, inner: Map) -> Map:
+    """Both mappings; `inner` wins."""
+    if not outer or not inner:
+        return inner or outer
+    made = Map({**outer, **inner}, inner.origin or outer.origin, {**outer.origins, **inner.origins})
+    made.keys_at = {**outer.keys_at, **inner.keys_at}
+    return made
 
 
 class Seq(list[Any]):
@@ -62,6 +71,29 @@ class TemplateText(str):
 
 
 @dataclass(frozen=True, slots=True)
+class LoopControl:
+    """How a loop names its item, and what it shows of it (`loop_control`)."""
+
+    loop_var: str = "item"
+    index_var: str = ""
+    label: Any = None
+    """A template; None: the item itself."""
+    extended: bool = False
+    allitems: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """Variables of an `include_vars` above a task, where its conditions hold."""
+
+    values: Map
+    origin: Origin
+    when: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    include_tags: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One task as written; `arguments` and conditions still hold their templates.
 
@@ -90,6 +122,25 @@ class Task:
     failed_when: tuple[str, ...] = ()
     ignore_errors: bool = False
     tags: tuple[str, ...] = ()
+    include_tags: tuple[tuple[str, ...], ...] = ()
+    """Tags of each `include_tasks` and `include_role` around it: they select it too."""
+    loop_form: Literal["list", "items", "dict"] = "list"
+    """What becomes of the rendered loop: taken as it is, `with_items`, `with_dict`."""
+    loop_control: LoopControl = field(default_factory=LoopControl)
+    defaults: Map = field(default_factory=Map)
+    """Defaults of its role: below the inventory."""
+    parameters: Map = field(default_factory=Map)
+    """`vars` and loop items of `include_tasks` and `include_role`: above registered results."""
+    included: tuple[Included, ...] = ()
+    role: str = ""
+    folders: tuple[Path, ...] = ()
+    """Of the roles around it, the innermost first: where its files are looked up first."""
+    listen: tuple[str, ...] = ()
+    """Of a handler: topics it answers beside its name."""
+    no_log: Any = False
+    """True, or a template that gives it: nothing of its arguments and output is shown."""
+    written: Map = field(default_factory=Map, repr=False, compare=False)
+    """What it was read from, for the place of a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +163,13 @@ class Play:
     waves: tuple[str, ...] = ("1", "100%")
     max_failed: int = 0
     """Hosts that may fail before no further wave starts (`rollout.max_failed`)."""
+    max_failed_percent: float | None = None
+    """The same as a percentage of the play's hosts; counts instead of `max_failed`."""
+    order: str = "inventory"
+    defaults: Map = field(default_factory=Map)
+    """Defaults of the roles that it lists or imports: below the inventory."""
+    path: Path | None = None
+    """Its file, where that is not the playbook's own (`import_playbook`)."""
 
 
 @dataclass(frozen=True, slots=True)

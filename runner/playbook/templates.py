@@ -123,6 +123,32 @@ def names(value: Any) -> set[str]:
     return found
 
 
+def expressions(text: str) -> list[tuple[str, str]]:
+    """The parts of a text in order: (literal, "") or ("", expression as written).
+
+    Raises:
+        ValueError: it holds a statement or comment, or is no template.
+    """
+    found: list[tuple[str, str]] = []
+    inside: list[str] | None = None
+    try:
+        for _, kind, value in _environment().lex(text):
+            if kind == "variable_begin":
+                inside = []
+            elif kind == "variable_end":
+                found.append(("", "".join(inside or ())))
+                inside = None
+            elif inside is not None:
+                inside.append(value)
+            elif kind == "data":
+                found.append((value, ""))
+            else:
+                raise ValueError("a statement stands in it")
+    except jinja2.TemplateError as error:
+        raise ValueError(str(error)) from None
+    return found
+
+
 def condition_names(condition: str) -> set[str]:
     """As `names`, for a condition."""
     return names("{{ (" + condition + ") }}")
@@ -185,6 +211,8 @@ class _Scope:
 
     def variable(self, name: str, value: Any) -> Any:
         """The value of a variable that an expression uses."""
+        if isinstance(value, NotYetKnown):
+            raise value
         if not isinstance(value, TemplateText | Map | Seq):
             return value
         if name in self.rendering:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from runner.engine.labels import HIDDEN
 from runner.engine.planning import PlannedStep
 from runner.facts.base import plain
 from runner.modules.base import Change, FileDiff, Unknown
@@ -45,7 +46,11 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
-        "waits": [str(plain(wait)) for step in plan.steps for wait in step.waits],
+        "waits": [
+            HIDDEN if step.task.no_log else str(plain(wait))
+            for step in plan.steps
+            for wait in step.waits
+        ],
         "messages": [f"{s.label}: {text}" for s in plan.steps for text in _messages(s)],
         "skipped": [
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
@@ -112,8 +117,14 @@ def _change(host: str, step: PlannedStep, change: Change) -> dict[str, Any]:
         "predictable": change.predictable,
         "before": plain(change.before),
         "after": plain(change.after),
-        "diff": diff_text(change.diff) if change.diff else "",
+        "diff": _diff(step, change),
     }
+
+
+def _diff(step: PlannedStep, change: Change) -> str:
+    if change.diff is None:
+        return ""
+    return HIDDEN if step.task.no_log else diff_text(change.diff)
 
 
 def diff_text(diff: FileDiff) -> str:
