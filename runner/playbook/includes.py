@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Origin
-from runner.playbook.document import Map, Task, TemplateText, merged
+from runner.playbook.document import Map, Seq, Task, TemplateText, merged
 from runner.playbook.fields import Fields, kind_of, settled
 from runner.playbook.keywords import (
     APPLY_KEYS,
@@ -23,6 +23,7 @@ from runner.playbook.keywords import (
 )
 from runner.playbook.known import Name, NotKnownYet, file_name, known_items, known_value
 from runner.playbook.loops import Loop, items_of, read_loop, rounds, shortened
+from runner.playbook.source import parse_yaml, read_text
 from runner.playbook.tasks import check_templates
 from runner.playbook.templates import TemplateProblem
 
@@ -84,6 +85,7 @@ def arguments(
     more = Fields(value, form, reading.problems).mapping("args")
     made = Map({**under, **more}, under.origin, {**under.origins, **more.origins})
     made.keys_at = {**under.keys_at, **more.keys_at}
+    check_templates(made, reading.problems)
     fields = Fields(made, form, reading.problems)
     fields.unknown_keys(known, {})
     if under and free_form not in made:
@@ -252,7 +254,7 @@ def find(
         return []
     places = [Path(Path(name.text).anchor)] if Path(name.text).anchor else [*dict.fromkeys(places)]
     for place in places:
-        found = list(_in(place, name, files))
+        found = list(_in(place, name, files, form))
         if found:
             return found
     looked = ", ".join(str(place / name.text) for place in places)
@@ -260,7 +262,7 @@ def find(
     return []
 
 
-def _in(place: Path, name: Name, files: tuple[Path, ...]) -> Iterator[Found]:
+def _in(place: Path, name: Name, files: tuple[Path, ...], form: str) -> Iterator[Found]:
     if not name.expression:
         if (place / name.text).exists():
             yield Found(name.text, place / name.text)
@@ -268,9 +270,24 @@ def _in(place: Path, name: Name, files: tuple[Path, ...]) -> Iterator[Found]:
     begin = Path(name.text).anchor or ("./" if name.text.startswith("./") else "")
     reading_now = [file.resolve() for file in files]
     for path in sorted(place.glob(name.text.removeprefix(begin))):
-        if path.is_file() and path.resolve() not in reading_now:
+        if path.is_file() and path.resolve() not in reading_now and _is_meant(path, form):
             whole = begin + path.relative_to(place).as_posix()
             yield Found(whole, path, name.is_(whole))
+
+
+def _is_meant(path: Path, form: str) -> bool:
+    """Whether a file that a pattern found is one for the include: playbooks and files of
+    variables may lie beside files of tasks. One that cannot be read is, so that it is told."""
+    text, problem = read_text(path)
+    document = parse_yaml(text, str(path))
+    if problem or document.problems:
+        return True
+    if form == "include_vars":
+        return isinstance(document.value, Map)
+    if not isinstance(document.value, Seq):
+        return False
+    keys = {short_name(key) for item in document.value if isinstance(item, Map) for key in item}
+    return not keys & {"hosts", "import_playbook"}
 
 
 def _name(

@@ -35,7 +35,7 @@ def _play(play: Play) -> Iterator[Problem]:
     everything = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
     notified = {name for task in everything for name in task.notify}
     for handler in play.handlers:
-        if handler.name not in notified:
+        if handler.name not in notified and not handler.role:
             yield Problem(
                 f'no task notifies the handler "{handler.name}"',
                 handler.origin,
@@ -54,7 +54,7 @@ def _play(play: Play) -> Iterator[Problem]:
 
 
 def _task(task: Task) -> Iterator[Problem]:
-    if task.name == task.module:
+    if task.written and "name" not in task.written:
         yield Problem(
             f"the {task.module} task has no name", task.origin, "Say with name: what it makes true."
         )

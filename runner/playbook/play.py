@@ -30,12 +30,14 @@ class Loading:
         extra: the variables of `-e`.
         roles_path: further folders that hold roles.
         imported: the texts of the files that the playbook names.
+        set_later: names that tasks of the plays read so far give a value.
     """
 
     problems: list[Problem]
     extra: Mapping[str, Any] = field(default_factory=dict)
     roles_path: tuple[Path, ...] = ()
     imported: list[str] = field(default_factory=list)
+    set_later: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,12 @@ def read_play(
     rollout = read_rollout(fields)
     fields.flag("force_handlers")
     reading = Reading(
-        problems, variables, loading.extra, loading.roles_path, imported=loading.imported
+        problems,
+        variables,
+        loading.extra,
+        loading.roles_path,
+        set_later=loading.set_later,
+        imported=loading.imported,
     )
     sections = _sections(reading, fields, where, path, around)
     return Play(

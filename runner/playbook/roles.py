@@ -310,10 +310,11 @@ def _file(reading: Reading, call: Call, path: Path, part: str, name: str) -> Pat
     endings = ("",) if Path(name).suffix in _ENDINGS else _ENDINGS
     found = [path / part / f"{name}{ending}" for ending in endings]
     there = [file for file in found if file.is_file()]
-    if not there and name != "main":
+    needed = name != "main" or (part == "tasks" and (path / part).is_dir())
+    if not there and needed:
         looked = ", ".join(map(str, found))
-        where = call.given.values.where(f"{part}_from")
-        message = f"{call.what}: {part}_from: the role has no {part}/{name}"
+        where = call.given.values.origins.get(f"{part}_from", call.where)
+        message = f"{call.what}: the role {path.name} has no {part}/{name}"
         reading.note(message, where, f"Looked for {looked}.")
     return there[0] if there else None
 

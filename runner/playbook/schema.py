@@ -255,7 +255,10 @@ def _role() -> dict[str, Any]:
 
 def _import_playbook() -> dict[str, Any]:
     properties = {key: _INHERITED.get(key, _TEXT) for key in IMPORT_PLAYBOOK_KEYS}
-    return {**_object(properties, IMPORT_PLAYBOOK_KEYS), "required": ["import_playbook"]}
+    made = _object(properties, IMPORT_PLAYBOOK_KEYS)
+    long = "ansible.builtin.import_playbook"
+    made["properties"][long] = made["properties"]["import_playbook"]
+    return {**made, "oneOf": [{"required": ["import_playbook"]}, {"required": [long]}]}
 
 
 def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,34 @@ def test_a_name_that_a_host_decides_brings_in_each_file(tmp_path: Path, play: st
     assert (ubuntu.name, ubuntu.when) == ("On ubuntu", (same.format("ubuntu"),))
 
 
+def test_files_that_are_not_meant_are_not_read(tmp_path: Path) -> None:
+    """A pattern also finds the playbook itself, other playbooks, files of variables."""
+    more = {
+        "other.yaml": "- {hosts: all, tasks: [{nothing: x}]}\n",
+        "all.yaml": "- import_playbook: other.yaml\n",
+        "v.yaml": "{x: 1}\n",
+        "debian.yaml": "- {name: On debian, command: x}\n",
+    }
+    text = "  tasks: [include_tasks: '{{ os }}.yaml', include_vars: '{{ os }}.yaml', command: x]\n"
+    play = load(tmp_path, text, more)
+    assert names(play) == [
+        "include_tasks {{ os }}.yaml",
+        "On debian",
+        "include_vars {{ os }}.yaml",
+        "command",
+    ]
+    assert [part.values for part in play.tasks[-1].included] == [{"x": 1}]
+
+
+def test_a_file_that_a_pattern_finds_and_that_is_broken_is_told(tmp_path: Path) -> None:
+    files = {
+        "broken.yaml": "- a: [\n",
+        "site.yaml": "- hosts: all\n  tasks: [include_tasks: '{{ os }}.yaml']\n",
+    }
+    (message,) = told(load_playbook, write(tmp_path, files))
+    assert "structure breaks" in message or "YAML" in message
+
+
 def test_what_an_include_hands_down(tmp_path: Path) -> None:
     """Conditions and variables, and what is in apply; blocks around count as for any task."""
     text = """
