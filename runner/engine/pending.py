@@ -10,7 +10,9 @@ else the probe would look for it in another folder.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from runner.hosts.script import Command, Result
 from runner.modules.base import Probe, Unknown
@@ -35,6 +37,24 @@ def _parse(result: Result) -> frozenset[str]:
     if result.rc != 0:
         raise Unknown(f"the marks of pending handlers cannot be read: {result.error_text}")
     return frozenset(result.text.split())
+
+
+def unnotified(
+    play: Play, handlers: tuple[str, ...], notified: set[str], owed: frozenset[str]
+) -> list[str]:
+    """The handlers that nothing else calls for.
+
+    Args:
+        notified: by other steps.
+        owed: marks that an earlier run left.
+    """
+    return [h for h in handlers if h not in notified and handler_mark(play, h) not in owed]
+
+
+def owed_marks(observed: Mapping[str, Any]) -> frozenset[str]:
+    """The marks that were there when the host was looked at."""
+    marks = observed.get(PENDING)
+    return marks if isinstance(marks, frozenset) else frozenset()
 
 
 def mark(play: Play, handlers: tuple[str, ...], key: str) -> Command:

@@ -21,7 +21,7 @@ class Command:
         shell: the text; never contains a secret.
         stdin: bytes fed to it (file bodies, secrets). Nothing of it shows in arguments or logs.
         timeout: seconds after which the host itself kills it.
-        become: run as root through sudo when the login user is not root.
+        become: run as `user` through sudo, unless that is who is logged in.
     """
 
     key: str
@@ -29,6 +29,7 @@ class Command:
     stdin: bytes = b""
     timeout: float = DEFAULT_TIMEOUT
     become: bool = True
+    user: str = "root"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,23 @@ class Host:
     """Merged: group_vars by depth, then host_vars and host lines."""
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is this machine (`ansible_connection: local`), reached without SSH."""
+        return self.variables.get("ansible_connection") == "local"
+
+    @property
     def node_name(self) -> str:
         """Its Kubernetes node: variable `kubernetes_node`, else the inventory name."""
         return str(self.variables.get("kubernetes_node", self.name))
+
+
+LOCALHOST = Host(
+    "localhost",
+    "127.0.0.1",
+    Origin("implicit localhost"),
+    variables={"ansible_connection": "local"},
+)
+"""This machine, for playbooks that name it where no inventory does, as in Ansible."""
 
 
 @dataclass(frozen=True, slots=True)

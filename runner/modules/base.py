@@ -57,7 +57,15 @@ class Unknown(Exception):
 
 
 class Refused(Exception):
-    """The wanted state is impossible on this host; the message says why and what would help."""
+    """The wanted state is impossible on this host; the message says why and what would help.
+
+    Args:
+        result: what `register` stores of it where the playbook goes on, beside `failed`.
+    """
+
+    def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result: Mapping[str, Any] = result or {}
 
 
 @dataclass(frozen=True, slots=True)

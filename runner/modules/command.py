@@ -227,7 +227,8 @@ def _looked(args: ExecuteArguments, result: Result) -> Outcome:
         said = result.error_text[-500:]
         raise Refused(
             f"'{_short(args.script())}' exited {result.rc}, expected {expected}"
-            + (f": {said}" if said else "")
+            + (f": {said}" if said else ""),
+            _registered(result),
         )
     return Outcome(result=_registered(result))
 

@@ -22,6 +22,7 @@ MODULES: dict[str, str] = {
     "node_taint": "runner.modules.node_taint:NodeTaint",
     "reboot": "runner.modules.reboot:RebootModule",
     "service": "runner.modules.service:Service",
+    "set_fact": "runner.modules.set_fact:SetFact",
     "shell": "runner.modules.command:ShellModule",
     "template": "runner.modules.template:Template",
     "toml": "runner.modules.toml:Toml",

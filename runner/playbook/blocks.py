@@ -1,7 +1,8 @@
 """Lists of tasks: blocks, imported files and roles are taken apart while they are read.
 
 What stands at a `block`, an `import_tasks` or a role is handed to each task inside, as in Ansible's
-static imports. The engine sees none of them: a plan stays one list of tasks.
+static imports. The engine sees none of them: a plan stays one list of tasks, in which each task
+knows the parts of blocks around it (`block`, `rescue`, `always`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import Origin, Problem
-from runner.playbook.document import Included, Map, Seq, Task, merged
+from runner.playbook.document import BlockPart, Included, Map, Seq, Task, merged
 from runner.playbook.fields import Fields, kind_of
 from runner.playbook.keywords import BLOCK_KEYS, INCLUDES, REFUSED_BLOCK_KEYS, short_name
 from runner.playbook.module_defaults import read_module_defaults
@@ -33,6 +34,9 @@ class Inherited:
     environment: Map = field(default_factory=Map)
     tags: tuple[str, ...] = ()
     ignore_errors: bool = False
+    run_once: bool = False
+    delegate_to: str = ""
+    blocks: tuple[BlockPart, ...] = ()
     notify: tuple[str, ...] = ()
     timeout: float | None = None
     no_log: Any = False
@@ -63,6 +67,7 @@ class Reading:
         included: variables of `include_vars` so far.
         exported, exported_defaults: what the play's roles give all its tasks.
         invoked: roles by folder, files and variables -> what they are called.
+        blocks: how many were read so far.
     """
 
     problems: list[Problem]
@@ -76,6 +81,7 @@ class Reading:
     exported: Map = field(default_factory=Map)
     exported_defaults: Map = field(default_factory=Map)
     invoked: dict[str, str] = field(default_factory=dict)
+    blocks: int = 0
 
     def note(self, message: str, where: Origin | None, hint: str = "") -> None:
         self.problems.append(Problem(message, where, hint))
@@ -123,10 +129,20 @@ class Reading:
         self, value: Map, section: str, where: Origin, files: tuple[Path, ...], outer: Inherited
     ) -> list[Task]:
         inner = self.inherited(value, "block", BLOCK_KEYS, outer)
-        inside = value["block"]
-        if not inside:
-            self.note("the block has no tasks", value.where("block"), "Indent its tasks under it.")
-        return self.tasks(inside, section, value.where("block") or where, files, inner)
+        self.blocks += 1
+        number, name = self.blocks, str(value.get("name") or f"the block of line {where.line}")
+        found: list[Task] = []
+        for kind in ("block", "rescue", "always"):
+            if kind not in value:
+                continue
+            if not value[kind]:
+                self.note(
+                    f"the {kind} has no tasks", value.where(kind), "Indent its tasks under it."
+                )
+            part = BlockPart(number, kind, name)
+            inside = replace(inner, blocks=(*inner.blocks, part))
+            found += self.tasks(value[kind], section, value.where(kind) or where, files, inside)
+        return found
 
     def _include(
         self, value: Map, key: str, section: str, files: tuple[Path, ...], outer: Inherited
@@ -189,6 +205,7 @@ class Reading:
         fields.text("name")
         become = fields.flag("become")
         ignore = fields.flag("ignore_errors")
+        once = fields.flag("run_once")
         own = {key: fields.mapping(key) for key in ("vars", "environment")}
         check_templates(own, self.problems)
         when = fields.conditions("when")
@@ -202,6 +219,8 @@ class Reading:
             environment=merged(outer.environment, own["environment"]),
             tags=_together(outer.tags, fields.texts("tags", commas=True)),
             ignore_errors=outer.ignore_errors if ignore is None else ignore,
+            run_once=outer.run_once if once is None else once,
+            delegate_to=fields.text("delegate_to") or outer.delegate_to,
             notify=_together(outer.notify, fields.names("notify")),
             timeout=outer.timeout if timeout is None else timeout,
             no_log=hidden(outer.no_log, fields.flag_or_template("no_log")),
@@ -211,6 +230,7 @@ class Reading:
     def inherit(self, task: Task, outer: Inherited) -> Task:
         """The task with what is around it; what it says itself wins."""
         own_ignore = task.written.get("ignore_errors") is not None
+        own_once = task.written.get("run_once") is not None
         around = merged(outer.role_variables, outer.variables)
         return replace(
             task,
@@ -221,6 +241,9 @@ class Reading:
             environment=merged(outer.environment, task.environment),
             tags=_together(outer.tags, task.tags),
             ignore_errors=task.ignore_errors if own_ignore else outer.ignore_errors,
+            run_once=task.run_once if own_once else outer.run_once,
+            delegate_to=task.delegate_to or outer.delegate_to,
+            blocks=outer.blocks,
             notify=_together(outer.notify, task.notify),
             timeout=outer.timeout if task.timeout is None else task.timeout,
             no_log=hidden(outer.no_log, task.no_log),

@@ -94,6 +94,18 @@ class Included:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockPart:
+    """One part of a block that a task stands in.
+
+    `block` numbers the blocks of a play; `name` is for messages.
+    """
+
+    block: int
+    kind: Literal["block", "rescue", "always"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One task as written; `arguments` and conditions still hold their templates.
 
@@ -120,7 +132,21 @@ class Task:
     because: str = ""
     """Why risk or disruption is set lower than the module's own (obligatory then)."""
     failed_when: tuple[str, ...] = ()
+    changed_when: tuple[str, ...] = ()
     ignore_errors: bool = False
+    until: tuple[str, ...] = ()
+    retries: int | None = None
+    """Tries after the first one; None: 3 with `until`, else none."""
+    delay: float = 5.0
+    """Seconds between two tries."""
+    backoff: float = 1.0
+    """By what each wait is longer than the one before."""
+    blocks: tuple[BlockPart, ...] = ()
+    """The blocks around it, the outermost first."""
+    run_once: bool = False
+    """One host of the play does it for all."""
+    delegate_to: str = ""
+    """Another host that is looked at and changed instead; may be a template."""
     tags: tuple[str, ...] = ()
     include_tags: tuple[tuple[str, ...], ...] = ()
     """Tags of each `include_tasks` and `include_role` around it: they select it too."""

@@ -60,8 +60,14 @@ TASK_KEYS: dict[str, str] = {
     "disruption": "none, service, gpu, node or reboot",
     "because": "why risk or disruption is set lower than the module's own",
     "failed_when": "conditions on the result that mean failure",
-    "changed_when": "accepted as false for command and shell; without effect",
+    "changed_when": "conditions on a command's result that mean it changed something",
     "ignore_errors": "go on after a failure",
+    "until": "conditions on the result: the task is done again until they all hold",
+    "retries": "tries after the first one (3 with until); without until: until it succeeds",
+    "delay": "seconds between two tries (5)",
+    "backoff": "by what each wait is longer than the one before (1)",
+    "run_once": "one host of the play does it for all",
+    "delegate_to": "another host that is looked at and changed instead",
     "tags": "names for --tags and --skip-tags",
 }
 
@@ -78,6 +84,8 @@ _SHARED = (
     "notify",
     "timeout",
     "no_log",
+    "run_once",
+    "delegate_to",
 )
 _MODULE_DEFAULTS = {"module_defaults": PLAY_KEYS["module_defaults"]}
 INCLUDES = (
@@ -89,12 +97,16 @@ INCLUDES = (
     "include_vars",
 )
 """What stands where a task stands and brings in a file or a role."""
-BLOCK_KEYS: dict[str, str] = {
-    "block": "list of tasks that all take what stands beside it",
+APPLY_KEYS: dict[str, str] = {
     **{key: TASK_KEYS[key] for key in _SHARED},
     **_MODULE_DEFAULTS,
 }
-APPLY_KEYS: dict[str, str] = {key: BLOCK_KEYS[key] for key in BLOCK_KEYS if key != "block"}
+BLOCK_KEYS: dict[str, str] = {
+    "block": "list of tasks that all take what stands beside it",
+    "rescue": "tasks for when one of the block's tasks fails",
+    "always": "tasks that follow in any case",
+    **APPLY_KEYS,
+}
 IMPORT_KEYS: dict[str, str] = {
     "import_tasks": "file with a list of tasks, relative to the importing file",
     **APPLY_KEYS,
@@ -159,16 +171,12 @@ LOOP_CONTROL_KEYS: dict[str, str] = {
     "extended_allitems": "false: ansible_loop has no allitems",
 }
 
-_RESCUE = (
-    "What follows a failure cannot be planned: a host that fails is left cordoned for a look, "
-    "and gpurun resume finishes it."
-)
 _APPLY = "Put it under apply: of the include, or at the tasks inside."
 _LOOP = "Write loop: with the list; the item is the variable `item`."
 
 REFUSED_TASK_KEYS: dict[str, str] = {
     "action": "Write the module's name as the key.",
-    "always": _RESCUE,
+    "always": "Put it beside a block: - block: [...], then always: with a list of tasks.",
     "any_errors_fatal": "Set rollout.max_failed of the play (0 is the default).",
     "apply": "Put it under include_tasks or include_role, beside file: or name:.",
     "async": "Set timeout; gpurun waits for a step and kills it on the host when time is up.",
@@ -176,27 +184,21 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "become_flags": "Only sudo without further flags is used.",
     "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
-    "connection": "Hosts are reached by SSH only.",
+    "connection": "Write delegate_to: localhost, or set ansible_connection in the inventory.",
     "debugger": "Leave it out; look at gpurun plan.",
-    "delay": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
-    "delegate_facts": "Leave it out.",
-    "delegate_to": "Write a play of its own for that host; cluster work has its own modules "
-    "(node_label, daemonset_restart).",
+    "delegate_facts": "Leave it out: facts and results stay with the play's own hosts.",
     "diff": "Leave it out: a plan always shows differences.",
     "ignore_unreachable": "A host that cannot be reached is left alone; run again for it.",
     "import_playbook": "Put it beside the plays: - import_playbook: FILE.",
-    "local_action": "Tasks run on the play's hosts only; do local work before gpurun.",
+    "local_action": "Write the module as the key and delegate_to: localhost beside it.",
     "module_defaults": "Put it at the play or at a block, or write the arguments at the task.",
     "poll": "Set timeout instead.",
     "port": "Set ansible_port in the inventory.",
     "remote_user": "Set ansible_user in the inventory.",
-    "rescue": _RESCUE,
-    "retries": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
-    "run_once": "Write a play of its own for one host: hosts: group[0].",
     "throttle": "Use rollout.waves of the play.",
-    "until": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
     "with_env": _LOOP,
     "with_file": _LOOP,
+    "rescue": "Put it beside a block: - block: [...], then rescue: with a list of tasks.",
     "with_fileglob": _LOOP,
     "with_first_found": _LOOP,
     "with_flattened": 'Write loop: "{{ lists | flatten }}".',
@@ -221,6 +223,10 @@ REFUSED_BLOCK_KEYS: dict[str, str] = {
     "loop": _AT_INCLUDE,
     "loop_control": _AT_INCLUDE,
     "register": _AT_TASKS,
+    "retries": _AT_TASKS,
+    "until": _AT_TASKS,
+    "delay": _AT_TASKS,
+    "backoff": _AT_TASKS,
     "with_dict": _AT_INCLUDE,
     "with_items": _AT_INCLUDE,
     "with_list": _AT_INCLUDE,
@@ -240,7 +246,7 @@ REFUSED_PLAY_KEYS: dict[str, str] = {
     "become_flags": "Only sudo without further flags is used.",
     "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
-    "connection": "Hosts are reached by SSH only.",
+    "connection": "Set ansible_connection (ssh or local) in the inventory.",
     "debugger": "Leave it out; look at gpurun plan.",
     "diff": "Leave it out: a plan always shows differences.",
     "fact_path": "Leave it out.",
@@ -258,7 +264,6 @@ REFUSED_PLAY_KEYS: dict[str, str] = {
 }
 
 _FILE = "Use copy or template for the whole file, or toml for single keys of a TOML file."
-_FACT = "Use vars of the task or play: they are rendered when used."
 _LOOK = "Use command with read_only: true and register."
 
 ABSENT_MODULES: dict[str, str] = {
@@ -295,7 +300,6 @@ ABSENT_MODULES: dict[str, str] = {
     "replace": _FILE,
     "script": "Use copy to put the script there and command to run it.",
     "service_facts": "Use command with read_only: true and register.",
-    "set_fact": _FACT,
     "setup": "Leave it out: facts.NAME is read when a task names it.",
     "slurp": _LOOK,
     "stat": _LOOK,

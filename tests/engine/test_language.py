@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from runner.engine.enact import HostResult
+from runner.engine.ending import HostResult
 from runner.engine.gates import Gate
-from runner.engine.planner import Subject
+from runner.engine.subject import Subject
 from runner.engine.run import HostState
 from runner.inventory.model import Host
 from runner.reports.data import host_plan

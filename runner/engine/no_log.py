@@ -1,31 +1,17 @@
-"""What is shown of a step: its label, and what `no_log` hides of it. Pure."""
+"""What `no_log` hides of a step. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from runner.engine.planning import PROBLEMS, PlannedStep
+from runner.engine.planning import PlannedStep
 from runner.modules.base import Change
 from runner.playbook.document import Task
-from runner.playbook.loops import shortened
 from runner.playbook.templates import NotYetKnown, TemplateProblem, render
 
 HIDDEN = "not shown: no_log"
-
-
-def step_label(task: Task, variables: Mapping[str, Any]) -> str:
-    """The task's name, and in a loop the item or what `loop_control.label` makes of it."""
-    control = task.loop_control
-    if task.loop is None or control.loop_var not in variables:
-        return task.name
-    shown = variables[control.loop_var]
-    if control.label is not None:
-        with suppress(TemplateProblem, NotYetKnown):  # the item says as much as can be said
-            shown = render(control.label, variables, task.origin)
-    return f"{task.name} ({shortened(shown)})"
 
 
 def concealed(step: PlannedStep, variables: Mapping[str, Any]) -> PlannedStep:
@@ -37,7 +23,7 @@ def concealed(step: PlannedStep, variables: Mapping[str, Any]) -> PlannedStep:
     if not task.no_log or not _is_hidden(task, variables):
         return step
     number = f" (item {step.key.item + 1})" if task.loop is not None else ""
-    hides_reason = step.status in PROBLEMS
+    hides_reason = step.reason and step.status not in ("skipped", "conditional")
     return replace(
         step,
         task=replace(task, no_log=True),
