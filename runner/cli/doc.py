@@ -12,13 +12,14 @@ def doc(module: str | None) -> int:
     from difflib import get_close_matches
 
     from runner.errors import InputError, Problem
-    from runner.modules.registry import MODULES, load_module
+    from runner.modules.registry import MODULES, load_module, short_name
     from runner.reports.pages import first_line, module_page
 
     if module is None:
         for name in MODULES:
             click.echo(f"{name:<20} {first_line(load_module(name))}")
         return 0
+    module = short_name(module)
     if module not in MODULES:
         near = get_close_matches(module, MODULES, 1)
         hint = f"did you mean '{near[0]}'?" if near else "gpurun doc lists them"

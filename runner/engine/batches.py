@@ -9,7 +9,7 @@ from typing import Any
 from runner.engine.pending import mark, unmark
 from runner.engine.planning import PlannedStep
 from runner.hosts.script import Block, Command
-from runner.modules.base import Change, Reboot
+from runner.modules.base import Change, HostWait, Reboot
 from runner.playbook.document import Play, Task
 
 
@@ -55,7 +55,13 @@ def _become(step: PlannedStep) -> bool:
 def cluster_actions(step: PlannedStep) -> list[Any]:
     """What a boundary step asks of the cluster."""
     actions = [action for change in step.changes for action in change.do]
-    return [a for a in actions if not isinstance(a, Command | Reboot)] + list(step.waits)
+    asked = [a for a in actions if not isinstance(a, Command | Reboot)]
+    return asked + [wait for wait in step.waits if not isinstance(wait, HostWait)]
+
+
+def host_waits(step: PlannedStep) -> list[HostWait]:
+    """What a boundary step waits for on the host."""
+    return [wait for wait in step.waits if isinstance(wait, HostWait)]
 
 
 def reboots(step: PlannedStep) -> list[Reboot]:
@@ -101,7 +107,7 @@ def undo_block(step: PlannedStep, number: int) -> Block | None:
 def _guard(step: PlannedStep, number: int, change: Change) -> Command | None:
     if not change.guard:
         return None
-    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step))
+    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step), brief=True)
 
 
 def _commands(

@@ -13,6 +13,7 @@ from runner.engine.batches import (
     blocks,
     cluster_actions,
     first_batch,
+    host_waits,
     reboots,
     undo_block,
 )
@@ -29,6 +30,7 @@ from runner.engine.proof import check_seen, output, why
 from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
+from runner.engine.waiting import wait_on_host
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
 from runner.inventory.model import Host
@@ -350,8 +352,7 @@ class HostRun:
     def _boundary(self, step: PlannedStep) -> None:
         self._emit("step-started", step)
         try:
-            act = self._reboot if reboots(step) else self._cluster
-            act(step)
+            self._act(step)
         except (UnreachableError, Drifted, Interrupted) as error:
             self._emit("step-failed", step, reason=str(error))
             raise
@@ -367,6 +368,18 @@ class HostRun:
         result = {"changed": bool(step.changes), **self.tries.told(step)}
         self.done[step.key] = Done(result, bool(step.changes))
         self._emit("step-done", step)
+
+    def _act(self, step: PlannedStep) -> None:
+        if reboots(step):
+            self._reboot(step)
+        elif host_waits(step):
+            self._wait(step)
+        else:
+            self._cluster(step)
+
+    def _wait(self, step: PlannedStep) -> None:
+        for wait in host_waits(step):
+            wait_on_host(wait, self._connection(step), self.stop)
 
     def _unmark(self, step: PlannedStep) -> None:
         """A handler that has run is no longer owed."""
@@ -456,7 +469,8 @@ class HostRun:
             if step.status in (*PROBLEMS, "deferred", "change"):
                 self._emit("step-failed", step, reason=step.reason)
                 raise StepFailed(f"verify: {step.label}: {step.reason or 'would change the host'}")
-            for wait in step.waits:
+            self._wait(step)
+            for wait in cluster_actions(step):
                 self.node.perform(wait, self.since)
             self._emit("step-done", step)
 

@@ -61,10 +61,10 @@ def mark(play: Play, handlers: tuple[str, ...], key: str) -> Command:
     """Makes the marks of the handlers a change notifies."""
     names = " ".join(handler_mark(play, handler) for handler in handlers)
     shell = _FOLDER + f'umask 077; mkdir -p "$d" && cd "$d" && touch {names}'
-    return Command(f"{key}/mark", shell, become=play.become)
+    return Command(f"{key}/mark", shell, become=play.become, brief=True)
 
 
 def unmark(play: Play, handler: str, key: str) -> Command:
     """Removes the mark of a handler that has run."""
     shell = _FOLDER + f'rm -f "$d"/{handler_mark(play, handler)}'
-    return Command(f"{key}/unmark", shell, become=play.become)
+    return Command(f"{key}/unmark", shell, become=play.become, brief=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from runner.inventory.model import Host
-from runner.kube.state import ClusterAction
 from runner.modules.base import (
     Arguments,
     Change,
@@ -17,6 +16,7 @@ from runner.modules.base import (
     Module,
     Probe,
     Risk,
+    Wait,
 )
 from runner.playbook.document import Play, Task
 
@@ -55,7 +55,7 @@ class PlannedStep:
     label: str
     status: Status
     changes: tuple[Change, ...] = ()
-    waits: tuple[ClusterAction, ...] = ()
+    waits: tuple[Wait, ...] = ()
     messages: tuple[str, ...] = ()
     reason: str = ""
     """Why it is refused, unknown, deferred or skipped."""

@@ -84,6 +84,10 @@ class WaitAllocatable:
     value: int
     timeout: float = 120.0
 
+    def __str__(self) -> str:
+        what = f"the node offers {self.value} {self.resource}"
+        return f"waits until {what} (at most {self.timeout:g} s)"
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectQuery:
@@ -120,6 +124,11 @@ class WaitRollout:
 
     manifest: Mapping[str, Any] = field(repr=False)
     timeout: float = 300.0
+
+    def __str__(self) -> str:
+        name = self.manifest["metadata"]["name"]
+        what = f"{self.manifest['kind']} {name} is rolled out"
+        return f"waits until {what} (at most {self.timeout:g} s)"
 
 
 @dataclass(frozen=True, slots=True)

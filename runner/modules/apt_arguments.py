@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +17,7 @@ _SPEC = re.compile(r"[a-z0-9][a-z0-9.+-]+(=[A-Za-z0-9.+:~-]+)?")
 
 
 class AptArguments(Arguments):
+    other_names: ClassVar[Mapping[str, str]] = {"package": "name", "pkg": "name"}
     name: tuple[str, ...] = Field(
         min_length=1, description='Package or list of packages, `"name"` or `"name=version"`.'
     )

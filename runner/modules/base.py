@@ -47,6 +47,9 @@ class Arguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """Names that Ansible also accepts for an argument -> the argument's own name."""
+
 
 class Unknown(Exception):
     """A probe's answer could not be understood; never treated as fine.
@@ -74,6 +77,7 @@ class Probe:
 
     Probes with equal keys are run once per host and share their state, so that tasks on the same
     thing see each other's planned changes. `parse` raises `Unknown` for what it cannot read.
+    `brief`, as of a `Command`, is for our own looks: False for those that a playbook words.
     """
 
     key: str
@@ -82,9 +86,12 @@ class Probe:
     timeout: float = 30.0
     stdin: bytes = b""
     become: bool = True
+    brief: bool = True
 
     def command(self) -> Command:
-        return Command(self.key, self.shell, self.stdin, self.timeout, self.become)
+        return Command(
+            self.key, self.shell, self.stdin, self.timeout, self.become, brief=self.brief
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,35 @@ class Reboot:
 
 
 @dataclass(frozen=True, slots=True)
+class HostWait:
+    """Wait until something is so on the host. Changes nothing.
+
+    Args:
+        until: what, as a clause: "port 10250 of 127.0.0.1 answers".
+        delay: seconds to wait first.
+        look: exits 0 once it is so, with `NOT_YET` while it is not; it may itself look for some
+            seconds. None: only the delay.
+        timeout: seconds, the delay left out, after which it has failed.
+        advice: what a person should do when time is over.
+    """
+
+    until: str
+    delay: float = 0.0
+    look: Command | None = None
+    timeout: float = 0.0
+    advice: str = ""
+
+    def __str__(self) -> str:
+        first = f"after {self.delay:g} s, " if self.delay and self.look else ""
+        most = f" (at most {self.timeout:g} s)" if self.look else ""
+        return f"{first}waits until {self.until}{most}"
+
+
+NOT_YET = 75
+"""Exit status of a `HostWait.look` (EX_TEMPFAIL of sysexits.h)."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileDiff:
     """A file's text before and after; None: absent. `attributes` like mode and owner, as pairs."""
 
@@ -118,6 +154,7 @@ class FileDiff:
 
 
 Action = Command | Reboot | ClusterAction
+Wait = ClusterAction | HostWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +193,13 @@ class Outcome:
 
     Args:
         changes: empty when the host is as wanted.
-        waits: things to wait for that change nothing (`wait_allocatable`).
+        waits: things to wait for that change nothing (`wait_allocatable`, `wait_for`).
         result: what `register` stores, beside `changed`; plain data.
         messages: lines to show (`debug`).
     """
 
     changes: tuple[Change, ...] = ()
-    waits: tuple[ClusterAction, ...] = ()
+    waits: tuple[Wait, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
     messages: tuple[str, ...] = ()
 

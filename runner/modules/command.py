@@ -37,7 +37,7 @@ Switch = Annotated[bool, Field(strict=True)]
 
 
 class ExecuteArguments(Arguments):
-    """What `command` and `shell` have in common."""
+    """What `command`, `shell` and `script` have in common."""
 
     creates: str = Field("", description="Do not run when this path exists; afterwards it must.")
     removes: str = Field("", description="Run only if this path exists; afterwards it must not.")
@@ -48,7 +48,6 @@ class ExecuteArguments(Arguments):
     read_only: Switch = Field(
         False, description="It changes nothing: it runs while looking, even for a plan."
     )
-    stdin: str = Field("", description="Standard input; the place for secrets.")
     chdir: str = Field("", description="Folder to run in.")
     expect: tuple[int, ...] = Field(
         (0,), description="Exit statuses that are fine; an empty list: any (see `failed_when`)."
@@ -75,12 +74,29 @@ class ExecuteArguments(Arguments):
             )
         return self
 
-    def script(self) -> str:
+    def script(self, context: Context) -> str:
         """The task's own command as sh."""
         raise NotImplementedError
 
+    def shown(self, context: Context) -> str:
+        """It on one line, for a person."""
+        return _short(self.script(context))
 
-class CommandArguments(ExecuteArguments):
+    def input(self, context: Context) -> bytes:
+        """Its standard input."""
+        return b""
+
+
+class FedArguments(ExecuteArguments):
+    """What `command` and `shell` have in common."""
+
+    stdin: str = Field("", description="Standard input; the place for secrets.")
+
+    def input(self, context: Context) -> bytes:
+        return self.stdin.encode()
+
+
+class CommandArguments(FedArguments):
     cmd: str = Field("", description="Program and arguments, split like a shell does, no globs.")
     argv: Words = Field((), description="Instead of `cmd`: program and arguments as a list.")
 
@@ -103,18 +119,20 @@ class CommandArguments(ExecuteArguments):
         except ValueError as error:
             raise ValueError(f"cmd cannot be split into words: {error}") from None
 
-    def script(self) -> str:
+    def script(self, context: Context) -> str:
         return shlex.join(self.words())
 
 
-class ShellArguments(ExecuteArguments):
+class ShellArguments(FedArguments):
     cmd: str = Field(min_length=1, description="Text for the host's POSIX sh.")
 
-    def script(self) -> str:
+    def script(self, context: Context) -> str:
         return self.cmd
 
 
-def text_for_host(script: str, args: ExecuteArguments, context: Context) -> tuple[str, bytes]:
+def text_for_host(
+    script: str, args: ExecuteArguments, context: Context, stdin: bytes = b""
+) -> tuple[str, bytes]:
     """The sh text and the standard input that carry a script to the host.
 
     Environment values may be secrets, so they travel on standard input before the command's own:
@@ -125,7 +143,7 @@ def text_for_host(script: str, args: ExecuteArguments, context: Context) -> tupl
     shell = _READ_ENVIRONMENT.format(lines=lines) if lines else ""
     if args.chdir:
         shell += f"cd -- {shlex.quote(args.chdir)} || exit 126\n"
-    return shell + script, (exports + args.stdin).encode()
+    return shell + script, exports.encode() + stdin
 
 
 _READ_ENVIRONMENT = """\
@@ -136,15 +154,15 @@ eval "$e"; unset n l e
 """
 
 
-def _look(prefix: str, script: str, args: ExecuteArguments, context: Context) -> Probe:
+def _look(script: str, args: ExecuteArguments, context: Context, given: bytes = b"") -> Probe:
     """A probe that runs a script of the playbook; its key tells equal looks from others."""
-    shell, stdin = text_for_host(script, args, context)
+    shell, stdin = text_for_host(script, args, context, given)
     secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
     timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
     told = f"{shell}\0{timeout}\0{context.become}\0".encode() + secret
     digest = hashlib.sha256(told).hexdigest()[:16]
     parse = partial(_seen, script)
-    return Probe(f"{prefix}:{digest}", shell, parse, timeout, stdin, context.become)
+    return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
 
 
 def _seen(script: str, result: Result) -> Result:
@@ -155,27 +173,26 @@ def _seen(script: str, result: Result) -> Result:
     return result
 
 
-class _Execute(Module[ExecuteArguments]):
-    """Shared by `command` and `shell`, which differ only in how their text is read."""
+class Execute(Module[ExecuteArguments]):
+    """Shared by `command`, `shell` and `script`, which differ only in where their text is from."""
 
     risk = Risk.MEDIUM
     free_form = "cmd"
 
     def probes(self, args: ExecuteArguments, context: Context) -> Sequence[Probe]:
         if args.read_only:
-            return (_look("look", args.script(), args, context),)
+            return (_look(args.script(context), args, context, args.input(context)),)
         paths = [
             exists_probe(path, context.become) for path in (args.creates, args.removes) if path
         ]
-        bare = args.model_copy(update={"stdin": ""})
-        looks = [_look("look", text, bare, context) for text in (args.unless, args.onlyif) if text]
+        looks = [_look(text, args, context) for text in (args.unless, args.onlyif) if text]
         return (*paths, *looks)
 
     def plan(
         self, args: ExecuteArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
         if args.read_only:
-            return _looked(args, observed[self.probes(args, context)[0].key])
+            return _looked(args, observed[self.probes(args, context)[0].key], context)
         reason, overlay = _conditions(args, observed, context)
         if not reason and not overlay and not context.notified:
             reason = "it has run"
@@ -188,7 +205,6 @@ def _conditions(
     args: ExecuteArguments, observed: Mapping[str, Any], context: Context
 ) -> tuple[str, dict[str, Any]]:
     """Why it need not run ("" if it must), and what its conditions will read afterwards."""
-    bare = args.model_copy(update={"stdin": ""})
     overlay: dict[str, Any] = {}
     if args.creates:
         key = exists_key(args.creates)
@@ -201,12 +217,12 @@ def _conditions(
         if not observed[key]:
             return f"{args.removes} does not exist", overlay
     if args.unless:
-        key = _look("look", args.unless, bare, context).key
+        key = _look(args.unless, args, context).key
         overlay[key] = Result(0)
         if _holds(args.unless, observed[key]):
             return f"unless: '{_short(args.unless)}' holds", overlay
     if args.onlyif:
-        key = _look("look", args.onlyif, bare, context).key
+        key = _look(args.onlyif, args, context).key
         if not _holds(args.onlyif, observed[key]):
             return f"onlyif: '{_short(args.onlyif)}' does not hold", overlay
     return "", overlay
@@ -221,12 +237,12 @@ def _holds(script: str, result: Result) -> bool:
     return result.rc == 0
 
 
-def _looked(args: ExecuteArguments, result: Result) -> Outcome:
+def _looked(args: ExecuteArguments, result: Result, context: Context) -> Outcome:
     if args.expect and result.rc not in args.expect:
         expected = " or ".join(str(rc) for rc in args.expect)
         said = result.error_text[-500:]
         raise Refused(
-            f"'{_short(args.script())}' exited {result.rc}, expected {expected}"
+            f"'{args.shown(context)}' exited {result.rc}, expected {expected}"
             + (f": {said}" if said else ""),
             _registered(result),
         )
@@ -245,10 +261,11 @@ def _registered(result: Result) -> dict[str, Any]:
 def _change(
     name: str, args: ExecuteArguments, context: Context, overlay: Mapping[str, Any]
 ) -> Change:
-    shell, stdin = text_for_host(_unless_done(args) + _expecting(args), args, context)
+    text = _unless_done(args) + _expecting(args, args.script(context))
+    shell, stdin = text_for_host(text, args, context, args.input(context))
     timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
     return Change(
-        summary=f"run {_short(args.script())}",
+        summary=f"run {args.shown(context)}",
         do=(Command(name, shell, stdin, timeout, context.become),),
         risk=Risk.MEDIUM,
         disruption=Disruption.NONE,
@@ -268,14 +285,14 @@ def _unless_done(args: ExecuteArguments) -> str:
     return done
 
 
-def _expecting(args: ExecuteArguments) -> str:
+def _expecting(args: ExecuteArguments, script: str) -> str:
     """The script, ending with 0 for every expected status and with another for all else."""
     if args.expect == (0,):
-        return args.script()
+        return script
     if not args.expect:
-        return f"(\n{args.script()}\n)\nexit 0"
+        return f"(\n{script}\n)\nexit 0"
     fine = "|".join(str(rc) for rc in args.expect)
-    return f"(\n{args.script()}\n)\nrc=$?; case $rc in {fine}) exit 0;; 0) exit 1;; esac; exit $rc"
+    return f"(\n{script}\n)\nrc=$?; case $rc in {fine}) exit 0;; 0) exit 1;; esac; exit $rc"
 
 
 def _short(script: str) -> str:
@@ -284,7 +301,7 @@ def _short(script: str) -> str:
     return first if len(first) <= 100 and not more else f"{first[:97]}..."
 
 
-class CommandModule(_Execute):
+class CommandModule(Execute):
     """Runs a program without a shell: no pipes, no globs, no variables.
 
     What a command does cannot be known beforehand: it is listed as unpredictable and only run by
@@ -319,7 +336,7 @@ class CommandModule(_Execute):
     )
 
 
-class ShellModule(_Execute):
+class ShellModule(Execute):
     """Runs a text with the host's POSIX sh: pipes, redirections and variables work.
 
     Everything else is as with `command`. Never put values of the host or secrets into the text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,8 @@ from runner.modules.files.state import (
 
 class FileArguments(Ownership):
     """What shall be at a path."""
+
+    other_names: ClassVar[Mapping[str, str]] = {"dest": "path", "name": "path"}
 
     path: HostPath = Field(description="Absolute path on the host.")
     state: Literal["file", "directory", "link", "absent", "touch"] = Field(

@@ -10,25 +10,66 @@ from runner.modules.base import Module
 MODULES: dict[str, str] = {
     "apt": "runner.modules.apt:Apt",
     "assert": "runner.modules.assertion:Assert",
+    "blockinfile": "runner.modules.blockinfile:Blockinfile",
     "command": "runner.modules.command:CommandModule",
     "containerd_runtime": "runner.modules.containerd_runtime:ContainerdRuntime",
     "copy": "runner.modules.copy:Copy",
     "daemonset_restart": "runner.modules.daemonset_restart:DaemonsetRestart",
     "debug": "runner.modules.debug:Debug",
+    "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
+    "ini_file": "runner.modules.ini_file:IniFile",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
+    "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
+    "modprobe": "runner.modules.modprobe:Modprobe",
     "node_label": "runner.modules.node_label:NodeLabel",
     "node_taint": "runner.modules.node_taint:NodeTaint",
+    "pause": "runner.modules.pause:Pause",
     "reboot": "runner.modules.reboot:RebootModule",
+    "script": "runner.modules.script:Script",
     "service": "runner.modules.service:Service",
     "set_fact": "runner.modules.set_fact:SetFact",
     "shell": "runner.modules.command:ShellModule",
+    "stat": "runner.modules.stat:Stat",
+    "sysctl": "runner.modules.sysctl:Sysctl",
     "template": "runner.modules.template:Template",
     "toml": "runner.modules.toml:Toml",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
+    "wait_for": "runner.modules.wait_for:WaitFor",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
+
+ALIASES: dict[str, str] = {
+    "ansible.posix.sysctl": "sysctl",
+    "community.general.ini_file": "ini_file",
+    "community.general.modprobe": "modprobe",
+    "ini": "ini_file",
+    "kernel_module": "modprobe",
+    "package": "apt",
+    "systemd": "service",
+    "systemd_service": "service",
+    "toml_patch": "toml",
+}
+"""Another name a task may use -> the module's own name."""
+
+_BUILTIN = ("ansible.builtin.", "ansible.legacy.")
+
+
+def short_name(name: str) -> str:
+    """A module's own name for what a task may call it: Ansible's full name, an alias.
+
+    A name that means no module is returned without its collection.
+    """
+    for prefix in _BUILTIN:
+        name = name.removeprefix(prefix)
+    return ALIASES.get(name, name)
+
+
+def task_names(name: str) -> tuple[str, ...]:
+    """Everything a task may call a module, its own name first."""
+    names = (name, *(alias for alias, own in ALIASES.items() if own == name))
+    return (*names, *(f"{_BUILTIN[0]}{each}" for each in names if "." not in each))
 
 
 def load_module(name: str) -> Module[Any]:

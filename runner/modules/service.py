@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +31,11 @@ Switch = Annotated[bool, Field(strict=True)]
 
 
 class ServiceArguments(Arguments):
+    other_names: ClassVar[Mapping[str, str]] = {
+        "service": "name",
+        "unit": "name",
+        "daemon-reload": "daemon_reload",
+    }
     name: str = Field(
         pattern=r"^[A-Za-z0-9:_.@\\-]+$", description="Unit; `.service` may be left out."
     )
@@ -41,6 +46,10 @@ class ServiceArguments(Arguments):
     masked: Switch | None = Field(None, description="Whether it can be started at all.")
     daemon_reload: Switch = Field(
         False, description="Make systemd read changed unit files before anything else."
+    )
+
+    scope: Literal["system"] = Field(
+        "system", description="Units of the system; those of users are not managed."
     )
 
     @field_validator("name")

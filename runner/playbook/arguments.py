@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from runner.errors import Origin, Problem
 from runner.modules.base import Module
-from runner.modules.registry import MODULES
+from runner.modules.registry import MODULES, short_name
 from runner.playbook.document import Map, Seq
 from runner.playbook.fields import kind_of, settled
 from runner.playbook.keywords import (
@@ -18,9 +18,10 @@ from runner.playbook.keywords import (
     REFUSED_TASK_KEYS,
     TASK_KEYS,
     nearest,
-    short_name,
 )
 from runner.playbook.source import TEMPLATE_MARK, BooleanWord
+
+_LISTED = "gpurun doc lists the modules."
 
 
 def module_of(task: Map, problems: list[Problem]) -> tuple[str, str]:
@@ -39,9 +40,7 @@ def module_of(task: Map, problems: list[Problem]) -> tuple[str, str]:
             )
         )
     if not keys:
-        problems.append(
-            Problem("the task names no module", task.origin, f"One of: {', '.join(MODULES)}.")
-        )
+        problems.append(Problem("the task names no module", task.origin, _LISTED))
     return (short_name(found[0]), found[0]) if found else ("", "")
 
 
@@ -57,7 +56,7 @@ def _stray(key: str, task: Map, has_module: bool) -> Problem:
         return Problem(f"{key} is not a key of a task", where, nearest(key, TASK_KEYS))
     hint = nearest(short.rpartition(".")[2], [*MODULES, *TASK_KEYS])
     if hint.startswith("Known"):
-        hint = f"Modules: {', '.join(MODULES)}."
+        hint = _LISTED
     return Problem(f"there is no module {key}", where, hint)
 
 
@@ -74,7 +73,23 @@ def read_arguments(task: Map, key: str, module: Module[Any], problems: list[Prob
             Problem(f"{key}: expected a mapping of arguments, found {kind_of(value)}", where)
         )
     _add_args(task, arguments, problems)
-    return arguments
+    return own_names(arguments, module.arguments.other_names, problems)
+
+
+def own_names(arguments: Map, other: Mapping[str, str], problems: list[Problem]) -> Map:
+    """The arguments under the module's own names for them."""
+    renamed = Map({}, arguments.origin)
+    for name, value in arguments.items():
+        own = other.get(name, name)
+        if own != name and own in arguments:
+            where = arguments.keys_at.get(name) or arguments.where(name)
+            problems.append(Problem(f"{name} is another name of {own}: give one of them", where))
+        renamed[own] = value
+        if name in arguments.origins:
+            renamed.origins[own] = arguments.origins[name]
+        if name in arguments.keys_at:
+            renamed.keys_at[own] = arguments.keys_at[name]
+    return renamed
 
 
 def _add_args(task: Map, arguments: Map, problems: list[Problem]) -> None:

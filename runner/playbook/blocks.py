@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import Origin, Problem
+from runner.modules.registry import short_name
 from runner.playbook.document import BlockPart, Included, Map, Seq, Task, merged
 from runner.playbook.fields import Fields, kind_of
-from runner.playbook.keywords import BLOCK_KEYS, INCLUDES, REFUSED_BLOCK_KEYS, short_name
+from runner.playbook.keywords import BLOCK_KEYS, INCLUDES, REFUSED_BLOCK_KEYS
 from runner.playbook.module_defaults import read_module_defaults
 from runner.playbook.source import MAX_BYTES, Document, parse_yaml, read_text
 from runner.playbook.tasks import check_conditions, check_templates, read_task

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Origin
+from runner.modules.registry import short_name
 from runner.playbook.document import Map, Seq, Task, TemplateText, merged
 from runner.playbook.fields import Fields, kind_of, settled
 from runner.playbook.keywords import (
@@ -19,7 +20,6 @@ from runner.playbook.keywords import (
     IMPORT_KEYS,
     INCLUDE_KEYS,
     REFUSED_INCLUDE_KEYS,
-    short_name,
 )
 from runner.playbook.known import Name, NotKnownYet, file_name, known_items, known_value
 from runner.playbook.loops import Loop, items_of, read_loop, rounds, shortened

@@ -263,18 +263,16 @@ REFUSED_PLAY_KEYS: dict[str, str] = {
     "vars_prompt": "Pass values with -e name=value.",
 }
 
-_FILE = "Use copy or template for the whole file, or toml for single keys of a TOML file."
+_FILE = "Use lineinfile or blockinfile for a part of the file, copy or template for the whole."
 _LOOK = "Use command with read_only: true and register."
 
 ABSENT_MODULES: dict[str, str] = {
     "add_host": "Put the host into the inventory.",
     "apt_key": "Use copy to put the key into /etc/apt/keyrings.",
     "apt_repository": "Use copy to write the file under /etc/apt/sources.list.d.",
-    "blockinfile": _FILE,
     "cron": "Use copy to write a file under /etc/cron.d.",
     "dnf": "Only apt is managed so far; use command with unless.",
     "expect": "Use command with input it needs on the command line or in a file.",
-    "fail": "Use assert.",
     "fetch": _LOOK,
     "find": _LOOK,
     "get_url": "Put the file beside the playbook and use copy.",
@@ -282,49 +280,28 @@ ABSENT_MODULES: dict[str, str] = {
     "group": "Use command with unless.",
     "group_by": "Use groups of the inventory.",
     "hostname": "Use command with unless.",
-    "ini_file": _FILE,
     "k8s": "Use node_label or daemonset_restart, or kubectl.",
     "k8s_drain": "Leave it out: nodes are cordoned and drained when a change needs it.",
     "kubernetes.core.k8s": "Use node_label or daemonset_restart, or kubectl.",
     "kubernetes.core.k8s_drain": "Leave it out: nodes are drained when a change needs it.",
-    "lineinfile": _FILE,
     "meta": "Leave it out: handlers run after a play's tasks.",
-    "modprobe": "Use copy for /etc/modules-load.d and command with unless for now.",
     "mount": "Use copy for a systemd mount unit and service.",
-    "package": "Use apt.",
     "package_facts": "Use facts.packages.",
-    "pause": "Leave it out: plan shows the changes and apply asks.",
     "ping": "Leave it out: an unreachable host is reported as such.",
     "pip": "Use command with unless.",
     "raw": "Use shell.",
     "replace": _FILE,
-    "script": "Use copy to put the script there and command to run it.",
     "service_facts": "Use command with read_only: true and register.",
     "setup": "Leave it out: facts.NAME is read when a task names it.",
     "slurp": _LOOK,
-    "stat": _LOOK,
     "synchronize": "Use copy for single files.",
-    "sysctl": "Use copy for a file under /etc/sysctl.d and a handler with command.",
-    "systemd": "Use service; its arguments are the same.",
-    "systemd_service": "Use service; its arguments are the same.",
     "tempfile": "Use shell.",
     "unarchive": "Use command with creates.",
     "uri": "Use command with curl.",
     "user": "Use command with unless.",
-    "wait_for": "Use wait_allocatable, or shell with a loop.",
     "wait_for_connection": "Leave it out: reboot waits until the host answers.",
     "yum": "Only apt is managed so far; use command with unless.",
 }
-
-_PREFIXES = ("ansible.builtin.", "ansible.legacy.")
-
-
-def short_name(module: str) -> str:
-    """Ansible's fully qualified name of a built-in module as its short name."""
-    for prefix in _PREFIXES:
-        if module.startswith(prefix):
-            return module.removeprefix(prefix)
-    return module
 
 
 def similar(name: str, known: Iterable[str]) -> str:

@@ -67,7 +67,7 @@ def _task(task: Task) -> Iterator[Problem]:
 
 
 def _command(task: Task) -> Iterator[Problem]:
-    if task.module not in ("command", "shell"):
+    if task.module not in ("command", "script", "shell"):
         return
     if not any(name in task.arguments for name in _NEEDED):
         yield Problem(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import InputError, Origin, Problem
+from runner.modules.registry import short_name
 from runner.playbook.blocks import MAX_IMPORTS
 from runner.playbook.document import Map, Play, Playbook, Seq, TemplateText, merged
 from runner.playbook.fields import Fields, kind_of
-from runner.playbook.keywords import IMPORT_PLAYBOOK_KEYS, REFUSED_BLOCK_KEYS, short_name
+from runner.playbook.keywords import IMPORT_PLAYBOOK_KEYS, REFUSED_BLOCK_KEYS
 from runner.playbook.known import NotKnownYet, known_value
 from runner.playbook.play import Around, Loading, read_play
 from runner.playbook.source import Document, parse_yaml, read_text

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from runner.modules.registry import MODULES, load_module
+from runner.modules.registry import MODULES, load_module, short_name
+from runner.playbook.arguments import own_names
 from runner.playbook.document import Map
 from runner.playbook.fields import Fields, kind_of
-from runner.playbook.keywords import ABSENT_MODULES, nearest, short_name
+from runner.playbook.keywords import ABSENT_MODULES, nearest
 
 
 def read_module_defaults(fields: Fields) -> dict[str, Map]:
@@ -27,18 +28,21 @@ def read_module_defaults(fields: Fields) -> dict[str, Map]:
             message = f"module_defaults: expected arguments of {name}, found {kind_of(arguments)}"
             fields.note(message, given.where(key), "Write them under it: name: value.")
         else:
-            _check_names(fields, name, arguments)
-            found[name] = arguments
+            found[name] = _checked(fields, name, arguments)
     return found
 
 
-def _check_names(fields: Fields, name: str, arguments: Map) -> None:
-    of_module = load_module(name).arguments.model_fields
+def _checked(fields: Fields, name: str, given: Map) -> Map:
+    """The arguments under the module's own names for them."""
+    module = load_module(name).arguments
+    arguments = own_names(given, module.other_names, fields.problems)
+    of_module = module.model_fields
     known = {*of_module, *(info.alias for info in of_module.values() if info.alias)}
     for argument in arguments:
         if argument not in known:
             where = arguments.keys_at.get(argument)
             fields.note(f"{name} has no argument {argument}", where, nearest(argument, known))
+    return arguments
 
 
 def with_defaults(arguments: Map, defaults: Map) -> Map:

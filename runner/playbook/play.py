@@ -9,12 +9,12 @@ from typing import Any
 
 from runner.errors import Origin, Problem
 from runner.modules.base import Risk
-from runner.modules.registry import MODULES
+from runner.modules.registry import MODULES, short_name
 from runner.playbook.blocks import Inherited, Reading
 from runner.playbook.document import Map, Play, Task, merged
 from runner.playbook.fields import Fields
 from runner.playbook.handlers import check_names, linked
-from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, short_name
+from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS
 from runner.playbook.module_defaults import read_module_defaults
 from runner.playbook.roles import read_roles
 from runner.playbook.rollout import read_drain, read_order, read_rollout

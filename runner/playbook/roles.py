@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Origin
+from runner.modules.registry import short_name
 from runner.playbook.document import Map, Seq, Task, TemplateText, merged
 from runner.playbook.fields import Fields, kind_of
 from runner.playbook.includes import arguments, dynamic
@@ -21,7 +22,6 @@ from runner.playbook.keywords import (
     REFUSED_INCLUDE_KEYS,
     ROLE_ARGUMENTS,
     ROLE_KEYS,
-    short_name,
     similar,
 )
 from runner.playbook.known import NotKnownYet, known_value

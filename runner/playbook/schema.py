@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Disruption, Module, Risk
-from runner.modules.registry import MODULES, load_module
+from runner.modules.registry import MODULES, load_module, task_names
 from runner.playbook.keywords import (
     APPLY_KEYS,
     BLOCK_KEYS,
@@ -179,8 +179,7 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
     made = _object(properties, TASK_KEYS)
     for name, part in modules.items():
-        made["properties"][name] = part
-        made["properties"][f"ansible.builtin.{name}"] = part
+        made["properties"].update(dict.fromkeys(task_names(name), part))
     made["oneOf"] = [{"required": [name]} for name in made["properties"] if name not in properties]
     return made
 
@@ -283,6 +282,8 @@ def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:
         # One value may stand for a list of one.
         one = [part["items"]] if part.get("items") else []
         properties[name] = {"anyOf": [part, _TEMPLATE, *one], **kept}
+    for other, own in module.arguments.other_names.items():
+        properties[other] = properties[own]
     forms: list[dict[str, Any]] = [made, {"type": "null"}]
     if module.free_form:
         forms.append({"type": "string"})

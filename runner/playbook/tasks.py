@@ -22,7 +22,7 @@ from runner.playbook.keywords import nearest
 from runner.playbook.loops import read_loop
 from runner.playbook.module_defaults import with_defaults
 
-_COMMANDS = ("command", "shell", "script")
+_COMMANDS = ("command", "script", "shell")
 
 
 def read_task(

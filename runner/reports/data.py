@@ -46,20 +46,24 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
-        "waits": [
-            HIDDEN if step.task.no_log else str(plain(wait))
-            for step in plan.steps
-            for wait in step.waits
+        "waits": [text for step in plan.steps for text in _waits(step)],
+        "messages": [
+            f"{s.label}: {text}" for s in plan.steps for text in _messages(s, bool(plan.pending))
         ],
-        "messages": [f"{s.label}: {text}" for s in plan.steps for text in _messages(s)],
         "skipped": [
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
         ],
     }
 
 
-def _messages(step: PlannedStep) -> tuple[str, ...]:
-    return (*step.messages, *([_what_is_known(step)] if step.looks else []))
+def _messages(step: PlannedStep, pending: bool) -> list[str]:
+    """What a step says in a plan. Nothing is waited for where nothing is to be changed."""
+    later = [_what_is_known(step)] if step.looks else []
+    return [*step.messages, *later, *(_waits(step) if pending else [])]
+
+
+def _waits(step: PlannedStep) -> list[str]:
+    return [HIDDEN if step.task.no_log else str(wait) for wait in step.waits]
 
 
 def _what_is_known(step: PlannedStep) -> str:

@@ -16,7 +16,7 @@ import yaml
 
 from runner.facts.base import FACTS, load_fact
 from runner.modules.base import Module
-from runner.modules.registry import MODULES, load_module
+from runner.modules.registry import MODULES, load_module, task_names
 from runner.playbook.document import Play, Task
 from runner.playbook.load import load_playbook
 
@@ -164,6 +164,9 @@ def _traits(module: Module[Any]) -> str:
         facts = [f"Risk: up to {risk}. Disruption: up to `{disruption}`."]
     if module.needs_cluster:
         facts.append("Needs the Kubernetes API.")
+    others = [f"`{other}`" for other in task_names(module.name)[1:] if "." not in other]
+    if others:
+        facts.append(f"Also called {' and '.join(others)}.")
     if module.free_form:
         facts.append(f"Short form: `{module.name}: VALUE` sets `{module.free_form}`.")
     return " ".join(facts)
@@ -175,16 +178,25 @@ def _arguments(module: Module[Any]) -> str:
     own = vars(module.arguments).get("__annotations__", {})
     # The module's own arguments before those it shares with others.
     properties = sorted(schema.get("properties", {}).items(), key=lambda pair: pair[0] not in own)
+    others = _other_names(module)
     rows = [
         (
             f"`{name}`",
             _type(value, schema.get("$defs", {})),
             "required" if name in required else _default(value.get("default")),
-            " ".join(value.get("description", "").split()),
+            " ".join(value.get("description", "").split()) + others.get(name, ""),
         )
         for name, value in properties
     ]
     return _table(("Argument", "Type", "Default", "What it means"), rows)
+
+
+def _other_names(module: Module[Any]) -> dict[str, str]:
+    """Of each argument that has any, its other names as a sentence."""
+    named: dict[str, list[str]] = {}
+    for other, own in module.arguments.other_names.items():
+        named.setdefault(own, []).append(f"`{other}`")
+    return {own: f" Also called {', '.join(names)}." for own, names in named.items()}
 
 
 _TYPES = {

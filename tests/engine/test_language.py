@@ -10,8 +10,8 @@ import pytest
 
 from runner.engine.ending import HostResult
 from runner.engine.gates import Gate
-from runner.engine.subject import Subject
 from runner.engine.run import HostState
+from runner.engine.subject import Subject
 from runner.inventory.model import Host
 from runner.reports.data import host_plan
 from tests.engine.plays import OneHost, statuses

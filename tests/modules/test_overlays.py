@@ -107,3 +107,31 @@ def test_label_set_by_an_earlier_task_is_seen() -> None:
     view.update(only(plan("node_label", {"labels": {"a": "2"}}, view)).overlay)
     change = only(plan("node_label", {"labels": {"a": None}}, view))
     assert change.before == {"a": "2"}
+
+
+def test_parameter_of_a_module_that_is_only_planned_is_unpredictable_not_refused() -> None:
+    load, arguments = {"name": "br_netfilter"}, {"name": "net.bridge.x", "value": "1"}
+    view = look("modprobe", load, "available\n")
+    view |= {k: v for k, v in look_at_sysctl(arguments).items() if k not in view}
+    with pytest.raises(Refused, match="this kernel has no parameter"):
+        plan("sysctl", arguments, view)
+    view.update(only(plan("modprobe", load, view)).overlay)
+    _, change = plan("sysctl", arguments, view).changes
+    assert change.summary == "net.bridge.x: none -> 1 (once this play has loaded its module)"
+    assert not change.predictable
+    view.update(change.overlay)
+    assert len(plan("sysctl", arguments, view).changes) == 1
+
+
+def look_at_sysctl(arguments: dict[str, Any]) -> dict[str, Any]:
+    gone = "none No such file or directory\nme 0:0:root:root\nlooked\n"
+    folder = "stat 41ed:0:0:0:root:root\nparent\nlooked\n"
+    return look("sysctl", arguments, gone, folder, "none\n")
+
+
+def test_module_of_a_package_that_is_only_planned_is_unpredictable_not_refused() -> None:
+    view = look("modprobe", {"name": "nvidia"}, "missing\n")
+    view.update(only(plan("apt", {"name": "tool"}, look("apt", {"name": "tool"}, EMPTY))).overlay)
+    change = only(plan("modprobe", {"name": "nvidia"}, view))
+    assert change.summary == "load kernel module nvidia (once this play has brought it)"
+    assert not change.predictable
