@@ -139,6 +139,19 @@ def test_what_a_plan_shows_of_items(tmp_path: Path, loop: str, labels: list[str]
     assert [step.label for step in OneHost(tmp_path, text).plan().steps] == labels
 
 
+def test_results_of_a_loop_name_the_item_as_the_loop_does(tmp_path: Path) -> None:
+    text = """
+- hosts: all
+  tasks:
+    - command: {cmd: "echo {{ one }}", read_only: true}
+      with_items: [[a], b]
+      loop_control: {loop_var: one}
+      register: r
+    - debug: {msg: "{{ r.results | map(attribute='one') | join }} {{ r.results[1].stdout }}"}
+"""
+    assert says(OneHost(tmp_path, text)) == ["ab b"]
+
+
 # -- no_log ---------------------------------------------------------------------------------------
 
 SECRET = "hunter2"
@@ -197,6 +210,28 @@ def test_a_failure_does_not_show_what_was_printed(tmp_path: Path) -> None:
         result = host.apply()
         assert result.status == "failed" and "exit code 3" in result.reason
         assert (SECRET in everything(host, result)) is seen
+
+
+def test_tries_do_not_show_what_was_seen(tmp_path: Path) -> None:
+    look = "command: {cmd: 'echo {{ secret }} >&2; exit 1', read_only: true}"
+    task = f"{look}, retries: 1, delay: 0"
+    shown = everything(hidden(tmp_path, task), hidden(tmp_path, task).apply())
+    assert SECRET in shown
+    host = hidden(tmp_path, f"{task}, no_log: true")
+    assert SECRET not in everything(host, host.apply())
+
+
+def test_a_rescued_failure_stays_hidden(tmp_path: Path) -> None:
+    text = """
+- hosts: all
+  tasks:
+    - block: [{name: x, fail: {msg: "{{ secret }}"}, no_log: NO_LOG}]
+      rescue: [{name: y, debug: {msg: rescued}}]
+"""
+    shown = everything(OneHost(tmp_path, text.replace("NO_LOG", "false"), secret=SECRET))
+    assert SECRET in shown and "rescued" in shown
+    kept = everything(OneHost(tmp_path, text.replace("NO_LOG", "true"), secret=SECRET))
+    assert SECRET not in kept and "rescued" in kept
 
 
 def test_no_log_of_a_block_cannot_be_taken_back_inside(tmp_path: Path) -> None:

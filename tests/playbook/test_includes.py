@@ -231,6 +231,30 @@ def test_files_that_are_too_large_together(tmp_path: Path) -> None:
     assert "larger than 10,000,000 bytes" in message
 
 
+def test_what_a_task_of_an_earlier_play_sets_is_not_known(tmp_path: Path) -> None:
+    first = "- {hosts: all, tasks: [{set_fact: {os: ubuntu}}]}\n"
+    text = f"{first}- hosts: all\n  vars: {{os: debian}}\n{INCLUDE}"
+    second = load_playbook(write(tmp_path, {**TASKS, "site.yaml": text})).plays[1]
+    assert [task.module for task in second.tasks] == ["assert", "command", "command"]
+
+
+def test_files_of_a_block_that_has_a_rescue(tmp_path: Path) -> None:
+    text = """
+  tasks:
+    - run_once: true
+      block: [include_tasks: "tasks/{{ os }}.yaml"]
+      rescue: [import_tasks: tasks/debian.yaml]
+"""
+    tasks = load(tmp_path, text).tasks
+    assert [[part.kind for part in task.blocks] for task in tasks] == [
+        ["block"],
+        ["block"],
+        ["block"],
+        ["rescue"],
+    ]
+    assert all(task.run_once for task in tasks)
+
+
 # -- import_playbook ------------------------------------------------------------------------------
 
 IMPORTED = """

@@ -96,6 +96,21 @@ def test_the_schema_accepts_templates_everywhere(validator: Any) -> None:
     assert validator.is_valid([{"hosts": "gpu", "tasks": [task]}])
 
 
+def test_what_a_role_or_an_include_brings_is_not_advised_on_as_ones_own(tmp_path: Path) -> None:
+    """Its handlers are for whoever needs them; a check of a file's name needs no name."""
+    for name, text in {
+        "roles/app/handlers/main.yml": "- {name: unused, debug: {msg: x}}\n",
+        "roles/app/tasks/main.yml": "- debug: {msg: x}\n",
+        "tasks/a.yaml": "- {name: Named, debug: {msg: x}}\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    text = "- hosts: all\n  roles: [app]\n  tasks: [include_tasks: 'tasks/{{ x }}.yaml']\n"
+    (only,) = lint(load_playbook_text(text, tmp_path / "p.yaml"))
+    assert only.message == "the debug task has no name"
+
+
 EVERYTHING = """
 - import_playbook: other.yaml
   vars: {a: 1}
