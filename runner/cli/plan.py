@@ -11,15 +11,13 @@ from runner.cli.options import RunOptions, run_options
 @click.command()
 @run_options
 @list_options
-def plan(output: str, ask_become_pass: bool, **given: object) -> int:
+def plan(output: str, ask_become_pass: bool, playbook: str, **given: object) -> int:
     """Show what PLAYBOOK would change and how risky that is; change nothing.
 
     Exit codes: 0 nothing to do, 1 error, 2 changes pending, 4 denied by a gate.
     """
-    from pathlib import Path
-
     kinds = asked_for(given)
-    options = RunOptions(project=str(Path.cwd()), **given)  # type: ignore[arg-type]
+    options = RunOptions.of(playbook, **given)
     return show(options, kinds, output) if kinds else dry_run(options, output, ask_become_pass)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.errors import Origin
@@ -59,3 +59,13 @@ class Inventory:
     sources: tuple[str, ...]
     hosts: Mapping[str, Host]
     groups: Mapping[str, tuple[str, ...]]
+
+    def with_login(self, user: str | None) -> Inventory:
+        """The same, with a login user for the hosts that have none of their own."""
+        if user is None:
+            return self
+        hosts = {
+            name: host if host.user else replace(host, user=user)
+            for name, host in self.hosts.items()
+        }
+        return replace(self, hosts=hosts)

@@ -186,6 +186,8 @@ class Play:
     risk: Risk | None = None
     """The least risk of every change of the play."""
     drain: DrainOptions = field(default_factory=DrainOptions)
+    drain_origin: Origin | None = None
+    """Where `drain` was written, if it was."""
     waves: tuple[str, ...] = ("1", "100%")
     max_failed: int = 0
     """Hosts that may fail before no further wave starts (`rollout.max_failed`)."""

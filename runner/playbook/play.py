@@ -96,6 +96,7 @@ def read_play(
         environment=environment,
         risk=fields.level("risk", Risk),
         drain=read_drain(fields),
+        drain_origin=value.keys_at.get("drain"),
         waves=rollout.waves,
         max_failed=rollout.max_failed,
         max_failed_percent=rollout.max_failed_percent,

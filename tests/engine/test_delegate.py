@@ -13,7 +13,7 @@ from runner.engine.events import Events
 from runner.engine.run import HostState, Run, Settings
 from runner.engine.stop import Stop
 from runner.errors import Origin
-from runner.hosts import connection
+from runner.hosts import connection as hosts_connection
 from runner.inventory.load import select
 from runner.inventory.model import LOCALHOST, Host, Inventory
 from runner.playbook.load import load_playbook
@@ -220,7 +220,7 @@ def test_localhost_needs_no_inventory_entry() -> None:
 
 def test_this_machine_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through its own shell, as with SSH."""
-    real = connection.Connection
+    real = hosts_connection.Connection
     both = Both(
         tmp_path,
         f"""

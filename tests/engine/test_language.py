@@ -213,7 +213,7 @@ def test_a_failure_does_not_show_what_was_printed(tmp_path: Path) -> None:
 
 
 def test_tries_do_not_show_what_was_seen(tmp_path: Path) -> None:
-    look = "command: {cmd: 'echo {{ secret }} >&2; exit 1', read_only: true}"
+    look = "shell: {cmd: 'echo {{ secret }} >&2; exit 1', read_only: true}"
     task = f"{look}, retries: 1, delay: 0"
     shown = everything(hidden(tmp_path, task), hidden(tmp_path, task).apply())
     assert SECRET in shown
