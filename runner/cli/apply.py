@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import click
 
+from runner.cli.listing import asked_for, list_options, show
 from runner.cli.options import RunOptions, lock_timeout_option, run_options
 
 
 @click.command()
 @run_options
+@list_options
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
 @lock_timeout_option
@@ -20,7 +22,10 @@ def apply(output: str, ask_become_pass: bool, dry: bool, playbook: str, **given:
     Exit codes: 0 done or nothing to do, 1 error, 2 partly failed, 3 drifted, 4 denied by a gate,
     130 stopped.
     """
+    kinds = asked_for(given)
     options = RunOptions.of(playbook, **given)
+    if kinds:
+        return show(options, kinds, output)
     if dry:
         from runner.cli.plan import dry_run
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,7 @@ from runner.cli.project import project_folder
 if TYPE_CHECKING:
     from runner.errors import Problem
     from runner.inventory.model import Inventory
-    from runner.playbook.document import Play
+    from runner.playbook.document import Play, Task
     from runner.playbook.undefined import Hosts
 
 
@@ -67,7 +67,7 @@ def lint(
     passwords.use(passwords.VaultPasswords(required=False))
     project = project_folder()
     inventory = _inventory(inventories, project) if inventories else None
-    names = list(extra_variables(extra))
+    given = extra_variables(extra)
     files: list[Path] = []
     found: list[Problem] = []
     for name in playbooks:
@@ -76,7 +76,7 @@ def lint(
         except InputError as error:
             found += error.problems
     for path in dict.fromkeys(files):
-        found += _check(path, inventory, names)
+        found += _check(path, inventory, given)
     if form == "text":
         _say(found, len(files))
     else:
@@ -116,25 +116,29 @@ def _may_be_playbook(path: Path) -> bool:
     """Whether a YAML file is no list of tasks and no mapping of variables."""
     from runner.modules.registry import MODULES, short_name
     from runner.playbook.document import Map
+    from runner.playbook.keywords import INCLUDES
     from runner.playbook.source import read_yaml
 
     value = read_yaml(path).value
     if isinstance(value, list):
         keys = {short_name(key) for item in value if isinstance(item, Map) for key in item}
-        return "hosts" in keys or not keys & {*MODULES, "block", "import_tasks"}
+        return "hosts" in keys or not keys & {*MODULES, *INCLUDES, "block"}
     return not isinstance(value, Map)
 
 
-def _check(path: Path, inventory: Inventory | None, extra: Iterable[str]) -> list[Problem]:
+def _check(path: Path, inventory: Inventory | None, extra: Mapping[str, Any]) -> list[Problem]:
     from runner.engine.files import reader
     from runner.errors import InputError
     from runner.playbook.lint import lint as check
     from runner.playbook.load import load_playbook
 
+    def read(play: Play, task: Task, name: str) -> bytes:
+        return reader((play.path or path).parent, task.folders, task.module)(name)
+
     problems: list[Problem] = []
     hosts_of = _hosts_of(inventory, problems) if inventory else None
     try:
-        found = check(load_playbook(path), hosts_of, extra, reader(path.parent))
+        found = check(load_playbook(path, extra), hosts_of, extra, read)
     except InputError as error:
         return list(error.problems)
     return [*problems, *found]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import click
 
+from runner.cli.listing import asked_for, list_options, show
 from runner.cli.options import RunOptions, run_options
 
 
 @click.command()
 @run_options
+@list_options
 def plan(output: str, ask_become_pass: bool, playbook: str, **given: object) -> int:
     """Show what PLAYBOOK would change and how risky that is; change nothing.
 
     Exit codes: 0 nothing to do, 1 error, 2 changes pending, 4 denied by a gate.
     """
-    return dry_run(RunOptions.of(playbook, **given), output, ask_become_pass)
+    kinds = asked_for(given)
+    options = RunOptions.of(playbook, **given)
+    return show(options, kinds, output) if kinds else dry_run(options, output, ask_become_pass)
 
 
 def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:

@@ -131,7 +131,8 @@ def build(
         raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
     KNOWN.add(password, "sudo password", everyday=True)
     use_vault(options.vault)
-    playbook = load_playbook(Path(options.playbook))
+    extra = extra_variables(options.extra)
+    playbook = load_playbook(Path(options.playbook), extra)
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     beside = Path(options.playbook).parent
     inventory = load_inventory(options.inventories, Path(options.project), beside)
@@ -140,7 +141,7 @@ def build(
     settings = Settings(
         run=run,
         limit=options.limit,
-        extra=extra_variables(options.extra),
+        extra=extra,
         kubeconfig=Path(options.kubeconfig).expanduser() if options.kubeconfig else None,
         context=options.context,
         forks=options.forks,

@@ -56,7 +56,7 @@ def context_of(subject: Subject, task: Task, variables: Mapping[str, Any]) -> Co
     return Context(
         host=subject.host.name,
         folder=str(folder),
-        read=reader(folder),
+        read=reader(folder, task.folders, task.module),
         template=lambda text, name: render_text(text, variables, task.origin, name),
         notified=True,
         timeout=task.timeout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runner.errors import Origin
@@ -12,11 +12,18 @@ from runner.secrets.value import SecretError, known
 from runner.secrets.vault import HEADER
 
 
-def reader(folder: Path) -> Callable[[str], bytes]:
-    """A function that reads a `src`: absolute, or beside the playbook, in its `files/` and
-    `templates/`, or in the `templates/` and `files/` beside the playbook's folder. A file of
-    ansible-vault is decrypted."""
-    places = [folder, folder / "files", folder / "templates"]
+def reader(folder: Path, roles: Sequence[Path] = (), module: str = "") -> Callable[[str], bytes]:
+    """A function that reads a `src`: absolute, or in one of the role folders, or beside the
+    playbook, in its `files/` and `templates/`, or in those beside the playbook's folder. A file of
+    ansible-vault is decrypted.
+
+    Args:
+        roles: the innermost first; `template` looks into their `templates/` first, all others
+            into their `files/`.
+    """
+    kinds = ("templates", "files") if module == "template" else ("files", "templates")
+    places = [role / kind for role in roles for kind in (kinds[0], "", kinds[1])]
+    places += [folder, folder / "files", folder / "templates"]
     places += [folder.parent / "templates", folder.parent / "files"]
 
     def read(name: str) -> bytes:

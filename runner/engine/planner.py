@@ -14,6 +14,7 @@ from typing import Any
 
 from runner.engine.asking import answer, arguments_of, context_of
 from runner.engine.delegates import delegate_of, misplaced
+from runner.engine.no_log import concealed
 from runner.engine.pending import PENDING, handler_mark, pending_probe
 from runner.engine.planning import (
     PENDING_STATUSES,
@@ -53,6 +54,7 @@ from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, U
 from runner.modules.registry import load_module
 from runner.playbook.document import BlockPart, Task
 from runner.playbook.lookups import loop_variables
+from runner.playbook.loops import items_of, rounds
 from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render
 
 
@@ -224,15 +226,16 @@ class _Walk:
             step = problem or self._item(replace(key, item=item), task, variables)
             if step is not None:
                 own = task.loop is not None and problem is None
-                yield replace(step, item=(variables["item"],) if own else ())
+                shown = (variables[task.loop_control.loop_var],) if own else ()
+                yield concealed(replace(step, item=shown), variables)
 
     def _conditional(self, key: StepKey, task: Task, part: BlockPart) -> PlannedStep:
         """A task that is only done if its block fails: what it would meet then is not known."""
         why = f"only if '{part.name}' fails"
         unknown = KnownAfterChange(why)
         self.kept |= {"ansible_failed_task": unknown, "ansible_failed_result": unknown}
-        variables = self.variables(task)
         try:
+            variables = self.variables(task)
             for condition in task.when:
                 if not holds(condition, variables, task.origin):
                     return PlannedStep(key, task, task.name, "skipped", reason=f"when: {condition}")
@@ -243,25 +246,27 @@ class _Walk:
     def _items(
         self, key: StepKey, task: Task
     ) -> Iterator[tuple[int, Mapping[str, Any], PlannedStep | None]]:
-        variables = self.variables(task)
-        if task.loop is None:
-            yield 0, variables, None
-            return
+        variables: Mapping[str, Any] = {}
         try:
-            items = render(task.loop, variables, task.origin)
+            variables = self.variables(task)
+            if task.loop is None:
+                yield 0, variables, None
+                return
+            rendered = render(task.loop, variables, task.origin)
         except NeedsLook:
             return
         except (KnownAfterChange, FactUnknown, TemplateProblem) as error:
             yield 0, variables, self._not_planned(task, key, task.name, error)
             return
-        if not isinstance(items, list | tuple):
-            problem = Refused(f"{task.origin}: 'loop' gave {type(items).__name__}, not a list")
+        items = items_of(rendered, task.loop_form)
+        if items is None:
+            problem = Refused(f"{task.origin}: 'loop' gave {type(rendered).__name__}, not a list")
             yield 0, variables, self._not_planned(task, key, task.name, problem)
             return
-        for number, item in enumerate(items):
+        for number, added in enumerate(rounds(items, task.loop_control)):
             if task.module == "set_fact" and number:
                 variables = self.variables(task)  # what the item before has set
-            yield number, loop_variables(variables, task.loop, {"item": item}), None
+            yield number, loop_variables(variables, task.loop, added), None
 
     def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
         label = label_of(task, variables)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from runner.engine.ending import StepFailed
+from runner.engine.no_log import HIDDEN
 from runner.engine.planning import PlannedStep
 from runner.hosts.script import BlockResult, Result
 from runner.modules.base import Refused, Unknown
@@ -16,16 +17,19 @@ def check_seen(step: PlannedStep, states: Mapping[str, Any]) -> None:
     """Done means seen: with what was just read, nothing may be left to do."""
     for state in states.values():
         if isinstance(state, Unknown):
-            raise StepFailed(f"{step.label}: done, but what it did cannot be read: {state}")
+            unread = HIDDEN if step.task.no_log else state
+            raise StepFailed(f"{step.label}: done, but what it did cannot be read: {unread}")
     if step.module is None or step.context is None or not step.probes:
         return
     context = replace(step.context, notified=False)
     try:
         outcome = step.module.plan(step.args, states, context)
     except (Refused, Unknown) as error:
-        raise StepFailed(f"{step.label}: done, but now: {error}") from None
+        now = HIDDEN if step.task.no_log else error
+        raise StepFailed(f"{step.label}: done, but now: {now}") from None
     if outcome.changes:
         still = "; ".join(change.summary for change in outcome.changes)
+        still = HIDDEN if step.task.no_log else still
         raise StepFailed(f"{step.label}: the commands succeeded, but still to do: {still}")
 
 
@@ -39,7 +43,7 @@ def why(step: PlannedStep, number: int, result: BlockResult) -> str:
             f"did not end within {_timeout(step, number, len(result.do)):g} s and was ended "
             "(the task's 'timeout' sets how long it may take)"
         )
-    text = last.error_text[-2000:]
+    text = HIDDEN if step.task.no_log else last.error_text[-2000:]
     return f"failed with exit code {last.rc}" + (f": {text}" if text else "")
 
 

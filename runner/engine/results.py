@@ -119,7 +119,7 @@ def kept_by(
     elif unknown_items:
         kept[task.register] = Later(task.register, {})
     else:
-        items = [_of_item(step, result) for step, result in zip(steps, results, strict=True)]
+        items = [_of_item(task, step, result) for step, result in zip(steps, results, strict=True)]
         kept[task.register] = _of_loop(task, items)
     return kept
 
@@ -155,8 +155,9 @@ def result_of(step: PlannedStep, done: Mapping[StepKey, Done]) -> Mapping[str, A
     return completed(step.result)
 
 
-def _of_item(step: PlannedStep, result: Mapping[str, Any]) -> Mapping[str, Any]:
-    known = {"item": step.item[0], "ansible_loop_var": "item"} if step.item else {}
+def _of_item(task: Task, step: PlannedStep, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = task.loop_control.loop_var
+    known = {name: step.item[0], "ansible_loop_var": name} if step.item else {}
     return result.with_known(known) if isinstance(result, Later) else {**result, **known}
 
 

@@ -30,7 +30,7 @@ from runner.engine.states import WENT_WELL, HostState, leader_first, tell_others
 from runner.engine.stop import Stop
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
-from runner.engine.waves import waves
+from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
@@ -96,7 +96,8 @@ class Run:
         self._kept: dict[str, Mapping[str, Any]] = {}
         """Host -> what the tasks of the plays so far registered and set."""
         self._plays = [
-            (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays
+            (play, ordered(select(inventory, play.hosts, settings.limit), play.order))
+            for play in playbook.plays
         ]
         """Patterns are looked up before any host is touched."""
 
@@ -167,7 +168,7 @@ class Run:
         return Subject(
             host,
             _as_the_inventory_says(play, host),
-            self._playbook.path,
+            play.path or self._playbook.path,
             self._settings.extra,
             self._groups,
             self._inventory.hosts,
@@ -280,7 +281,8 @@ class Run:
         leader = next((state for state in states if state.leads), None)
         failed = 0
         for number, wave in enumerate(waves(work, states[0].play.waves if states else ())):
-            if self._stop.is_set() or failed > states[0].play.max_failed:
+            play = states[0].play
+            if self._stop.is_set() or too_many(failed, play, len(states)):
                 why = "stopped" if self._stop.is_set() else f"{failed} host(s) failed before it"
                 for state in wave:
                     self._ended(state, HostResult(state.host.name, "skipped", f"not begun: {why}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -23,20 +24,20 @@ from runner.modules.base import (
 )
 from runner.modules.registry import load_module
 from runner.playbook.document import Play, Task
-from runner.playbook.templates import TemplateProblem
-from runner.secrets.redact import KNOWN
+from runner.playbook.loops import shortened
+from runner.playbook.templates import NotYetKnown, TemplateProblem, render
 
 
 def label_of(task: Task, variables: Mapping[str, Any]) -> str:
-    """What a step is called: the task's name and, in a loop, the item."""
-    if task.loop is None or "item" not in variables:
+    """What a step is called: the task's name and, in a loop, the item or its label."""
+    control = task.loop_control
+    if task.loop is None or control.loop_var not in variables:
         return task.name
-    return f"{task.name} ({_short(variables['item'])})"
-
-
-def _short(item: Any) -> str:
-    text = KNOWN(str(item))
-    return text if len(text) <= 40 else text[:37] + "..."
+    shown = variables[control.loop_var]
+    if control.label is not None:
+        with suppress(TemplateProblem, NotYetKnown):  # the item says as much as can be said
+            shown = render(control.label, variables, task.origin)
+    return f"{task.name} ({shortened(shown)})"
 
 
 def step_of(

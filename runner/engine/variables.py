@@ -14,7 +14,7 @@ from runner.kube.state import NODE
 from runner.modules.base import Unknown
 from runner.playbook.document import Task, TemplateText
 from runner.playbook.lookups import OWN
-from runner.playbook.templates import NotYetKnown, render
+from runner.playbook.templates import NotYetKnown, holds, render
 
 
 class NeedsLook(NotYetKnown):
@@ -164,23 +164,51 @@ def variables_of(
 
     Args:
         kept: what tasks before it registered and set.
+
+    Raises:
+        TemplateProblem: a condition of an `include_vars` fails.
     """
     play_hosts = list(subject.play_hosts)
     named = _named(subject, subject.host)
-    # What lookups may be given: the user's own text, not what a host said.
-    own = {*subject.host.variables, *subject.play.variables, *task.variables} - set(kept)
-    own |= {*subject.extra, "playbook_dir", *named}
-    return {
+    below = {
+        **subject.play.defaults,
+        **task.defaults,
         **subject.host.variables,
         **subject.play.variables,
         **task.variables,
+    }
+    # What lookups may be given: the user's own text, not what a host said.
+    own = {*below, *(name for part in task.included for name in part.values)} - set(kept)
+    own |= {*task.parameters, *subject.extra, "playbook_dir", *named} - {"facts", "hostvars"}
+    above = {
         **kept,
+        **task.parameters,
         **subject.extra,
         **named,
         "ansible_play_hosts": play_hosts,
         "ansible_play_hosts_all": play_hosts,
         "play_hosts": play_hosts,
-        "playbook_dir": str(subject.playbook.parent),
+        "playbook_dir": str(subject.playbook.parent.absolute()),
         "facts": facts,
-        OWN: frozenset(own - {"facts", "hostvars"}),
+        OWN: frozenset(own),
     }
+    return _with_included(task, below, above)
+
+
+def _with_included(
+    task: Task, below: Mapping[str, Any], above: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The variables of a task, those of each `include_vars` above it in their place.
+
+    Where it is not known yet whether one counts, its variables are not known either.
+    """
+    found = dict(below)
+    for part in task.included:
+        values: Mapping[str, Any] = part.values
+        try:
+            if not all(holds(c, {**found, **above}, part.origin) for c in part.when):
+                continue
+        except NotYetKnown as error:
+            values = dict.fromkeys(part.values, error)
+        found.update(values)
+    return {**found, **above}

@@ -21,6 +21,7 @@ from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
 from runner.engine.events import Events
 from runner.engine.maintenance import Maintenance
+from runner.engine.no_log import HIDDEN
 from runner.engine.observe import Hosts, no_delegate, observe, parsed
 from runner.engine.pending import mark, owed_marks, unmark, unnotified
 from runner.engine.planner import Progress, kept_after, plan_host
@@ -258,12 +259,12 @@ class Work:
 
     def _judged(self, step: PlannedStep, result: Mapping[str, Any]) -> dict[str, Any]:
         """The result as the task's own conditions see it."""
-        variables = with_results(step.variables, self.kept)
+        variables = with_results(step.variables, self.kept) | step.task.parameters
         try:
             told = judged(step.task, variables, result)
             ends = reached(step.task, variables, told)
         except Refused as error:
-            text = f"{step.label}: {error}"
+            text = f"{step.label}: {HIDDEN if step.task.no_log else error}"
             raise StepFailed(text, step=step, result=error.result, changed=True) from None
         if not ends:
             text = f"{step.label}: until does not hold: {' and '.join(step.task.until)}"
@@ -318,7 +319,7 @@ class Work:
             self.emit("step-failed", step, reason=str(error))
             raise
         except GpurunError as error:
-            text = f"{step.label}: {error.message}"
+            text = f"{step.label}: {HIDDEN if step.task.no_log else error.message}"
             changed = bool(step.changes)
             failed = StepFailed(text, error.hint, step, self.tries.told(step), changed)
             if self.tries.again(step, failed):

@@ -74,10 +74,10 @@ def read_arguments(task: Map, key: str, module: Module[Any], problems: list[Prob
             Problem(f"{key}: expected a mapping of arguments, found {kind_of(value)}", where)
         )
     _add_args(task, arguments, problems)
-    return _own_names(arguments, module.arguments.other_names, problems)
+    return own_names(arguments, module.arguments.other_names, problems)
 
 
-def _own_names(arguments: Map, other: Mapping[str, str], problems: list[Problem]) -> Map:
+def own_names(arguments: Map, other: Mapping[str, str], problems: list[Problem]) -> Map:
     """The arguments under the module's own names for them."""
     renamed = Map({}, arguments.origin)
     for name, value in arguments.items():

@@ -32,6 +32,15 @@ class Map(dict[str, Any]):
         return self.origins.get(key, self.origin)
 
 
+def merged(outer: Map, inner: Map) -> Map:
+    """Both mappings; `inner` wins."""
+    if not outer or not inner:
+        return inner or outer
+    made = Map({**outer, **inner}, inner.origin or outer.origin, {**outer.origins, **inner.origins})
+    made.keys_at = {**outer.keys_at, **inner.keys_at}
+    return made
+
+
 class Seq(list[Any]):
     """A list from YAML that knows where it and each of its items stand."""
 
@@ -59,6 +68,29 @@ class TemplateText(str):
         made = super().__new__(cls, text)
         made.origin = origin
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class LoopControl:
+    """How a loop names its item, and what it shows of it (`loop_control`)."""
+
+    loop_var: str = "item"
+    index_var: str = ""
+    label: Any = None
+    """A template; None: the item itself."""
+    extended: bool = False
+    allitems: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """Variables of an `include_vars` above a task, where its conditions hold."""
+
+    values: Map
+    origin: Origin
+    when: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    include_tags: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +150,25 @@ class Task:
     delegate_to: str = ""
     """Another host that is looked at and changed instead; may be a template."""
     tags: tuple[str, ...] = ()
+    include_tags: tuple[tuple[str, ...], ...] = ()
+    """Tags of each `include_tasks` and `include_role` around it: they select it too."""
+    loop_form: Literal["list", "items", "dict"] = "list"
+    """What becomes of the rendered loop: taken as it is, `with_items`, `with_dict`."""
+    loop_control: LoopControl = field(default_factory=LoopControl)
+    defaults: Map = field(default_factory=Map)
+    """Defaults of its role: below the inventory."""
+    parameters: Map = field(default_factory=Map)
+    """`vars` and loop items of `include_tasks` and `include_role`: above registered results."""
+    included: tuple[Included, ...] = ()
+    role: str = ""
+    folders: tuple[Path, ...] = ()
+    """Of the roles around it, the innermost first: where its files are looked up first."""
+    listen: tuple[str, ...] = ()
+    """Of a handler: topics it answers beside its name."""
+    no_log: Any = False
+    """True, or a template that gives it: nothing of its arguments and output is shown."""
+    written: Map = field(default_factory=Map, repr=False, compare=False)
+    """What it was read from, for the place of a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +195,13 @@ class Play:
     waves: tuple[str, ...] = ("1", "100%")
     max_failed: int = 0
     """Hosts that may fail before no further wave starts (`rollout.max_failed`)."""
+    max_failed_percent: float | None = None
+    """The same as a percentage of the play's hosts; counts instead of `max_failed`."""
+    order: str = "inventory"
+    defaults: Map = field(default_factory=Map)
+    """Defaults of the roles that it lists or imports: below the inventory."""
+    path: Path | None = None
+    """Its file, where that is not the playbook's own (`import_playbook`)."""
 
 
 @dataclass(frozen=True, slots=True)

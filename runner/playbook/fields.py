@@ -64,14 +64,15 @@ class Fields:
 
     def unknown_keys(self, known: Iterable[str], refused: Mapping[str, str]) -> None:
         """Note each key that is not known, with the cure where it is one of Ansible's."""
+        what = f"an {self.what}" if self.what[:1] in "aeiou" else f"a {self.what}"
         for key in self.values:
             if key in known:
                 continue
             where = self.values.keys_at.get(key) or self.values.where(key)
             if key in refused:
-                self.note(f"{key} of Ansible is not offered in a {self.what}", where, refused[key])
+                self.note(f"{key} of Ansible is not offered in {what}", where, refused[key])
             else:
-                self.note(f"{key} is not a key of a {self.what}", where, nearest(key, known))
+                self.note(f"{key} is not a key of {what}", where, nearest(key, known))
 
     def text(self, key: str, default: str = "") -> str:
         value = self.values.get(key)
@@ -145,6 +146,20 @@ class Fields:
         if commas:
             items = [part.strip() for item in items for part in item.split(",") if part.strip()]
         return tuple(items)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """A text or a list of texts, none of them a template."""
+        found = self.texts(key)
+        for name in found:
+            if isinstance(name, TemplateText):
+                hint = "The playbook is read before any host is known: write each name."
+                self.note(f"{key}: a template is not possible here", name.origin, hint)
+        return tuple(name for name in found if not isinstance(name, TemplateText))
+
+    def flag_or_template(self, key: str) -> Any:
+        """A boolean (default false) or a template that gives one."""
+        value = self.values.get(key)
+        return value if isinstance(value, TemplateText) else self.flag(key) or False
 
     def conditions(self, key: str) -> tuple[str, ...]:
         """An expression, a list of expressions, or true and false."""

@@ -14,12 +14,24 @@ PLAY_KEYS: dict[str, str] = {
     "vars": "variables of the play",
     "vars_files": "YAML files of variables, relative to the playbook",
     "environment": "environment variables of its commands",
+    "module_defaults": "arguments of modules, where a task does not give them",
+    "pre_tasks": "tasks before the roles",
+    "roles": "roles, before tasks",
+    "post_tasks": "tasks after tasks",
+    "tags": "tags of all tasks of the play",
+    "no_log": "arguments and output of all tasks are not shown",
+    "timeout": "seconds a command may take on the host",
+    "ignore_errors": "go on after a failure",
     "preconditions": "tasks that look only; a host that fails one is left alone",
     "tasks": "what the hosts shall be like",
     "handlers": "tasks that run when notified by a change",
     "verify": "tasks that look only, after the changes",
     "rollout": "waves and how many hosts may fail",
     "serial": "Ansible's name for rollout.waves",
+    "any_errors_fatal": "accepted; true is rollout.max_failed: 0, the default",
+    "max_fail_percentage": "Ansible's name for rollout.max_failed as a percentage",
+    "order": "inventory, sorted, reverse_inventory or reverse_sorted",
+    "force_handlers": "accepted; a notification survives a failed run",
     "risk": "the least risk of every change of the play",
     "drain": "how nodes are drained",
     "gather_facts": "accepted; facts are read when a task names them",
@@ -31,6 +43,12 @@ TASK_KEYS: dict[str, str] = {
     "notify": "handlers to run after a change",
     "register": "variable that takes the result",
     "loop": "list; the task runs for each `item`",
+    "with_list": "Ansible's older name for loop",
+    "with_items": "as loop; lists in the list are taken apart",
+    "with_dict": "mapping; the task runs for each `item.key` and `item.value`",
+    "loop_control": "loop_var, index_var, label and extended of a loop",
+    "listen": "topics a handler answers beside its name",
+    "no_log": "arguments and output are not shown",
     "vars": "variables of the task",
     "args": "further arguments of a module written as one line",
     "become": "run as root, or become_user, through sudo",
@@ -63,31 +81,106 @@ _SHARED = (
     "environment",
     "tags",
     "ignore_errors",
+    "notify",
+    "timeout",
+    "no_log",
     "run_once",
     "delegate_to",
 )
+_MODULE_DEFAULTS = {"module_defaults": PLAY_KEYS["module_defaults"]}
+INCLUDES = (
+    "import_tasks",
+    "include_tasks",
+    "include",
+    "import_role",
+    "include_role",
+    "include_vars",
+)
+"""What stands where a task stands and brings in a file or a role."""
+APPLY_KEYS: dict[str, str] = {
+    **{key: TASK_KEYS[key] for key in _SHARED},
+    **_MODULE_DEFAULTS,
+}
 BLOCK_KEYS: dict[str, str] = {
     "block": "list of tasks that all take what stands beside it",
     "rescue": "tasks for when one of the block's tasks fails",
     "always": "tasks that follow in any case",
-    **{key: TASK_KEYS[key] for key in _SHARED},
+    **APPLY_KEYS,
 }
 IMPORT_KEYS: dict[str, str] = {
     "import_tasks": "file with a list of tasks, relative to the importing file",
-    **{key: TASK_KEYS[key] for key in _SHARED},
+    **APPLY_KEYS,
+}
+_AT_INCLUDES = (
+    "name",
+    "when",
+    "vars",
+    "tags",
+    "no_log",
+    "args",
+    "loop",
+    "with_list",
+    "with_items",
+    "with_dict",
+    "loop_control",
+)
+INCLUDE_KEYS: dict[str, str] = {
+    "include_tasks": "as import_tasks; its name may hold a template, and it may have a loop",
+    **{key: TASK_KEYS[key] for key in _AT_INCLUDES},
+}
+IMPORT_ROLE_KEYS: dict[str, str] = {
+    "import_role": "a role, where it stands",
+    **APPLY_KEYS,
+    "args": TASK_KEYS["args"],
+}
+INCLUDE_ROLE_KEYS: dict[str, str] = {
+    "include_role": "as import_role, and it may have a loop",
+    **{key: TASK_KEYS[key] for key in _AT_INCLUDES},
+}
+INCLUDE_VARS_KEYS: dict[str, str] = {
+    "include_vars": "YAML file of variables for the tasks after it",
+    **{key: TASK_KEYS[key] for key in ("name", "when", "tags", "no_log", "args")},
+}
+ROLE_ARGUMENTS: dict[str, str] = {
+    "name": "the role",
+    "tasks_from": "file of its tasks instead of main",
+    "vars_from": "file of its vars instead of main",
+    "defaults_from": "file of its defaults instead of main",
+    "handlers_from": "file of its handlers instead of main",
+    "apply": "what the tasks inside take, as at a block; of include_role",
+    "public": "accepted at import_role, whose variables all tasks of the play see",
+    "allow_duplicates": "accepted as true: a role runs wherever it is named",
+}
+ROLE_KEYS: dict[str, str] = {
+    "role": "the role",
+    "name": "the role, as role",
+    **{key: APPLY_KEYS[key] for key in APPLY_KEYS if key not in ("name", "notify")},
+}
+IMPORT_PLAYBOOK_KEYS: dict[str, str] = {
+    "import_playbook": "another playbook; its plays stand here",
+    "name": "what it is for",
+    "vars": "variables of its plays; they win over their own",
+    "tags": "tags of all its tasks",
+    "when": "condition of all its tasks",
+}
+LOOP_CONTROL_KEYS: dict[str, str] = {
+    "loop_var": "name of the item instead of `item`",
+    "index_var": "name of the item's number, from 0",
+    "label": "what is shown of the item",
+    "extended": "gives the variable `ansible_loop`",
+    "extended_allitems": "false: ansible_loop has no allitems",
 }
 
-_INCLUDE = "Use import_tasks: file, with when: where it is not always wanted."
-_ROLE = "Write what the role does as tasks of the play; roles are not read yet."
+_APPLY = "Put it under apply: of the include, or at the tasks inside."
 _LOOP = "Write loop: with the list; the item is the variable `item`."
 
 REFUSED_TASK_KEYS: dict[str, str] = {
     "action": "Write the module's name as the key.",
-    "local_action": "Write the module as the key and delegate_to: localhost beside it.",
     "always": "Put it beside a block: - block: [...], then always: with a list of tasks.",
     "any_errors_fatal": "Set rollout.max_failed of the play (0 is the default).",
     "become_exe": "Only sudo is used.",
     "become_flags": "Only sudo is used, with -n or -S, and -H for users other than root.",
+    "apply": "Put it under include_tasks or include_role, beside file: or name:.",
     "async": "Set timeout; gpurun waits for a step and kills it on the host when time is up.",
     "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
@@ -95,68 +188,78 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "debugger": "Leave it out; look at gpurun plan.",
     "delegate_facts": "Leave it out: facts and results stay with the play's own hosts.",
     "diff": "Leave it out: a plan always shows differences.",
-    "import_playbook": "Run the playbooks one after the other.",
-    "import_role": _ROLE,
-    "include": _INCLUDE,
-    "include_role": _ROLE,
-    "include_tasks": _INCLUDE,
-    "include_vars": "Use vars_files of the play.",
-    "listen": "Notify the handler by its name.",
-    "loop_control": "Leave it out; the item is the variable `item`.",
-    "module_defaults": "Write the arguments at the tasks.",
-    "no_log": "Leave it out: secrets are redacted by value everywhere.",
+    "ignore_unreachable": "A host that cannot be reached is left alone; run again for it.",
+    "import_playbook": "Put it beside the plays: - import_playbook: FILE.",
+    "local_action": "Write the module as the key and delegate_to: localhost beside it.",
+    "module_defaults": "Put it at the play or at a block, or write the arguments at the task.",
     "poll": "Set timeout instead.",
-    "rescue": "Put it beside a block: - block: [...], then rescue: with a list of tasks.",
+    "port": "Set ansible_port in the inventory.",
+    "remote_user": "Set ansible_user in the inventory.",
     "throttle": "Use rollout.waves of the play.",
-    "with_dict": 'Write loop: "{{ mapping | dict2items }}"; item.key and item.value.',
+    "with_env": _LOOP,
+    "with_file": _LOOP,
+    "rescue": "Put it beside a block: - block: [...], then rescue: with a list of tasks.",
     "with_fileglob": _LOOP,
     "with_first_found": _LOOP,
     "with_flattened": 'Write loop: "{{ lists | flatten }}".',
     "with_indexed_items": _LOOP,
-    "with_items": _LOOP,
-    "with_list": _LOOP,
-    "with_nested": _LOOP,
+    "with_inventory_hostnames": 'Write loop: "{{ groups.NAME }}".',
+    "with_lines": "Register a command with read_only: true, and loop over its stdout_lines.",
+    "with_nested": "Use include_tasks with a loop for the outer list.",
+    "with_random_choice": "Leave it out: a plan would differ at every look.",
     "with_sequence": 'Write loop: "{{ range(1, 5) | list }}".',
     "with_subelements": _LOOP,
     "with_together": "Write loop: with a list of the pairs; the item is the variable `item`.",
 }
 
 _AT_TASKS = "Put it at the tasks inside."
+_AT_INCLUDE = "Use include_tasks, which takes a loop; or put it at the tasks inside."
 REFUSED_BLOCK_KEYS: dict[str, str] = {
     **REFUSED_TASK_KEYS,
+    "args": _AT_TASKS,
     "changed_when": _AT_TASKS,
     "failed_when": _AT_TASKS,
-    "loop": _AT_TASKS,
-    "notify": _AT_TASKS,
+    "listen": _AT_TASKS,
+    "loop": _AT_INCLUDE,
+    "loop_control": _AT_INCLUDE,
     "register": _AT_TASKS,
     "retries": _AT_TASKS,
-    "timeout": _AT_TASKS,
     "until": _AT_TASKS,
+    "delay": _AT_TASKS,
+    "backoff": _AT_TASKS,
+    "with_dict": _AT_INCLUDE,
+    "with_items": _AT_INCLUDE,
+    "with_list": _AT_INCLUDE,
+}
+REFUSED_INCLUDE_KEYS: dict[str, str] = {
+    **REFUSED_BLOCK_KEYS,
+    **dict.fromkeys(APPLY_KEYS, _APPLY),
+    "register": "Register the results of the tasks inside.",
+}
+REFUSED_LOOP_CONTROL_KEYS: dict[str, str] = {
+    "break_when": "Put the condition into when: of the task.",
+    "pause": "Leave it out: waiting modules wait for what is meant.",
 }
 
 REFUSED_PLAY_KEYS: dict[str, str] = {
-    "any_errors_fatal": "Set rollout.max_failed (0, the default, stops at the first failure).",
     "become_exe": "Only sudo is used.",
     "become_flags": "Only sudo is used, with -n or -S, and -H for users other than root.",
+    "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
     "connection": "Set ansible_connection (ssh or local) in the inventory.",
+    "debugger": "Leave it out; look at gpurun plan.",
+    "diff": "Leave it out: a plan always shows differences.",
     "fact_path": "Leave it out.",
-    "force_handlers": "Leave it out: a notification survives a failed run.",
     "gather_subset": "Leave it out: facts are read when a task names them.",
     "gather_timeout": "Leave it out.",
-    "import_playbook": "Run the playbooks one after the other.",
-    "max_fail_percentage": "Set rollout.max_failed to the number of hosts that may fail.",
-    "module_defaults": "Write the arguments at the tasks.",
-    "order": "Hosts go in inventory order.",
+    "ignore_unreachable": "A host that cannot be reached is left alone; run again for it.",
     "port": "Set ansible_port in the inventory.",
-    "post_tasks": "Put them at the end of tasks; checks belong in verify.",
-    "pre_tasks": "Put them at the start of tasks; checks belong in preconditions.",
     "remote_user": "Set ansible_user in the inventory.",
-    "roles": _ROLE,
+    "run_once": "Write a play of its own for one host: hosts: group[0].",
     "strategy": "Use rollout.waves; inside a wave hosts go independently.",
-    "tags": "Put tags at the tasks, or at a block around them.",
     "throttle": "Use rollout.waves.",
     "user": "Set ansible_user in the inventory.",
+    "validate_argspec": "Say what has to hold with assert in preconditions.",
     "vars_prompt": "Pass values with -e name=value.",
 }
 
@@ -177,11 +280,6 @@ ABSENT_MODULES: dict[str, str] = {
     "group": "Use command with unless.",
     "group_by": "Use groups of the inventory.",
     "hostname": "Use command with unless.",
-    "import_role": _ROLE,
-    "include": _INCLUDE,
-    "include_role": _ROLE,
-    "include_tasks": _INCLUDE,
-    "include_vars": "Use vars_files of the play.",
     "k8s": "Use node_label or daemonset_restart, or kubectl.",
     "k8s_drain": "Leave it out: nodes are cordoned and drained when a change needs it.",
     "kubernetes.core.k8s": "Use node_label or daemonset_restart, or kubectl.",

@@ -15,7 +15,7 @@ from runner.playbook.document import Play, Playbook, Task, TemplateText
 from runner.playbook.source import read_text
 from runner.playbook.surprises import surprises
 from runner.playbook.templates import check
-from runner.playbook.undefined import Hosts, undefined
+from runner.playbook.undefined import Hosts, Read, undefined
 from runner.playbook.unreachable import unreachable
 
 _BETTER = (
@@ -43,7 +43,7 @@ def lint(
     playbook: Playbook,
     hosts_of: Callable[[Play], Hosts] | None = None,
     extra: Iterable[str] = (),
-    read: Callable[[str], bytes] | None = None,
+    read: Read | None = None,
 ) -> list[Problem]:
     """Errors that only a run would show, and advice, in the order of the file.
 
@@ -58,7 +58,8 @@ def lint(
     found += [problem for play in playbook.plays for problem in _surprises(playbook, play)]
     found += undefined(playbook, hosts_of, extra, read)
     if read:
-        found += [p for play in playbook.plays for task in _all(play) for p in _files(task, read)]
+        tasks = [(play, task) for play in playbook.plays for task in _all(play)]
+        found += [problem for play, task in tasks for problem in _files(play, task, read)]
     nowhere = Origin("")
     return sorted(dict.fromkeys(found), key=lambda problem: problem.origin or nowhere)
 
@@ -77,14 +78,14 @@ def _surprises(playbook: Playbook, play: Play) -> Iterator[Problem]:
             yield from surprises(text, file, variables=file in of_variables)
 
 
-def _files(task: Task, read: Callable[[str], bytes]) -> Iterator[Problem]:
+def _files(play: Play, task: Task, read: Read) -> Iterator[Problem]:
     name = task.arguments.get(_FILES.get(task.module, ""))
     if not isinstance(name, str) or isinstance(name, TemplateText):
         return
     if task.module == "script":
         name = shlex.split(name)[0]
     try:
-        content = read(name)
+        content = read(play, task, name)
     except Refused as refused:
         yield Problem(str(refused), task.arguments.where(_FILES[task.module]) or task.origin)
         return
@@ -104,7 +105,7 @@ def _play(play: Play) -> Iterator[Problem]:
     everything = _all(play)
     notified = {name for task in everything for name in task.notify}
     for handler in play.handlers:
-        if handler.name not in notified:
+        if handler.name not in notified and not handler.role:
             yield Problem(
                 f'no task notifies the handler "{handler.name}"',
                 handler.origin,
@@ -152,7 +153,7 @@ def _drain(drain: DrainOptions) -> Iterator[tuple[str, str]]:
 def _task(task: Task) -> Iterator[Problem]:
     if problem := unreachable(task):
         yield problem
-    if task.name == task.module:
+    if task.written and "name" not in task.written:
         yield Problem(
             f"the {task.module} task has no name", task.origin, "Say with name: what it makes true."
         )

@@ -9,7 +9,22 @@ from typing import Any, get_args
 from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Disruption, Module, Risk
 from runner.modules.registry import MODULES, load_module, task_names
-from runner.playbook.keywords import BLOCK_KEYS, IMPORT_KEYS, PLAY_KEYS, TASK_KEYS
+from runner.playbook.keywords import (
+    APPLY_KEYS,
+    BLOCK_KEYS,
+    IMPORT_KEYS,
+    IMPORT_PLAYBOOK_KEYS,
+    IMPORT_ROLE_KEYS,
+    INCLUDE_KEYS,
+    INCLUDE_ROLE_KEYS,
+    INCLUDE_VARS_KEYS,
+    LOOP_CONTROL_KEYS,
+    PLAY_KEYS,
+    ROLE_ARGUMENTS,
+    ROLE_KEYS,
+    TASK_KEYS,
+)
+from runner.playbook.rollout import ORDERS
 from runner.playbook.secret_tags import KINDS
 
 _TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
@@ -46,9 +61,26 @@ _SIZES = {"anyOf": [_SIZE, {"type": "array", "items": _SIZE, "minItems": 1}]}
 _MAPPING = {"type": ["object", "null"]}
 _FLAG = {"type": "boolean"}
 _TEXT = {"type": "string"}
+_FLAG_OR_TEMPLATE = {"anyOf": [_FLAG, _TEMPLATE]}
+_VARIABLE = {"type": "string", "pattern": r"^[A-Za-z_]\w*$"}
+_PERCENT = {
+    "anyOf": [
+        {"type": "number", "minimum": 0, "maximum": 100},
+        {"type": "string", "pattern": r"^\d+(\.\d+)?%?$"},
+    ]
+}
+_INCLUDING = (
+    "import_tasks",
+    "include_tasks",
+    "import_role",
+    "include_role",
+    "include_vars",
+)
 _TASKS = {
     "type": "array",
-    "items": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("task", "block", "import")]},
+    "items": {
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in ("task", "block", *_INCLUDING)],
+    },
 }
 
 
@@ -57,14 +89,16 @@ def schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {"secret": _SECRET}
     modules = {name: _module(load_module(name), definitions) for name in MODULES}
     definitions["task"] = _task(modules)
-    definitions["block"], definitions["import"] = _block(), _import()
-    definitions["play"] = _play()
+    definitions["block"], definitions["apply"] = _block(), _object(_INHERITED, APPLY_KEYS)
+    definitions |= {name: _include(name) for name in _INCLUDING}
+    definitions["role"], definitions["play"] = _role(), _play()
+    definitions["import_playbook"] = _import_playbook()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "gpurun playbook",
         "type": "array",
         "minItems": 1,
-        "items": {"$ref": "#/$defs/play"},
+        "items": {"anyOf": [{"$ref": "#/$defs/play"}, {"$ref": "#/$defs/import_playbook"}]},
         "$defs": definitions,
     }
 
@@ -83,7 +117,11 @@ def _names(levels: type[IntEnum]) -> dict[str, Any]:
 
 def _play() -> dict[str, Any]:
     tasks = {**_TASKS, "type": ["array", "null"]}
-    rollout = _object({"waves": _SIZES, "max_failed": {"type": "integer", "minimum": 0}})
+    failures = {"type": "integer", "minimum": 0}
+    share = {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}
+    rollout = _object({"waves": _SIZES, "max_failed": {"anyOf": [failures, share]}})
+    files = {"anyOf": [_TEXTS, {"type": "array", "items": _TEXTS}]}
+    roles = {"type": ["array", "null"], "items": {"$ref": "#/$defs/role"}}
     properties: dict[str, Any] = {
         "name": _TEXT,
         "hosts": _TEXTS,
@@ -91,8 +129,20 @@ def _play() -> dict[str, Any]:
         "become_user": _TEXT,
         "become_method": {"const": "sudo"},
         "vars": _MAPPING,
-        "vars_files": _TEXTS,
+        "vars_files": files,
         "environment": _MAPPING,
+        "module_defaults": _MAPPING,
+        "pre_tasks": tasks,
+        "roles": roles,
+        "post_tasks": tasks,
+        "tags": _TEXTS,
+        "no_log": _FLAG_OR_TEMPLATE,
+        "timeout": _SECONDS,
+        "ignore_errors": _FLAG,
+        "any_errors_fatal": _FLAG,
+        "max_fail_percentage": _PERCENT,
+        "order": {"enum": list(ORDERS)},
+        "force_handlers": _FLAG,
         "preconditions": tasks,
         "tasks": tasks,
         "handlers": tasks,
@@ -122,8 +172,10 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "name": _TEXT,
         "when": _CONDITIONS,
         "notify": _TEXTS,
-        "register": {"type": "string", "pattern": r"^[A-Za-z_]\w*$"},
-        "loop": {"anyOf": [{"type": "array"}, _TEMPLATE]},
+        "register": _VARIABLE,
+        **_loop(),
+        "listen": _TEXTS,
+        "no_log": _FLAG_OR_TEMPLATE,
         "vars": _MAPPING,
         "args": _MAPPING,
         "become": _FLAG,
@@ -152,6 +204,24 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _loop() -> dict[str, Any]:
+    several = {"anyOf": [{"type": "array"}, _TEMPLATE]}
+    control = {
+        "loop_var": _VARIABLE,
+        "index_var": _VARIABLE,
+        "label": {},
+        "extended": _FLAG,
+        "extended_allitems": _FLAG,
+    }
+    return {
+        "loop": several,
+        "with_list": several,
+        "with_items": several,
+        "with_dict": {"anyOf": [{"type": "object"}, _TEMPLATE]},
+        "loop_control": _object(control, LOOP_CONTROL_KEYS),
+    }
+
+
 _INHERITED: dict[str, Any] = {
     "name": _TEXT,
     "when": _CONDITIONS,
@@ -162,6 +232,10 @@ _INHERITED: dict[str, Any] = {
     "environment": _MAPPING,
     "tags": _TEXTS,
     "ignore_errors": _FLAG,
+    "notify": _TEXTS,
+    "timeout": _SECONDS,
+    "no_log": _FLAG_OR_TEMPLATE,
+    "module_defaults": _MAPPING,
     "run_once": _FLAG,
     "delegate_to": _TEXT,
 }
@@ -173,12 +247,46 @@ def _block() -> dict[str, Any]:
     return {**made, "required": ["block"]}
 
 
-def _import() -> dict[str, Any]:
-    file = {"anyOf": [_TEXT, {**_object({"file": _TEXT}), "required": ["file"]}]}
-    made = _object({"import_tasks": file, **_INHERITED}, IMPORT_KEYS)
-    long = "ansible.builtin.import_tasks"
-    made["properties"][long] = made["properties"]["import_tasks"]
-    return {**made, "oneOf": [{"required": ["import_tasks"]}, {"required": [long]}]}
+_KEYS = {
+    "import_tasks": IMPORT_KEYS,
+    "include_tasks": INCLUDE_KEYS,
+    "import_role": IMPORT_ROLE_KEYS,
+    "include_role": INCLUDE_ROLE_KEYS,
+    "include_vars": INCLUDE_VARS_KEYS,
+}
+
+
+def _include(name: str) -> dict[str, Any]:
+    """What stands where a task stands and brings in a file or a role."""
+    argument = "name" if name.endswith("_role") else "file"
+    given = {
+        "file": {"file": _TEXT, "apply": {"$ref": "#/$defs/apply"}},
+        "name": dict.fromkeys(ROLE_ARGUMENTS, _TEXT),
+    }[argument]
+    if argument == "name":
+        given |= {"apply": {"$ref": "#/$defs/apply"}, "public": _FLAG, "allow_duplicates": _FLAG}
+    if name == "include_vars":
+        given = {"file": _TEXT, "name": _VARIABLE}
+    known = {**_INHERITED, **_loop(), "args": _MAPPING, "apply": {"$ref": "#/$defs/apply"}}
+    under = {"anyOf": [_TEXT, {**_object(given), "required": [argument]}]}
+    made = _object({key: known.get(key, under) for key in _KEYS[name]}, _KEYS[name])
+    long = f"ansible.builtin.{name}"
+    made["properties"][long] = made["properties"][name]
+    return {**made, "oneOf": [{"required": [name]}, {"required": [long]}]}
+
+
+def _role() -> dict[str, Any]:
+    properties = {key: _INHERITED.get(key, _TEXT) for key in ROLE_KEYS}
+    named = [{"required": ["role"]}, {"required": ["name"]}]
+    return {"anyOf": [_TEXT, {**_object(properties, ROLE_KEYS), "anyOf": named}]}
+
+
+def _import_playbook() -> dict[str, Any]:
+    properties = {key: _INHERITED.get(key, _TEXT) for key in IMPORT_PLAYBOOK_KEYS}
+    made = _object(properties, IMPORT_PLAYBOOK_KEYS)
+    long = "ansible.builtin.import_playbook"
+    made["properties"][long] = made["properties"]["import_playbook"]
+    return {**made, "oneOf": [{"required": ["import_playbook"]}, {"required": [long]}]}
 
 
 def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ MAX_BYTES = 10_000_000
 MAX_VALUES = 1_000_000
 """Values after aliases are expanded (a few lines of YAML can stand for billions)."""
 MAX_DEPTH = 100
+NO_FILE = "no such file"
 
 TEMPLATE_MARK = re.compile(r"\{[{%#]")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+$")
@@ -76,7 +77,7 @@ def read_text(path: Path) -> tuple[str, Problem | None]:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        return "", Problem("no such file", where, "Check the path and where you are.")
+        return "", Problem(NO_FILE, where, "Check the path and where you are.")
     except IsADirectoryError:
         return "", Problem("is a folder, a YAML file is expected", where)
     except OSError as error:

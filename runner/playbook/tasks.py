@@ -17,14 +17,26 @@ from runner.playbook.arguments import (
     read_arguments,
 )
 from runner.playbook.document import Map, Seq, Task, TemplateText
-from runner.playbook.fields import Fields, kind_of, settled
+from runner.playbook.fields import Fields, kind_of
 from runner.playbook.keywords import nearest
+from runner.playbook.loops import read_loop
+from runner.playbook.module_defaults import with_defaults
 
 _COMMANDS = ("command", "script", "shell")
 
 
-def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) -> Task | None:
-    """One task, or None where it cannot be told what it is."""
+def read_task(
+    value: Any,
+    section: str,
+    where: Origin,
+    problems: list[Problem],
+    module_defaults: Mapping[str, Map] | None = None,
+) -> Task | None:
+    """One task, or None where it cannot be told what it is.
+
+    Args:
+        module_defaults: arguments of each module that it takes where it says nothing itself.
+    """
     if not isinstance(value, Map):
         problems.append(
             Problem(
@@ -42,6 +54,9 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
     fields.only_sudo()
     noted = len(problems)
     arguments = read_arguments(value, key, module, problems)
+    if module_defaults and name in module_defaults:
+        arguments = with_defaults(arguments, module_defaults[name])
+    loop = read_loop(fields)
     if len(problems) == noted:
         check_arguments(module, arguments, problems)
     task = Task(
@@ -50,9 +65,11 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         arguments=arguments,
         origin=where,
         when=fields.conditions("when"),
-        notify=fields.texts("notify"),
+        notify=fields.names("notify"),
         register=_register(fields),
-        loop=_loop(fields),
+        loop=loop.value,
+        loop_form=loop.form,
+        loop_control=loop.control,
         variables=fields.mapping("vars"),
         become=fields.flag("become"),
         become_user=fields.text("become_user"),
@@ -71,6 +88,9 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         run_once=fields.flag("run_once") or False,
         delegate_to=fields.text("delegate_to"),
         tags=fields.texts("tags", commas=True),
+        listen=_listen(fields, section),
+        no_log=fields.flag_or_template("no_log"),
+        written=value,
     )
     _check_changed_when(name, fields)
     _check_tries(task, fields)
@@ -101,17 +121,11 @@ def _register(fields: Fields) -> str:
     return name
 
 
-def _loop(fields: Fields) -> Any:
-    loop = fields.values.get("loop")
-    if loop is None or isinstance(loop, TemplateText):
-        return loop
-    if isinstance(loop, Seq):
-        return settled(loop)
-    hint = 'Write loop: ["a", "b"] or loop: "{{ a_list }}"'
-    if isinstance(loop, Map):
-        hint = 'Write loop: "{{ mapping | dict2items }}"; item.key and item.value.'
-    fields.expected("loop", "a list or a template giving one", hint)
-    return None
+def _listen(fields: Fields, section: str) -> tuple[str, ...]:
+    if "listen" in fields.values and section != "handlers":
+        hint = "Put the task into handlers, or remove listen."
+        fields.note("listen: only a handler listens", fields.values.keys_at.get("listen"), hint)
+    return fields.names("listen")
 
 
 def _check_changed_when(module: str, fields: Fields) -> None:

@@ -148,6 +148,32 @@ def variable_names(text: str) -> frozenset[str]:
         return frozenset()
 
 
+def expressions(text: str) -> list[tuple[str, str]]:
+    """The parts of a text in order: (literal, "") or ("", expression as written).
+
+    Raises:
+        ValueError: it holds a statement or comment, or is no template.
+    """
+    found: list[tuple[str, str]] = []
+    inside: list[str] | None = None
+    try:
+        for _, kind, value in _environment().lex(text):
+            if kind == "variable_begin":
+                inside = []
+            elif kind == "variable_end":
+                found.append(("", "".join(inside or ())))
+                inside = None
+            elif inside is not None:
+                inside.append(value)
+            elif kind == "data":
+                found.append((value, ""))
+            else:
+                raise ValueError("a statement stands in it")
+    except jinja2.TemplateError as error:
+        raise ValueError(str(error)) from None
+    return found
+
+
 def condition_names(condition: str) -> set[str]:
     """As `names`, for a condition."""
     return names(in_braces(condition))

@@ -46,13 +46,16 @@ _RESCUED = ("ansible_failed_result", "ansible_failed_task")
 _CONDITIONS = ("when", "failed_when", "changed_when", "until")
 _OF_RESULT = ("failed_when", "changed_when", "until")
 """Conditions on what the task itself registers."""
-_VALUES = ("arguments", "variables", "environment", "loop", "delegate_to")
+_VALUES = ("arguments", "variables", "parameters", "environment", "loop", "delegate_to")
 _SETS = ("set_fact",)
 _READ_AS_TEMPLATE = {"template": "src"}
 _CONDITION_ARGUMENTS = {"assert": "that"}
 
 Hosts = Mapping[str, Iterable[str]]
 """Host -> the names of its inventory variables."""
+
+Read = Callable[[Play, Task, str], bytes]
+"""Reads a file that a task of a play names (`src`); raises Refused where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +73,17 @@ class Scope:
 
     play: Play
     extra: frozenset[str]
-    read: Callable[[str], bytes] | None
+    read: Read | None
     registered: set[str] = field(default_factory=set)
     """What the tasks so far registered or set, those of earlier plays included."""
 
     def known(self, task: Task | None) -> set[str]:
         """Names that have a value for a task; None: in the play's variables."""
-        found = {*MAGIC, *FUNCTIONS, *self.play.variables, *self.extra, *self.registered}
+        found = {*MAGIC, *FUNCTIONS, *self.play.variables, *self.play.defaults}
+        found |= {*self.extra, *self.registered}
         if task is not None:
-            found |= {*task.variables, *_given_by(task)}
+            found |= {*task.defaults, *task.variables, *task.parameters, *_given_by(task)}
+            found |= {name for part in task.included for name in part.values}
         return found
 
 
@@ -86,7 +91,7 @@ def undefined(
     playbook: Playbook,
     hosts_of: Callable[[Play], Hosts] | None,
     extra: Iterable[str],
-    read: Callable[[str], bytes] | None,
+    read: Read | None,
 ) -> list[Problem]:
     """Every variable that is used and not defined.
 
@@ -120,20 +125,23 @@ def _uses(scope: Scope) -> Iterator[Use]:
     everything = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
     for task in everything:
         known = scope.known(task)
-        for name, origin in _needed(task, scope.read):
+        for name, origin in _needed(play, task, scope.read):
             if name not in known:
                 yield Use(name, origin, task)
         scope.registered |= set(_set_by(task))
     # Variables are rendered where a task uses them: whatever a task may have is defined there.
-    known = scope.known(None).union(*map(_given_by, everything), *(t.variables for t in everything))
-    for text in texts([play.variables, play.environment]):
+    known = scope.known(None).union(*map(scope.known, everything))
+    for text in texts([play.defaults, play.variables, play.environment]):
         for name in _told(text).used - known:
             yield Use(name, getattr(text, "origin", None) or play.origin, None)
 
 
 def _given_by(task: Task) -> set[str]:
     """Names that only the task itself sees."""
-    names = {"item"} if task.loop is not None else set()
+    control = task.loop_control
+    names = {control.loop_var, control.index_var} if task.loop is not None else set()
+    if control.extended:
+        names.add("ansible_loop")
     if task.register and any(getattr(task, key) for key in _OF_RESULT):
         names.add(task.register)
     if any(part.kind == "rescue" for part in task.blocks):
@@ -147,7 +155,7 @@ def _set_by(task: Task) -> set[str]:
     return names | (set(task.arguments) if task.module in _SETS else set())
 
 
-def _needed(task: Task, read: Callable[[str], bytes] | None) -> Iterator[tuple[str, Origin | None]]:
+def _needed(play: Play, task: Task, read: Read | None) -> Iterator[tuple[str, Origin | None]]:
     """The variables a task needs, in the order it is written. A name that one of its conditions
     asks for (`x is defined`) may be undefined in all of the task."""
     conditions = [_told(in_braces(text)) for text in _conditions(task)]
@@ -156,7 +164,7 @@ def _needed(task: Task, read: Callable[[str], bytes] | None) -> Iterator[tuple[s
         for name in sorted(found.used - asked):
             yield name, task.origin
     values: list[Any] = [getattr(task, key) for key in _VALUES]
-    for text in (*texts(values), *_file(task, read)):
+    for text in (*texts(values), *_file(play, task, read)):
         origin = text.origin if isinstance(text, TemplateText) else None
         for name in sorted(_told(str(text)).used - asked):
             yield name, origin or task.origin
@@ -171,12 +179,12 @@ def _conditions(task: Task) -> Iterator[str]:
             yield item
 
 
-def _file(task: Task, read: Callable[[str], bytes] | None) -> Iterator[str]:
+def _file(play: Play, task: Task, read: Read | None) -> Iterator[str]:
     """The text of the template file that a task names, where its name holds no template."""
     name = task.arguments.get(_READ_AS_TEMPLATE.get(task.module, ""))
     if read and isinstance(name, str) and not isinstance(name, TemplateText):
         with suppress(Refused, UnicodeDecodeError):
-            yield read(name).decode()
+            yield read(play, task, name).decode()
 
 
 def _judged(use: Use, play: Play, hosts: Hosts | None, scope: Scope) -> Problem | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from runner.engine.no_log import HIDDEN
 from runner.engine.planning import PlannedStep
 from runner.facts.base import plain
 from runner.modules.base import Change, FileDiff, Unknown
@@ -47,7 +48,7 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
-        "waits": [str(wait) for step in plan.steps for wait in step.waits],
+        "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
             f"{s.label}: {text}" for s in plan.steps for text in _messages(s, bool(plan.pending))
         ],
@@ -60,7 +61,11 @@ def host_plan(state: HostState) -> dict[str, Any]:
 def _messages(step: PlannedStep, pending: bool) -> list[str]:
     """What a step says in a plan. Nothing is waited for where nothing is to be changed."""
     later = [_what_is_known(step)] if step.looks else []
-    return [*step.messages, *later, *([str(wait) for wait in step.waits] if pending else [])]
+    return [*step.messages, *later, *(_waits(step) if pending else [])]
+
+
+def _waits(step: PlannedStep) -> list[str]:
+    return [HIDDEN if step.task.no_log else str(wait) for wait in step.waits]
 
 
 def _what_is_known(step: PlannedStep) -> str:
@@ -125,8 +130,14 @@ def _change(host: str, step: PlannedStep, change: Change) -> dict[str, Any]:
         "predictable": change.predictable,
         "before": plain(change.before),
         "after": plain(change.after),
-        "diff": diff_text(change.diff) if change.diff else "",
+        "diff": _diff(step, change),
     }
+
+
+def _diff(step: PlannedStep, change: Change) -> str:
+    if change.diff is None:
+        return ""
+    return HIDDEN if step.task.no_log else diff_text(change.diff)
 
 
 def diff_text(diff: FileDiff) -> str:

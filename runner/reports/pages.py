@@ -98,7 +98,10 @@ def playbook_page(path: Path) -> str:
 
 
 def _play(play: Play) -> Iterator[str]:
-    limits = f"; at most {play.max_failed} hosts may fail" if play.max_failed else ""
+    allowed = f"{play.max_failed} hosts" if play.max_failed else ""
+    if play.max_failed_percent:
+        allowed = f"{play.max_failed_percent:g} % of the hosts"
+    limits = f"; at most {allowed} may fail" if allowed else ""
     yield f"Hosts: `{play.hosts}`. Waves: {', '.join(play.waves)}{limits}."
     if play.variables:
         rows = [(f"`{name}`", f"`{_yaml(value)}`") for name, value in play.variables.items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -27,6 +28,9 @@ LANGUAGE = ROOT / "docs" / "playbook-language.md"
 EXPRESSIONS = ROOT / "docs" / "expressions.md"
 PARTS = {"tasks": "- hosts: all\n  tasks:\n", "play": "- hosts: all\n"}
 """How an example that is no whole playbook begins, by its marking `# tasks` or `# play`."""
+
+READ_BY_OTHERS = ("roles/", "tasks/", "vars/")
+"""Where files lie that are no playbooks: an example of the same page has to read each."""
 
 
 def _examples() -> list[tuple[Path, Block]]:
@@ -67,9 +71,30 @@ def test_every_example_loads(
         path = tmp_path / Path(block.file).name
         path.write_text(block.text)
         assert load_inventory([str(path)], tmp_path).hosts
+    elif block.file.startswith(READ_BY_OTHERS):
+        assert any(block.text in text for text in _playbooks(page, tmp_path))
     else:
-        name = f"{page.name}:{block.line}"
-        assert load_playbook_text(_whole(block.text), tmp_path / name).plays
+        assert block.text in _loaded(page, block, tmp_path)
+
+
+def _loaded(page: Path, block: Block, folder: Path) -> str:
+    """All that is read to load an example, among the files that its page shows."""
+    for shown in blocks(page, "yaml"):
+        if shown.file and (shown.file.startswith(READ_BY_OTHERS) or "/" not in shown.file):
+            path = folder / shown.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(shown.text)
+    whole = _whole(block.text)
+    playbook = load_playbook_text(whole, folder / f"{page.name}:{block.line}")
+    assert playbook.plays
+    return block.text + playbook.text.removeprefix(whole)
+
+
+def _playbooks(page: Path, folder: Path) -> Iterator[str]:
+    """What each example of the page reads that is a playbook."""
+    for block in blocks(page, "yaml"):
+        if not block.file.startswith((*READ_BY_OTHERS, "group_vars/", "host_vars/", "inventory/")):
+            yield _loaded(page, block, folder).removeprefix(block.text)
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)

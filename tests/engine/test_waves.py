@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engine.waves import waves
+from runner.engine.waves import ordered, too_many, waves
+from runner.errors import Origin
+from runner.inventory.model import Host
+from runner.playbook.document import Play
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,27 @@ def test_sizes(count: int, sizes: list[str], expected: list[int]) -> None:
 @given(st.lists(st.integers()), st.lists(st.sampled_from(["1", "3", "25%", "100%"])))
 def test_every_host_is_in_exactly_one_wave_in_order(hosts: list[int], sizes: list[str]) -> None:
     assert [host for wave in waves(hosts, sizes) for host in wave] == hosts
+
+
+@pytest.mark.parametrize(
+    ("number", "percent", "hosts", "most"),
+    [(0, None, 10, 0), (2, None, 10, 2), (0, 20.0, 10, 2), (0, 25.0, 10, 2), (0, 0.0, 3, 0)],
+)
+def test_so_many_may_fail(number: int, percent: float | None, hosts: int, most: int) -> None:
+    play = Play("p", "all", Origin("p"), max_failed=number, max_failed_percent=percent)
+    assert not too_many(most, play, hosts)
+    assert too_many(most + 1, play, hosts)
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [
+        ("inventory", "b c a"),
+        ("reverse_inventory", "a c b"),
+        ("sorted", "a b c"),
+        ("reverse_sorted", "c b a"),
+    ],
+)
+def test_order(order: str, names: str) -> None:
+    hosts = [Host(name, name, Origin("hosts")) for name in ("b", "c", "a")]
+    assert [host.name for host in ordered(hosts, order)] == names.split()

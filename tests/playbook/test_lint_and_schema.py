@@ -102,3 +102,68 @@ def test_the_schema_accepts_secrets_as_values_of_arguments(validator: Any) -> No
     for secret in ({"env": "X"}, {"command": ["pass", "x"]}, {"sops": "f.yaml", "key": "a.b"}):
         task = {"copy": {"dest": "/x", "content": secret}}
         assert validator.is_valid([{"hosts": "gpu", "tasks": [task]}])
+
+
+def test_what_a_role_or_an_include_brings_is_not_advised_on_as_ones_own(tmp_path: Path) -> None:
+    """Its handlers are for whoever needs them; a check of a file's name needs no name."""
+    for name, text in {
+        "roles/app/handlers/main.yml": "- {name: unused, debug: {msg: x}}\n",
+        "roles/app/tasks/main.yml": "- debug: {msg: x}\n",
+        "tasks/a.yaml": "- {name: Named, debug: {msg: x}}\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    text = "- hosts: all\n  roles: [app]\n  tasks: [include_tasks: 'tasks/{{ x }}.yaml']\n"
+    told = [problem.message for problem in lint(load_playbook_text(text, tmp_path / "p.yaml"))]
+    assert sorted(told) == ["the debug task has no name", "variable x is not defined"]
+
+
+EVERYTHING = """
+- import_playbook: other.yaml
+  vars: {a: 1}
+- hosts: gpu
+  vars_files: [a.yaml, [b.yaml, c.yaml]]
+  module_defaults: {file: {mode: "0700"}}
+  max_fail_percentage: 10
+  any_errors_fatal: false
+  order: sorted
+  force_handlers: true
+  tags: a
+  no_log: "{{ hide }}"
+  roles: [one, {role: two, vars: {a: 1}, when: x}]
+  pre_tasks: [{debug: {msg: x}, with_items: [a]}]
+  tasks:
+    - include_tasks: {file: "{{ x }}.yaml", apply: {become: true}}
+      loop: [a]
+      loop_control: {loop_var: x, label: "{{ x }}", extended: true}
+    - import_tasks: x.yaml
+    - ansible.builtin.include_role: {name: one, tasks_from: other, apply: {tags: a}}
+    - import_role: {name: one, public: true}
+    - include_vars: {file: a.yaml, name: x}
+    - block: [{debug: {msg: x}, no_log: true}]
+      notify: [topic]
+      timeout: 5m
+  post_tasks: [{debug: {msg: x}, with_dict: {a: 1}}]
+  handlers: [{name: x, debug: {msg: x}, listen: topic}]
+  rollout: {max_failed: "10%"}
+"""
+
+
+def test_the_schema_knows_all_of_the_language(validator: Any) -> None:
+    assert [error.message for error in validator.iter_errors(yaml.safe_load(EVERYTHING))] == []
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"include_tasks": "x.yaml", "become": True},
+        {"include_tasks": {"apply": {}}},
+        {"import_tasks": "x.yaml", "loop": ["a"]},
+        {"include_role": {"name": "x", "role": "y"}},
+        {"include_vars": {"dir": "x"}},
+        {"debug": {"msg": "x"}, "loop_control": {"pause": 3}},
+    ],
+)
+def test_the_schema_refuses_a_task(validator: Any, task: dict[str, Any]) -> None:
+    assert not validator.is_valid([{"hosts": "gpu", "tasks": [task]}])

@@ -153,13 +153,13 @@ def test_anchors_and_merge_keys() -> None:
     assert got["same"] == {"a": 1, "b": 2}
 
 
-def test_variable_files_are_read_in_order_and_vars_win(tmp_path: Path) -> None:
+def test_variable_files_are_read_in_order_and_win_over_vars(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text("a: 1\nb: 1\nc: 1\n")
     (tmp_path / "two.yaml").write_text("b: 2\nc: 2\n")
     path = tmp_path / "p.yaml"
-    path.write_text("- hosts: gpu\n  vars_files: [one.yaml, two.yaml]\n  vars: {c: 3}\n")
+    path.write_text("- hosts: gpu\n  vars_files: [one.yaml, two.yaml]\n  vars: {c: 3, d: 3}\n")
     got = load_playbook(path).plays[0].variables
-    assert got == {"a": 1, "b": 2, "c": 3}
+    assert got == {"a": 1, "b": 2, "c": 2, "d": 3}
     assert str(got.where("b")) == f"{tmp_path}/two.yaml:1:4"
 
 
@@ -178,3 +178,62 @@ def test_templates_leave_the_check_of_an_argument_to_the_engine() -> None:
 def test_read_only_commands_may_stand_in_preconditions() -> None:
     got = play("- hosts: gpu\n  preconditions:\n    - command: {cmd: uptime, read_only: true}\n")
     assert got.preconditions[0].arguments["read_only"] is True
+
+
+def test_what_a_play_hands_to_all_its_tasks() -> None:
+    got = play(
+        """
+- hosts: gpu
+  tags: [a]
+  no_log: true
+  timeout: 5m
+  ignore_errors: true
+  module_defaults: {ansible.builtin.command: {chdir: /srv}}
+  tasks:
+    - command: x
+    - {command: y, args: {chdir: /opt}, timeout: 1, ignore_errors: false, tags: b}
+"""
+    )
+    one, two = got.tasks
+    assert (one.tags, one.no_log, one.timeout, one.ignore_errors) == (("a",), True, 300, True)
+    assert (two.tags, two.timeout, two.ignore_errors) == (("a", "b"), 1, False)
+    assert [task.arguments["chdir"] for task in got.tasks] == ["/srv", "/opt"]
+
+
+def test_defaults_of_a_module_in_a_block_replace_those_of_the_play() -> None:
+    got = play(
+        """
+- hosts: gpu
+  module_defaults: {file: {mode: "0700", owner: root}}
+  tasks:
+    - module_defaults: {file: {mode: "0750"}}
+      block: [{file: {path: /a, state: directory}}]
+    - file: {path: /b, state: directory}
+"""
+    )
+    inside, outside = (task.arguments for task in got.tasks)
+    assert ("owner" in inside, inside["mode"]) == (False, "0750")
+    assert (outside["owner"], outside["mode"]) == ("root", "0700")
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "percent"),
+    [
+        ("rollout: {max_failed: 2}", 2, None),
+        ("rollout: {max_failed: '20%'}", 0, 20.0),
+        ("max_fail_percentage: 12.5", 0, 12.5),
+        ("any_errors_fatal: true", 0, None),
+    ],
+)
+def test_how_many_hosts_may_fail(text: str, number: int, percent: float | None) -> None:
+    got = play(f"- hosts: gpu\n  {text}\n")
+    assert (got.max_failed, got.max_failed_percent) == (number, percent)
+
+
+def test_the_first_of_several_variable_files(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("x: b\n")
+    (tmp_path / "c.yaml").write_text("x: c\n")
+    path = tmp_path / "p.yaml"
+    path.write_text("- hosts: gpu\n  vars_files: [['{{ name }}.yaml', c.yaml]]\n")
+    assert load_playbook(path, {"name": "b"}).plays[0].variables == {"x": "b"}
+    assert load_playbook(path, {"name": "a"}).plays[0].variables == {"x": "c"}

@@ -88,3 +88,13 @@ def test_a_run_of_an_older_journal_has_no_tags() -> None:
     arguments = RunOptions("p.yaml", ("lab",), "/").as_arguments()
     del arguments["tags"], arguments["skip_tags"]
     assert RunOptions.from_arguments(arguments).tags == ()
+
+
+def test_a_play_without_a_task_that_was_asked_for_is_left_out() -> None:
+    text = """
+- {hosts: a, tasks: [{name: one, command: x, tags: t}]}
+- {hosts: b, preconditions: [{name: p, assert: {that: "true"}}], tasks: [{name: two, command: x}]}
+"""
+    playbook = load_playbook_text(text, Path("p.yaml"))
+    assert [play.hosts for play in select_tags(playbook, ["t"], []).plays] == ["a"]
+    assert [play.hosts for play in select_tags(playbook, [], ["t"]).plays] == ["a", "b"]

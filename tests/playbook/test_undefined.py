@@ -11,6 +11,7 @@ from runner.engine.planning import Needs
 from runner.engine.variables import Facts, variables_of
 from runner.errors import Problem
 from runner.modules.base import Refused
+from runner.playbook.document import Play, Task
 from runner.playbook.lint import lint
 from runner.playbook.load import load_playbook_text
 from runner.playbook.lookups import OWN
@@ -28,7 +29,7 @@ def found(
 ) -> list[Problem]:
     playbook = load_playbook_text(TASKS + tasks, Path("p.yaml"))
 
-    def read(name: str) -> bytes:
+    def read(play: Play, task: Task, name: str) -> bytes:
         if files and name in files:
             return files[name].encode()
         raise Refused(f"the file '{name}' is not there")
