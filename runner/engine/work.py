@@ -120,6 +120,7 @@ class Work:
         if not batch:
             if self.plan.failed is not None:
                 raise self.failures[self.plan.failed]
+            self._settled_before(None)
             return False
         if not (self.touched and _finishes(batch[0])):
             self.check_stop()
@@ -134,16 +135,26 @@ class Work:
             self._batch(batch)
         return True
 
-    def _settled_before(self, next_step: PlannedStep) -> None:
+    def _settled_before(self, next_step: PlannedStep | None) -> None:
         """What was looked at and judged before a change stays as it was then: it is not asked
         again when the rest is planned anew."""
         for step in self.plan.steps:
-            if step.key == next_step.key:
+            if next_step is not None and step.key == next_step.key:
                 return
             if step.key not in self.done and step.status in ("ok", "skipped"):
+                self._tell_what_is_new(step)
                 skipped = step.status == "skipped"
                 result = {"changed": False, "skipped": skipped, **step.result}
                 self.done[step.key] = Done(result, changed=False, failed=step.fails)
+
+    def _tell_what_is_new(self, step: PlannedStep) -> None:
+        """Messages that the approved plan could not know."""
+        if not step.messages:
+            return
+        shown = next((s for s in self.approved.steps if s.key == step.key), None)
+        if shown is None or shown.messages != step.messages:
+            for text in step.messages:
+                self._progress(f"{step.label}: {text}")
 
     # -- failures -----------------------------------------------------------------------------
 
@@ -158,11 +169,13 @@ class Work:
         ignored = step.task.ignore_errors
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
+            self._progress(f"{error.message}; ignored")
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
         if not step.task.blocks:
             raise error
+        self._progress(f"{error.message}; the rest of its block is left out")
         self.outdated = True
 
     # -- changes on the host ------------------------------------------------------------------
@@ -386,7 +399,7 @@ class Work:
         plan = self._planned_anew(fresh=deferred.key not in self.tries.counts)
         still = next((s for s in plan.steps if s.key == deferred.key), None)
         if still is not None and still.waits_until:
-            self.tries.wait(still, still.reason)
+            self.tries.wait(still)
             forget(self.observed, still)
         elif still is not None and still.status == "deferred":
             text = f"{deferred.label}: still not known: {still.reason}"
