@@ -13,7 +13,9 @@ from runner.engine.results import judges_itself
 from runner.engine.subject import Subject
 from runner.modules.base import Context, Module, Outcome, Refused
 from runner.playbook.document import Map, Task
+from runner.playbook.filters import plain
 from runner.playbook.templates import holds, render, render_text
+from runner.secrets.redact import KNOWN
 
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@\\-]*\$?")
 
@@ -29,7 +31,8 @@ def arguments_of(task: Task, module: Module[Any], variables: Mapping[str, Any]) 
         arguments = _evaluated(task, variables)
     rendered = render(arguments, variables, task.origin)
     try:
-        return module.arguments.model_validate(dict(rendered))
+        # Plain texts: modules and libraries need not know that one was a secret.
+        return module.arguments.model_validate(plain(rendered))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -59,6 +62,7 @@ def context_of(subject: Subject, task: Task, variables: Mapping[str, Any]) -> Co
         timeout=task.timeout,
         become=play.become if task.become is None else task.become,
         environment={str(k): str(v) for k, v in environment.items()},
+        secret_in=KNOWN.found_in,
         user=_user(subject, task, variables),
     )
 

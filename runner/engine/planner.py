@@ -35,6 +35,7 @@ from runner.engine.results import (
     result_of,
     set_by,
 )
+from runner.engine.secrets import check_not_exposed
 from runner.engine.steps import (
     delegated,
     label_of,
@@ -295,6 +296,7 @@ class _Walk:
             replace(probe, become=context.become, user=context.user)
             for probe in module.probes(args, context)
         )
+        check_not_exposed(task, probes)
         objects = tuple(module.cluster_probes(args, context))
         if delegate and (module.needs_cluster or objects):
             raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
@@ -303,6 +305,7 @@ class _Walk:
         try:
             states = self._states(module, (*probes, *objects), delegate)
             outcome = answer(task, module, args, states, context)
+            check_not_exposed(task, (), outcome.changes)
             outcome = self._outcome(key, task, variables, outcome)
         except (Refused, Unknown) as error:
             tries = self.tries.get(key, 1)

@@ -25,6 +25,7 @@ from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.planner import Progress, plan_host
 from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.secrets import read_secrets
 from runner.engine.states import WENT_WELL, HostState, leader_first, tell_others
 from runner.engine.stop import Stop
 from runner.engine.subject import Subject
@@ -40,6 +41,7 @@ from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
 from runner.playbook.document import Play, Playbook, TemplateText
+from runner.secrets.value import reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,15 @@ class Run:
     def digest(self) -> str:
         """SHA-256 of the playbook's text, imported files included."""
         return hashlib.sha256(self._playbook.text.encode()).hexdigest()
+
+    def read_secrets(self) -> None:
+        """Read every secret that the plays need; no host is spoken to.
+
+        Raises:
+            InputError: with every one that cannot be read.
+        """
+        folder, hosts = self._playbook.path.parent, self._inventory.hosts
+        read_secrets(self._plays, self._settings.extra, folder, hosts)
 
     def plan(self) -> list[HostState]:
         """What every play would do, as things are now; nothing is changed."""
@@ -215,7 +226,7 @@ class Run:
                 self._connections[host.name] = Connection(
                     host,
                     connect_timeout=self._settings.connect_timeout,
-                    become_password=self._settings.become_password or host.become_password,
+                    become_password=self._settings.become_password or reveal(host.become_password),
                 )
             connection = self._connections[host.name]
         connection.open()

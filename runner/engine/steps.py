@@ -24,6 +24,7 @@ from runner.modules.base import (
 from runner.modules.registry import load_module
 from runner.playbook.document import Play, Task
 from runner.playbook.templates import TemplateProblem
+from runner.secrets.redact import KNOWN
 
 
 def label_of(task: Task, variables: Mapping[str, Any]) -> str:
@@ -34,7 +35,7 @@ def label_of(task: Task, variables: Mapping[str, Any]) -> str:
 
 
 def _short(item: Any) -> str:
-    text = str(item)
+    text = KNOWN(str(item))
     return text if len(text) <= 40 else text[:37] + "..."
 
 

@@ -12,7 +12,7 @@ from runner.facts.base import FACTS, load_fact
 from runner.inventory.model import Host
 from runner.kube.state import NODE
 from runner.modules.base import Unknown
-from runner.playbook.document import Task
+from runner.playbook.document import Task, TemplateText
 from runner.playbook.templates import NotYetKnown, render
 
 
@@ -132,6 +132,8 @@ class _OfHost(Mapping[str, Any]):
         value = self._values[name]
         if isinstance(value, NotYetKnown):
             raise value
+        if isinstance(value, str) and not isinstance(value, TemplateText):
+            return value  # what a host printed, kept by `set_fact`: never a template
         return render(value, self._values, None)
 
     def __iter__(self) -> Iterator[str]:

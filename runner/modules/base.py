@@ -229,6 +229,7 @@ class Context:
         become: the task's `become`.
         user: whom it becomes then.
         environment: the task's `environment`, for commands.
+        secret_in: the name of a secret that stands in a text, "" without one.
     """
 
     host: str
@@ -239,6 +240,7 @@ class Context:
     timeout: float | None = None
     become: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    secret_in: Callable[[str], str] = lambda text: ""
     user: str = "root"
 
 

@@ -11,6 +11,7 @@ from runner.errors import Origin, Problem
 from runner.playbook.document import Map, Seq, TemplateText
 from runner.playbook.keywords import nearest, similar
 from runner.playbook.source import BooleanWord
+from runner.secrets.value import Secret, Unread
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -21,6 +22,8 @@ def kind_of(value: Any) -> str:
     """What a person would call the value."""
     if value is None:
         return "nothing"
+    if isinstance(value, Secret | Unread):
+        return "a secret"
     if isinstance(value, BooleanWord):
         return f"the boolean `{value}`"
     if isinstance(value, bool):
@@ -78,7 +81,7 @@ class Fields:
             return default
         if isinstance(value, str) and not isinstance(value, BooleanWord):
             return value
-        hint = f'Quote it: "{value}".' if not isinstance(value, Map | Seq) else ""
+        hint = f'Quote it: "{value}".' if not isinstance(value, Map | Seq | Unread) else ""
         self.expected(key, "text", hint)
         return default
 

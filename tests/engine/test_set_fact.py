@@ -234,6 +234,23 @@ def test_templates_in_another_hosts_variables_are_its_own(
     assert messages(state) == ["http://a/"]
 
 
+def test_what_another_host_printed_is_never_a_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+- hosts: a
+  tasks:
+    - command: {argv: [echo, "{{ '{{' }} 6 * 7 }}"], read_only: true}
+      register: look
+    - set_fact: {word: "{{ look.stdout }}"}
+- hosts: b.example
+  tasks:
+    - debug: "{{ hostvars['a'].word }}"
+"""
+    *_, state = run(tmp_path, text, monkeypatch)
+    assert messages(state) == ["{{ 6 * 7 }}"]
+
+
 def test_an_unknown_host_is_a_mistake(tmp_path: Path) -> None:
     one = OneHost(tmp_path, "- hosts: all\n  tasks:\n    - debug: \"{{ hostvars['z'].x }}\"\n")
     (step,) = one.plan().steps

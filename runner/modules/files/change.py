@@ -16,6 +16,8 @@ from runner.modules.files.arguments import Content, Ownership
 from runner.modules.files.state import FileState, follow, key, state_of, with_content
 
 NEW_FILE_MODE = 0o644
+SECRET_FILE_MODE = 0o600
+"""Of a new file that holds a secret."""
 NEW_FOLDER_MODE = 0o755
 
 
@@ -42,7 +44,11 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
         raise Refused(f"{wanted.path} is a link to {link.target} and `follow` is false")
     before = follow(link, observed)
     check_place(before)
-    after = with_attributes(with_content(before, wanted.content), wanted.options, before)
+    secret = context.secret_in(wanted.content.decode("utf-8", "replace"))
+    options = wanted.options
+    if secret and options.mode is None and not before.exists:
+        options = options.model_copy(update={"mode": f"{SECRET_FILE_MODE:04o}"})
+    after = with_attributes(with_content(before, wanted.content), options, before)
     backup = ""
     if wanted.options.backup and before.exists and before.sha256 != after.sha256:
         backup = f"{before.path}.{before.sha256[:12]}~"
@@ -52,18 +58,25 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
     become = context.become
     writes = not before.exists or before.sha256 != after.sha256
     diff = difference(before, after)
+    hidden = diff.sensitive or bool(secret)
     change = Change(
-        summary=describe(before, after, "" if diff.sensitive else wanted.summary),
+        summary=_summary(before, after, wanted, hidden, secret),
         do=(_do(before, after, wanted, backup, become),),
         guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
         risk=wanted.risk,
-        before=plain(before),
-        after=plain(after),
+        before=plain(before, hidden=hidden),
+        after=plain(after, hidden=hidden),
         diff=diff,
         overlay=overlay(link, after),
         undo=_undo(before, after, backup, become),
     )
     return Outcome(changes=(change,), result=result)
+
+
+def _summary(before: FileState, after: FileState, wanted: Wanted, hidden: bool, secret: str) -> str:
+    """What happens, without contents where there is something to hide."""
+    text = describe(before, after, "" if hidden else wanted.summary)
+    return f"{text}; it holds {secret}" if secret else text
 
 
 def _chain(link: FileState, end: FileState) -> tuple[FileState, ...]:
@@ -213,8 +226,12 @@ def _digest(state: FileState) -> str | None:
     return f"({state.size} bytes, sha256 {state.sha256})\n"
 
 
-def plain(state: FileState) -> dict[str, Any]:
-    """A state for people and JSON: no contents."""
+def plain(state: FileState, *, hidden: bool = False) -> dict[str, Any]:
+    """A state for people and JSON: no contents.
+
+    Args:
+        hidden: nor a digest, from which what is short could be guessed.
+    """
     if not state.exists:
         return {"path": state.path, "state": "absent"}
     data: dict[str, Any] = {"path": state.path, "state": state.kind}
@@ -222,5 +239,5 @@ def plain(state: FileState) -> dict[str, Any]:
         return data | {"src": state.target}
     data |= {"mode": f"{state.mode:04o}", "owner": state.owner, "group": state.group}
     if state.kind == "file":
-        data |= {"size": state.size, "sha256": state.sha256}
+        data |= {"size": state.size} if hidden else {"size": state.size, "sha256": state.sha256}
     return data

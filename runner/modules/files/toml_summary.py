@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.modules.files.toml_edit import same
 from runner.modules.files.toml_style import inline, key_text
+from runner.secrets.redact import KNOWN
 
 _MOST = 3
 
@@ -43,5 +44,5 @@ def _only_tables(table: Mapping[str, Any]) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = inline(value)
+    text = KNOWN(inline(value))
     return text if len(text) <= 60 else text[:57] + "..."
