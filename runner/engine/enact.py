@@ -98,5 +98,5 @@ class HostRun:
             waiting = next((step for step in plan.steps if step.waits_until), None)
             if waiting is None:
                 return plan
-            work.tries.wait(waiting, waiting.reason)
+            work.tries.wait(waiting)
             forget(work.observed, waiting)

@@ -195,7 +195,7 @@ class Run:
             waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
             if waiting is None:
                 return plan
-            tries.wait(waiting, waiting.reason)
+            tries.wait(waiting)
             forget(state.observed, waiting)
 
     def _plan_one(self, state: HostState, clusters: Clusters) -> None:

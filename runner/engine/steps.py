@@ -136,9 +136,8 @@ def once_more(
         result = {**(getattr(error, "result", {})), "attempts": tries}
         raise Refused(f"gave up {patience(task)}{last}", result)
     reason = f"waits {patience(task)}" + (f"; so far: {error}" if error else "")
-    return PlannedStep(
-        key, task, label, "deferred", reason=reason, looks=True, probes=probes, waits_until=True
-    )
+    step = PlannedStep(key, task, label, "deferred", reason=reason, looks=True, probes=probes)
+    return replace(step, waits_until=True, result=failure(str(error)) if error else {})
 
 
 def delegated(step: PlannedStep, delegate: str) -> PlannedStep:

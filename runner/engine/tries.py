@@ -35,14 +35,19 @@ class Tries:
         self.wait(step, error.message)
         return True
 
-    def wait(self, step: PlannedStep, reason: str) -> None:
+    def wait(self, step: PlannedStep, reason: str = "") -> None:
         """Count a try of the step and wait until the next is due.
+
+        Args:
+            reason: why the last one was not enough; default: what the step was waiting for.
 
         Raises:
             Interrupted: the run was asked to stop.
         """
         tries = self.counts.get(step.key, 1)
         seconds = pause_after(step.task, tries)
+        until = " and ".join(step.task.until)
+        reason = reason or str(step.result.get("msg") or f"{until} does not hold yet")
         of = f"try {tries} of {most_tries(step.task)}"
         self._progress(f"{step.label}: {of}: {reason}; again in {seconds:g} s")
         if self._stop.wait(seconds):

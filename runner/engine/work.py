@@ -21,9 +21,10 @@ from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
 from runner.engine.events import Events
 from runner.engine.maintenance import Maintenance
+from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
 from runner.engine.observe import Hosts, no_delegate, observe, parsed
-from runner.engine.pending import mark, owed_marks, unmark, unnotified
+from runner.engine.pending import owed_marks
 from runner.engine.planner import Progress, kept_after, plan_host
 from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey, seen_as
 from runner.engine.proof import check_seen, output, why
@@ -32,7 +33,7 @@ from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError, UnreachableError
-from runner.hosts.script import Block, BlockResult, Result
+from runner.hosts.script import BlockResult, Result
 from runner.inventory.model import Host
 from runner.modules.base import Refused
 from runner.playbook.lookups import with_results
@@ -66,13 +67,12 @@ class Work:
     failures: dict[StepKey, StepFailed] = field(default_factory=dict)
     outdated: bool = False
     """The plan is to be made anew before anything else is done."""
-    owed: frozenset[str] = frozenset()
-    """Marks of handlers that were there before the first change."""
+    marks: Marks = field(init=False)
 
     def __post_init__(self) -> None:
         self.plan = self.approved
         self.tries = Tries(self._progress, self.stop)
-        self.owed = owed_marks(self.observed)
+        self.marks = Marks(self.subject.play, self.connection, owed_marks(self.observed))
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -122,6 +122,7 @@ class Work:
         if not batch:
             if self.plan.failed is not None:
                 raise self.failures[self.plan.failed]
+            self._settled_before(None)
             return False
         if not (self.touched and _finishes(batch[0])):
             self.check_stop()
@@ -136,16 +137,26 @@ class Work:
             self._batch(batch)
         return True
 
-    def _settled_before(self, next_step: PlannedStep) -> None:
+    def _settled_before(self, next_step: PlannedStep | None) -> None:
         """What was looked at and judged before a change stays as it was then: it is not asked
         again when the rest is planned anew."""
         for step in self.plan.steps:
-            if step.key == next_step.key:
+            if next_step is not None and step.key == next_step.key:
                 return
             if step.key not in self.done and step.status in ("ok", "skipped"):
+                self._tell_what_is_new(step)
                 skipped = step.status == "skipped"
                 result = {"changed": False, "skipped": skipped, **step.result}
                 self.done[step.key] = Done(result, changed=False, failed=step.fails)
+
+    def _tell_what_is_new(self, step: PlannedStep) -> None:
+        """Messages that the approved plan could not know."""
+        if not step.messages:
+            return
+        shown = next((s for s in self.approved.steps if s.key == step.key), None)
+        if shown is None or shown.messages != step.messages:
+            for text in step.messages:
+                self._progress(f"{step.label}: {text}")
 
     # -- failures -----------------------------------------------------------------------------
 
@@ -160,11 +171,13 @@ class Work:
         ignored = step.task.ignore_errors
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
+            self._progress(f"{error.message}; ignored")
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
         if not step.task.blocks:
             raise error
+        self._progress(f"{error.message}; the rest of its block is left out")
         self.outdated = True
 
     # -- changes on the host ------------------------------------------------------------------
@@ -180,12 +193,12 @@ class Work:
             keys = {step.key for step in batch}
             left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
             for step in left:
-                self._mark_handlers(step)
+                self.marks.make(step)
             results = self._changed_by(left, self.delegates.connection(delegate))
         self._settle_all(left, results)
         for step in batch:
             if step.key in self.done:
-                self._unmark(step)
+                self.marks.remove(step)
 
     def _batch(self, batch: list[PlannedStep]) -> None:
         self._settle_all(batch, self._changed_by(batch, self.connection))
@@ -281,11 +294,7 @@ class Work:
             if other.key in self.done and self.done[other.key].result.get("changed")
             for handler in other.task.notify
         }
-        play = self.subject.play
-        idle = unnotified(play, step.notify, notified, self.owed)
-        if idle:
-            commands = tuple(unmark(play, name, f"{step.key}/{name}") for name in idle)
-            self.connection.change([Block(str(step.key), None, commands)])
+        self.marks.take_back(step, notified)
 
     def _broken(self, step: PlannedStep, number: int, result: BlockResult) -> None:
         """A command of the step failed; unless the task itself judges what that means."""
@@ -295,7 +304,7 @@ class Work:
         unpredictable = not step.changes[number].predictable
         if judges_itself(step.task) and unpredictable and ran and not last.timed_out:
             self._finish(step, self._reread(step, result), last)
-            self._unmark(step)
+            self.marks.remove(step)
             return
         text = f"{step.label}: {why(step, number, result)}"
         told = {"rc": last.rc, **output(last), **self.tries.told(step)}
@@ -326,7 +335,7 @@ class Work:
                 self.outdated = True
                 return
             raise failed from error
-        self._unmark(step)
+        self.marks.remove(step)
         result = {"changed": bool(step.changes), **self.tries.told(step)}
         self.done[step.key] = Done(result, bool(step.changes))
         self.emit("step-done", step)
@@ -351,29 +360,14 @@ class Work:
                     raise Interrupted(error.message, error.hint) from error
                 raise
 
-    def _unmark(self, step: PlannedStep) -> None:
-        """A handler that has run is no longer owed."""
-        play = self.subject.play
-        as_root = play.become and play.become_user in ("", "root")
-        gone = bool(reboots(step)) and as_root  # /run is empty after a reboot, a home is not
-        if step.key.section == "handlers" and step.changes and not gone:
-            command = unmark(play, step.task.name, str(step.key))
-            self.connection.change([Block(str(step.key), None, (command,))])
-
     def _cluster(self, step: PlannedStep) -> None:
-        self._mark_handlers(step)
+        self.marks.make(step)
         self.node.resume_pods()
         for action in cluster_actions(step):
             self.touched = self.touched or bool(step.changes)
             self.node.perform(action, self.since)
         for key in [key for key in self.observed if key.startswith("kubernetes:")]:
             del self.observed[key]
-
-    def _mark_handlers(self, step: PlannedStep) -> None:
-        """A run that is killed after the cluster changed must not lose the restart it calls for."""
-        if step.changes and step.notify:
-            command = mark(self.subject.play, step.notify, str(step.key))
-            self.connection.change([Block(str(step.key), None, (command,))])
 
     def _reboot(self, step: PlannedStep) -> None:
         for reboot in reboots(step):
@@ -388,7 +382,7 @@ class Work:
         plan = self._planned_anew(fresh=deferred.key not in self.tries.counts)
         still = next((s for s in plan.steps if s.key == deferred.key), None)
         if still is not None and still.waits_until:
-            self.tries.wait(still, still.reason)
+            self.tries.wait(still)
             forget(self.observed, still)
         elif still is not None and still.status == "deferred":
             text = f"{deferred.label}: still not known: {still.reason}"

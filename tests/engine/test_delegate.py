@@ -179,6 +179,23 @@ def test_what_is_not_delegated(
     assert both.changed == []
 
 
+def test_a_wait_for_the_other_host_is_waited_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        play(f"copy: {{content: x, dest: {tmp_path}/x}}")
+        + f"""
+    - name: is there
+      wait_for: {{path: {tmp_path}/x}}
+      delegate_to: b
+"""
+    )
+    both = Both(tmp_path, text, monkeypatch)
+    (state,) = both.run()
+    assert state.result is not None and state.result.status == "changed", state.result
+    assert "b" in Connection.opened
+
+
 def test_a_change_there_that_fails_fails_the_plays_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

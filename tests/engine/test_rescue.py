@@ -317,3 +317,17 @@ def test_what_a_rescue_registers_is_not_known_before(tmp_path: Path) -> None:
     plan = one.plan()
     assert statuses(plan)[-1] == "deferred"
     assert one.apply(plan).status == "changed"
+
+
+def test_what_happens_is_told_as_it_happens(tmp_path: Path) -> None:
+    one = block(
+        tmp_path,
+        "shell: echo no >&2; exit 3",
+        'debug: "it was {{ ansible_failed_task.name }}"',
+    )
+    one.apply()
+    assert [event.text for event in one.happened if event.kind == "progress"] == [
+        "first: failed with exit code 3: no; the rest of its block is left out",
+        "rescue: it was first",
+    ]
+    assert [event.text for event in one.happened if event.kind == "step-failed"] == ["first"]

@@ -59,7 +59,7 @@ def test_apply_looks_until_it_holds(tmp_path: Path) -> None:
     assert result.status == "changed", result
     assert (tmp_path / "kept").read_text() == "4"
     said = [e.text for e in one.happened if e.kind == "progress"]
-    assert said and "counts: try 1 of 4: waits until" in said[0]
+    assert said[0] == "counts: try 1 of 4: seen.stdout | int >= 4 does not hold yet; again in 0 s"
 
 
 def test_what_holds_at_once_is_not_waited_for(tmp_path: Path) -> None:
