@@ -138,12 +138,17 @@ def text_for_host(
     Environment values may be secrets, so they travel on standard input before the command's own:
     `read` takes no byte beyond its lines, the command finds the rest.
     """
-    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in context.environment.items())
-    lines = exports.count("\n")
-    shell = _READ_ENVIRONMENT.format(lines=lines) if lines else ""
+    shell, exports = exported(context)
     if args.chdir:
         shell += f"cd -- {shlex.quote(args.chdir)} || exit 126\n"
-    return shell + script, exports.encode() + stdin
+    return shell + script, exports + stdin
+
+
+def exported(context: Context) -> tuple[str, bytes]:
+    """What takes the task's environment from standard input, and what it reads there."""
+    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in context.environment.items())
+    lines = exports.count("\n")
+    return _READ_ENVIRONMENT.format(lines=lines) if lines else "", exports.encode()
 
 
 _READ_ENVIRONMENT = """\

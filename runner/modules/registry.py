@@ -18,6 +18,7 @@ MODULES: dict[str, str] = {
     "debug": "runner.modules.debug:Debug",
     "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
+    "get_url": "runner.modules.get_url:GetUrl",
     "ini_file": "runner.modules.ini_file:IniFile",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "lineinfile": "runner.modules.lineinfile:Lineinfile",

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from runner.modules.base import Context, Module, Outcome, Probe, Refused
 from runner.modules.files.arguments import Content, HostPath
 from runner.modules.files.change import Wanted, plan_content
-from runner.modules.files.state import LARGEST_CONTENT, FileState, follow, probes, state_of
+from runner.modules.files.state import FileState, follow, probes, state_of
+from runner.modules.files.text import content_of
 from runner.modules.files.toml_edit import edit, parse
 from runner.modules.files.toml_summary import differences
 
@@ -146,16 +147,8 @@ class Toml(Module[TomlArguments]):
 
 def toml_text(state: FileState) -> str:
     """A file's text; "" for a file that does not exist. `Refused` for what cannot be TOML."""
-    if not state.exists:
-        return ""
-    if state.kind != "file":
-        raise Refused(f"{state.path} is a {state.kind}, a TOML file is wanted there")
-    if state.content is None:
-        raise Refused(
-            f"{state.path} has {state.size} bytes; TOML files up to {LARGEST_CONTENT} are edited"
-        )
     try:
-        return state.content.decode("utf-8")
+        return content_of(state, "TOML file").decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refused(
             f"{state.path} is not UTF-8 text (byte {error.start}), so it is not TOML"

@@ -168,7 +168,6 @@ ABSENT_MODULES: dict[str, str] = {
     "expect": "Use command with input it needs on the command line or in a file.",
     "fetch": _LOOK,
     "find": _LOOK,
-    "get_url": "Put the file beside the playbook and use copy.",
     "git": "Use command with creates.",
     "group": "Use command with unless.",
     "group_by": "Use groups of the inventory.",

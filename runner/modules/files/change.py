@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
@@ -37,26 +37,65 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
     Raises:
         Refused: a folder is in the way, the parent folder is missing, a link may not be followed.
     """
-    link = state_of(wanted.path, observed)
-    if link.kind == "link" and not wanted.options.follow:
-        raise Refused(f"{wanted.path} is a link to {link.target} and `follow` is false")
+    before = follow(state_of(wanted.path, observed), observed)
+    after = with_content(before, wanted.content)
+
+    def write(state: FileState, backup: str) -> Command:
+        return shell.write(
+            state.path,
+            wanted.content,
+            shell.attributes_of(state),
+            validate=wanted.options.validate_with,
+            backup=backup,
+            become=context.become,
+        )
+
+    return plan_file(wanted.path, after, wanted.options, write, observed, context, wanted)
+
+
+Writer = Callable[[FileState, str], Command]
+"""Makes the command that writes a state, and keeps the old file at a path ("": nowhere)."""
+
+
+def plan_file(
+    path: str,
+    after: FileState,
+    options: Content,
+    write: Writer,
+    observed: Mapping[str, Any],
+    context: Context,
+    told: Wanted | None = None,
+) -> Outcome:
+    """One change that brings a path to the file `after`, with the options' mode and owner.
+
+    Args:
+        after: the file by its SHA-256; of its mode and owner what `options` do not name is kept.
+        told: risk and summary of the change, where there is more to say than "write PATH".
+
+    Raises:
+        Refused: as `plan_content`.
+    """
+    link = state_of(path, observed)
+    if link.kind == "link" and not options.follow:
+        raise Refused(f"{path} is a link to {link.target} and `follow` is false")
     before = follow(link, observed)
     check_place(before)
-    after = with_attributes(with_content(before, wanted.content), wanted.options, before)
+    after = with_attributes(after, options, before)
+    writes = not before.exists or before.sha256 != after.sha256
     backup = ""
-    if wanted.options.backup and before.exists and before.sha256 != after.sha256:
+    if options.backup and before.exists and writes:
         backup = f"{before.path}.{before.sha256[:12]}~"
     result = {"path": before.path, "sha256": after.sha256, "size": after.size, "backup": backup}
     if same(before, after):
         return Outcome(result=result)
-    become = context.become
-    writes = not before.exists or before.sha256 != after.sha256
     diff = difference(before, after)
+    become = context.become
+    attributes = shell.set_attributes(after.path, shell.attributes_of(after), become)
     change = Change(
-        summary=describe(before, after, "" if diff.sensitive else wanted.summary),
-        do=(_do(before, after, wanted, backup, become),),
+        summary=describe(before, after, told.summary if told and not diff.sensitive else ""),
+        do=(write(after, backup) if writes else attributes,),
         guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
-        risk=wanted.risk,
+        risk=told.risk if told else Risk.LOW,
         before=plain(before),
         after=plain(after),
         diff=diff,
@@ -121,16 +160,6 @@ def same(before: FileState, after: FileState) -> bool:
 
 def same_attributes(before: FileState, after: FileState) -> bool:
     return (before.mode, before.owner, before.group) == (after.mode, after.owner, after.group)
-
-
-def _do(before: FileState, after: FileState, wanted: Wanted, backup: str, become: bool) -> Command:
-    attributes = shell.attributes_of(after)
-    if before.exists and before.sha256 == after.sha256:
-        return shell.set_attributes(after.path, attributes, become)
-    validate = wanted.options.validate_with
-    return shell.write(
-        after.path, wanted.content, attributes, validate=validate, backup=backup, become=become
-    )
 
 
 def _undo(before: FileState, after: FileState, backup: str, become: bool) -> tuple[Command, ...]:
@@ -210,7 +239,8 @@ def _text(state: FileState) -> str | None:
 def _digest(state: FileState) -> str | None:
     if not state.exists:
         return None
-    return f"({state.size} bytes, sha256 {state.sha256})\n"
+    size = "" if state.size is None else f"{state.size} bytes, "
+    return f"({size}sha256 {state.sha256})\n"
 
 
 def plain(state: FileState) -> dict[str, Any]:
