@@ -20,6 +20,7 @@ MODULES: dict[str, str] = {
     "file": "runner.modules.file:File",
     "get_url": "runner.modules.get_url:GetUrl",
     "ini_file": "runner.modules.ini_file:IniFile",
+    "json": "runner.modules.json_file:Json",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
@@ -37,6 +38,7 @@ MODULES: dict[str, str] = {
     "toml": "runner.modules.toml:Toml",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
     "wait_for": "runner.modules.wait_for:WaitFor",
+    "yaml": "runner.modules.yaml_file:Yaml",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
 

@@ -172,9 +172,15 @@ def _traits(module: Module[Any]) -> str:
 def _arguments(module: Module[Any]) -> str:
     schema = module.arguments.model_json_schema()
     required = set(schema.get("required", ()))
-    own = vars(module.arguments).get("__annotations__", {})
     # The module's own arguments before those it shares with others.
-    properties = sorted(schema.get("properties", {}).items(), key=lambda pair: pair[0] not in own)
+    distance = {
+        name: number
+        for number, kind in reversed(list(enumerate(module.arguments.__mro__)))
+        for name in vars(kind).get("__annotations__", {})
+    }
+    properties = sorted(
+        schema.get("properties", {}).items(), key=lambda pair: distance.get(pair[0], 99)
+    )
     others = _other_names(module)
     rows = [
         (
