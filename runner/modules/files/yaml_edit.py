@@ -111,7 +111,10 @@ def _unshared(data: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines are written on one."""
+    """Texts of several lines are written on one; nothing is written as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class _IndentingDumper(_Dumper):
