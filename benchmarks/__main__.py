@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import round_trips, tools
+from benchmarks import commands, round_trips, tools
 from benchmarks.counting_proxy import CountingProxy
 from benchmarks.table import Row, table
 from benchmarks.targets import Target, direct, write
@@ -22,7 +22,8 @@ from runner.lab import lifecycle
 from runner.lab.layout import Lab, Node, NodeSpec, find_lab
 
 LAB = "lab-bench"
-CASES = ("1full", "4full", "50light")
+COMMANDS = "commands"
+CASES = ("1full", "4full", "50light", COMMANDS)
 LIMIT = 600.0
 """Seconds that one call of a tool may take."""
 
@@ -40,6 +41,9 @@ def main(cases: tuple[str, ...], delays: tuple[int, ...]) -> None:
     """gpurun, ansible-core and pyinfra on the same lab nodes, side by side."""
     click.echo(machine())
     for case in cases or CASES:
+        if case == COMMANDS:
+            click.echo(commands.measure())
+            continue
         count, profile = int(case.rstrip("abcdefghijklmnopqrstuvwxyz")), case.lstrip("0123456789")
         with bench_lab(count, profile) as (lab, nodes):
             if profile == "light":

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Level = Literal["error", "warning"]
+"""An error keeps a file from being used; a warning is advice."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Origin:
-    """Where a value was written. Lines and columns count from 1."""
+class Origin(NamedTuple):
+    """Where a value was written. Lines and columns count from 1.
+
+    A tuple, because every value of a file has one: a dataclass takes four times as long to make.
+    """
 
     file: str
     line: int = 0
@@ -25,6 +31,7 @@ class Problem:
     message: str
     origin: Origin | None = None
     hint: str = ""
+    level: Level = "error"
 
     def __str__(self) -> str:
         where = f"{self.origin}: " if self.origin else ""

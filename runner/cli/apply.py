@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
-from runner.cli.options import RunOptions, Seconds, run_options
+from runner.cli.options import RunOptions, lock_timeout_option, run_options
 
 
 @click.command()
 @run_options
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
-@click.option(
-    "--lock-timeout",
-    type=Seconds(0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Wait so long for a node that another run works on.",
-)
-def apply(output: str, ask_become_pass: bool, dry: bool, **given: object) -> int:
+@lock_timeout_option
+def apply(output: str, ask_become_pass: bool, dry: bool, playbook: str, **given: object) -> int:
     """Carry out PLAYBOOK: look, review, gate, cordon, drain, change, verify, uncordon.
 
     Exit codes: 0 done or nothing to do, 1 error, 2 partly failed, 3 drifted, 4 denied by a gate,
     130 stopped.
     """
-    options = RunOptions(project=str(Path.cwd()), **given)  # type: ignore[arg-type]
+    options = RunOptions.of(playbook, **given)
     if dry:
         from runner.cli.plan import dry_run
 
@@ -51,17 +44,18 @@ def carry_out(
         pid: of the process that had this run before; None: it is a new run.
         was_approved: an earlier try had `--yes`: it still counts for the same playbook.
     """
+    from runner.cli.project import journal_path
     from runner.cli.recording import Recording
     from runner.cli.review import Review
     from runner.cli.work import become_password, build, finish, stopping, terminal
     from runner.engine.events import Events
-    from runner.journal.store import Journal, default_path
+    from runner.journal.store import Journal
     from runner.reports.redact import Redactor
 
     password = become_password(ask_become_pass)
     redact = Redactor([password])
     say = terminal(output, redact)
-    journal = Journal(default_path())
+    journal = Journal(journal_path())
     try:
         with stopping() as stop:
             recording = Recording(
@@ -74,7 +68,8 @@ def carry_out(
                 review.approve_again(options.digest == work.digest)
             if pid is None:
                 begun = replace(options, digest=work.digest)
-                journal.begin(run, str(Path(options.playbook).resolve()), begun.as_arguments())
+                arguments = begun.as_arguments()
+                journal.begin(run, arguments["playbook"], arguments)
             else:
                 journal.reopen(run, pid)
             try:

@@ -18,10 +18,11 @@ def history(number: int, output: str) -> int:
     """List the latest runs, newest first."""
     from dataclasses import asdict
 
+    from runner.cli.project import journal_path
     from runner.cli.work import terminal
-    from runner.journal.store import Journal, default_path
+    from runner.journal.store import Journal
 
-    journal = Journal(default_path())
+    journal = Journal(journal_path())
     runs = journal.runs(number)
     journal.close()
     if output == "json":
@@ -44,10 +45,11 @@ def show(run: str, output: str) -> int:
     """Show RUN (default: the last one) step by step."""
     from dataclasses import asdict
 
+    from runner.cli.project import journal_path
     from runner.cli.work import terminal
-    from runner.journal.store import Journal, default_path
+    from runner.journal.store import Journal
 
-    journal = Journal(default_path())
+    journal = Journal(journal_path())
     try:
         record = journal.run(run)
         events = journal.events(record.id)

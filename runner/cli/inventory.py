@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from runner.cli.options import inventory_option
+from runner.cli.project import project_folder
 
 
 @click.command()
@@ -26,7 +25,7 @@ def inventory(
 
     if sum(map(bool, (as_json, graph, host, blame))) > 1:
         raise click.UsageError("Give one of --list, --graph, --host and --blame.")
-    tree = load_tree(inventories, Path.cwd())
+    tree = load_tree(inventories, project_folder())
     if as_json:
         click.echo(json.dumps(views.as_list(tree), indent=4, sort_keys=True, default=str))
     elif host:

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runner.cli.options import inventory_option, limit_option, output_option
+from runner.cli.options import (
+    context_option,
+    inventory_option,
+    kubeconfig_option,
+    limit_option,
+    output_option,
+)
+from runner.cli.project import project_folder
 
 if TYPE_CHECKING:
     from runner.engine.clusters import Clusters
     from runner.inventory.model import Host
-
-kubeconfig_option = click.option("--kubeconfig", metavar="FILE", help="The hosts' cluster.")
-context_option = click.option("--context", metavar="NAME", help="Context in the kubeconfig.")
 
 
 @click.command()
@@ -41,7 +45,7 @@ def nodes(
     from runner.inventory.load import load_inventory, select
     from runner.reports.nodes import node_data, table
 
-    hosts = select(load_inventory(inventories, Path.cwd()), "all", limit)
+    hosts = select(load_inventory(inventories, project_folder()), "all", limit)
     clusters = _clusters(hosts, kubeconfig, context)
     found = [node_data(host.name, clusters.node(host), clusters.lock(host)) for host in hosts]
     if output == "json":
@@ -86,7 +90,7 @@ def unlock(
 
     if not reason.strip():
         raise click.UsageError("--reason must say why")
-    hosts = load_inventory(inventories, Path.cwd()).hosts.values()
+    hosts = load_inventory(inventories, project_folder()).hosts.values()
     clusters = _clusters(list(hosts), kubeconfig, context)
     say = terminal("terminal")
     for line in unlock_node(clusters, list(hosts), node, reason, force):

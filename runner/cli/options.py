@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runner.cli import complete
 from runner.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ class Seconds(click.FloatRange):
             self.fail(f"{value!r} is not a time.", param, ctx)
         return seconds
 
+
+class OneALine(click.types.StringParamType):
+    """Text that may hold blanks: in an environment variable each value has a line of its own."""
+
+    envvar_list_splitter = "\n"
+
+
+FORKS = click.IntRange(1, 1000)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,14 +62,35 @@ class RunOptions:
     """SHA-256 of the playbook that was approved; empty before it is loaded."""
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
+    user: str | None = None
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""
-        here = Path(self.project)
+        here = Path.cwd()
+        inventories = [_whole(source, Path(self.project)) for source in self.inventories]
         extra = [f"@{here / text[1:]}" if text.startswith("@") else text for text in self.extra]
         kubeconfig = self.kubeconfig and str(here / Path(self.kubeconfig).expanduser())
         playbook = str(here / self.playbook)
-        return {**asdict(self), "playbook": playbook, "extra": extra, "kubeconfig": kubeconfig}
+        return {
+            **asdict(self),
+            "playbook": playbook,
+            "inventories": inventories,
+            "extra": extra,
+            "kubeconfig": kubeconfig,
+        }
+
+    @classmethod
+    def of(cls, playbook: str, **given: Any) -> RunOptions:
+        """What a command line asks for, in the project that this folder belongs to.
+
+        Raises:
+            InputError: there is no such playbook.
+        """
+        from runner.cli.project import project_folder
+        from runner.playbook.find import find_playbook
+
+        project = project_folder()
+        return cls(str(find_playbook(playbook, project)), project=str(project), **given)
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunOptions:
@@ -69,15 +99,73 @@ class RunOptions:
         return cls(**{**arguments, **lists})
 
 
+def _whole(source: str, project: Path) -> str:
+    """An inventory given by its path as a whole path; names and lists of hosts stay."""
+    from runner.inventory.sources import find
+
+    path = Path(source)
+    is_path = "," not in source and path.exists() and find(source, project) == path
+    return str(path.absolute()) if is_path else source
+
+
+def _named(
+    context: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """At least one inventory; an error lists those the project has."""
+    if value or context.resilient_parsing:
+        return value
+    from runner.cli.project import project_folder
+    from runner.inventory.sources import available
+
+    names = available(project_folder())
+    first = f"Add -i NAME, one of: {', '.join(names)}" if names else "Add -i FILE"
+    hint = f'{first}; or set inventory = ["NAME"] in gpurun.toml.'
+    raise InputError([Problem("no inventory was named", None, hint)])
+
+
 inventory_option = click.option(
     "-i",
     "--inventory",
     "inventories",
     multiple=True,
-    required=True,
+    callback=_named,
     metavar="NAME",
+    shell_complete=complete.inventories,
     help="Inventory: NAME in inventory/, a path, or host1,host2, (repeatable).",
 )
+user_option = click.option(
+    "-u",
+    "--user",
+    metavar="NAME",
+    help="Log in as this user where the inventory names none (ansible_user).",
+)
+forks_option = click.option(
+    "-f",
+    "--forks",
+    type=FORKS,
+    default=32,
+    show_default=True,
+    help="Hosts worked on at once.",
+)
+connect_timeout_option = click.option(
+    "--connect-timeout",
+    type=Seconds(1),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Until a host that does not answer counts as unreachable.",
+)
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=Seconds(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait so long for a node that another run works on.",
+)
+kubeconfig_option = click.option(
+    "--kubeconfig", metavar="FILE", help="The cluster the hosts belong to."
+)
+context_option = click.option("--context", metavar="NAME", help="Context in the kubeconfig.")
 limit_option = click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts or groups.")
 output_option = click.option(
     "-o",
@@ -95,13 +183,14 @@ def run_options(command: F) -> F:
     """The options of plan and apply."""
     for option in reversed(
         (
-            click.argument("playbook", type=click.Path()),
+            click.argument("playbook", shell_complete=complete.playbooks),
             inventory_option,
             limit_option,
             click.option(
                 "-e",
                 "--extra-vars",
                 "extra",
+                type=OneALine(),
                 multiple=True,
                 metavar="K=V|JSON|@FILE",
                 help="Variables that win over all others (repeatable).",
@@ -119,23 +208,11 @@ def run_options(command: F) -> F:
                 metavar="TAG",
                 help="Not the tasks with one of these tags.",
             ),
-            click.option("--kubeconfig", metavar="FILE", help="The cluster the hosts belong to."),
-            click.option("--context", metavar="NAME", help="Context in the kubeconfig."),
-            click.option(
-                "-f",
-                "--forks",
-                type=click.IntRange(1, 1000),
-                default=32,
-                show_default=True,
-                help="Hosts worked on at once.",
-            ),
-            click.option(
-                "--connect-timeout",
-                type=Seconds(1),
-                default=10.0,
-                show_default=True,
-                metavar="SECONDS",
-            ),
+            user_option,
+            kubeconfig_option,
+            context_option,
+            forks_option,
+            connect_timeout_option,
             become_option,
             output_option,
         )

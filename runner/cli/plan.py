@@ -9,14 +9,12 @@ from runner.cli.options import RunOptions, run_options
 
 @click.command()
 @run_options
-def plan(output: str, ask_become_pass: bool, **given: object) -> int:
+def plan(output: str, ask_become_pass: bool, playbook: str, **given: object) -> int:
     """Show what PLAYBOOK would change and how risky that is; change nothing.
 
     Exit codes: 0 nothing to do, 1 error, 2 changes pending, 4 denied by a gate.
     """
-    from pathlib import Path
-
-    return dry_run(RunOptions(project=str(Path.cwd()), **given), output, ask_become_pass)  # type: ignore[arg-type]
+    return dry_run(RunOptions.of(playbook, **given), output, ask_become_pass)
 
 
 def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:

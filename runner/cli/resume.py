@@ -24,11 +24,12 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
     import os
 
     from runner.cli.apply import carry_out
+    from runner.cli.project import journal_path
     from runner.engine.unlocking import process_is_gpurun
     from runner.errors import GpurunError
-    from runner.journal.store import Journal, default_path
+    from runner.journal.store import Journal
 
-    journal = Journal(default_path())
+    journal = Journal(journal_path())
     try:
         record = journal.run(run)
     finally:

@@ -51,9 +51,17 @@ def terminal(output: str, redact: Callable[[str], str] = str) -> Terminal:
     """Where people read: stdout, or stderr when stdout is for JSON."""
     from rich.console import Console
 
+    from runner.cli.project import colour
     from runner.reports.terminal import Terminal
 
-    return Terminal(Console(stderr=output == "json", highlight=False), redact)
+    forced = {"always": True, "never": False}.get(colour())
+    console = Console(
+        stderr=output == "json",
+        highlight=False,
+        force_terminal=True if forced else None,
+        no_color=True if forced is False else None,
+    )
+    return Terminal(console, redact)
 
 
 @contextmanager
@@ -117,6 +125,7 @@ def build(
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
+    inventory = inventory.with_login(options.user)
     redact.add(host.become_password for host in inventory.hosts.values())
     cross_over(inventory.hosts.values())
     settings = Settings(

@@ -10,7 +10,7 @@ from runner.engine.pending import mark, unmark
 from runner.engine.planning import PlannedStep
 from runner.hosts.script import Block, Command
 from runner.modules.base import Change, HostWait, Reboot
-from runner.playbook.document import Play
+from runner.playbook.document import Play, Task
 
 
 def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
@@ -28,9 +28,14 @@ def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
         if batch and not _same_login(batch[-1], step):
             return batch
         batch.append(step)
-        if step.task.ignore_errors or step.task.failed_when:
+        if _is_judged(step.task):
             return batch  # what follows depends on how this one ends
     return batch
+
+
+def _is_judged(task: Task) -> bool:
+    conditions = task.failed_when or task.changed_when or task.until
+    return bool(task.ignore_errors or conditions or task.retries)
 
 
 def _is_boundary(step: PlannedStep) -> bool:
@@ -40,7 +45,7 @@ def _is_boundary(step: PlannedStep) -> bool:
 
 
 def _same_login(one: PlannedStep, other: PlannedStep) -> bool:
-    return _become(one) == _become(other)
+    return (one.delegate, _become(one)) == (other.delegate, _become(other))
 
 
 def _become(step: PlannedStep) -> bool:
@@ -102,7 +107,7 @@ def undo_block(step: PlannedStep, number: int) -> Block | None:
 def _guard(step: PlannedStep, number: int, change: Change) -> Command | None:
     if not change.guard:
         return None
-    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step))
+    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step), brief=True)
 
 
 def _commands(
@@ -114,6 +119,8 @@ def _commands(
         for n, action in enumerate(change.do)
         if isinstance(action, Command)
     ]
+    if step.delegate:
+        return tuple(commands)  # marks lie on the play's own host
     if step.notify and number == 0:
         commands.insert(0, mark(play, step.notify, key))
     if step.key.section == "handlers" and number == last:

@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runner.engine.enact import Interrupted, Maintenance, disrupts
+from runner.engine.ending import Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import drain_mode
+from runner.engine.gates import disrupts, drain_mode
+from runner.engine.maintenance import Maintenance
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
 from runner.inventory.model import Host

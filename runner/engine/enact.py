@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
+from runner.engine.approved import check_within
 from runner.engine.batches import (
     blocks,
     cluster_actions,
@@ -17,79 +17,23 @@ from runner.engine.batches import (
     reboots,
     undo_block,
 )
+from runner.engine.delegates import Delegates
+from runner.engine.ending import Drifted, HostResult, HostStatus, Interrupted, StepFailed
 from runner.engine.events import Events
-from runner.engine.gates import drain_mode
-from runner.engine.observe import Hosts, no_cluster, observe, parsed
-from runner.engine.pending import mark, unmark
-from runner.engine.planner import (
-    Subject,
-    failed_condition,
-    plan_host,
-    plan_verify,
-    registered_after,
-)
-from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey
+from runner.engine.maintenance import Maintenance
+from runner.engine.observe import Hosts, no_delegate, observe, parsed
+from runner.engine.pending import mark, owed_marks, unmark, unnotified
+from runner.engine.planner import Progress, kept_after, plan_host, plan_verify
+from runner.engine.planning import PROBLEMS, Done, HostPlan, PlannedStep, StepKey, seen_as
+from runner.engine.proof import check_seen, output, why
+from runner.engine.results import failure, judged, judges_itself, reached
+from runner.engine.subject import Subject
+from runner.engine.tries import Tries, forget
 from runner.engine.waiting import wait_on_host
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.script import Block, BlockResult, Result
-from runner.kube.state import ObjectQuery
-from runner.modules.base import Disruption, Refused, Unknown
-
-HostStatus = Literal[
-    "ok", "changed", "skipped", "failed", "unreachable", "drifted", "unknown", "denied"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class HostResult:
-    """How a host ended. `reason` is for a person; `left` says what is not as it was before."""
-
-    host: str
-    status: HostStatus
-    reason: str = ""
-    left: str = ""
-    changed: int = 0
-
-
-class StepFailed(GpurunError):
-    """A step did not do what was planned."""
-
-
-class Drifted(GpurunError):
-    """The host is not as it was when the plan was made; nothing was done to it by this step."""
-
-
-class Interrupted(GpurunError):
-    """The run was asked to stop."""
-
-
-class Maintenance:
-    """What the engine asks of the cluster for one node; this one has no cluster."""
-
-    def lock(self) -> AbstractContextManager[Any]:
-        return nullcontext()
-
-    def lost(self) -> bool:
-        return False
-
-    def enter(self, plan: HostPlan) -> None: ...
-
-    def resume_pods(self) -> None: ...
-
-    def perform(self, action: Any, since: datetime) -> None:
-        raise ClusterError("no cluster is configured for this host")
-
-    def leave(self) -> str:
-        return ""
-
-    def left(self) -> str:
-        return ""
-
-    def read_node(self) -> Any:
-        return Unknown("no cluster is configured for this host")
-
-    def read_object(self, query: ObjectQuery) -> Any:
-        return no_cluster(query)
+from runner.inventory.model import Host
+from runner.modules.base import Refused, Unknown
 
 
 @dataclass(slots=True)
@@ -110,14 +54,28 @@ class HostRun:
     node: Maintenance
     events: Events
     stop: threading.Event
+    delegates: Delegates = field(default_factory=lambda: Delegates(_not_here, {}))
     done: dict[StepKey, Done] = field(default_factory=dict)
     touched: bool = False
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     plan: HostPlan = field(init=False)
     """The approved plan, later with what became known after its changes."""
+    tries: Tries = field(init=False)
+    failures: dict[StepKey, StepFailed] = field(default_factory=dict)
+    outdated: bool = False
+    """The plan is to be made anew before anything else is done."""
+    owed: frozenset[str] = frozenset()
+    """Marks of handlers that were there before the first change."""
 
     def __post_init__(self) -> None:
         self.plan = self.approved
+        self.tries = Tries(self._progress, self.stop)
+        self.owed = owed_marks(self.observed)
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the play's tasks have registered and set on this host."""
+        return kept_after(self.subject, self.plan, self.done)
 
     def run(self) -> HostResult:
         """Work the host off. Never raises for anything that can happen to a host."""
@@ -139,7 +97,8 @@ class HostRun:
         except (GpurunError, Unknown, Refused) as error:
             return self._ended(error, self._back_out())
         changed = self._changed
-        return HostResult(self._name, "changed" if changed else "ok", note, changed=changed)
+        notes = "; ".join([*self._rescued(), *([note] if note else [])])
+        return HostResult(self._name, "changed" if changed else "ok", notes, changed=changed)
 
     @property
     def _changed(self) -> int:
@@ -148,6 +107,12 @@ class HostRun:
     @property
     def _name(self) -> str:
         return self.subject.host.name
+
+    def _rescued(self) -> list[str]:
+        """The failures that the play went on after."""
+        failed = {step.key: step.reason for step in self.plan.steps if step.fails}
+        failed |= {key: error.message for key, error in self.failures.items()}
+        return [f"rescued: {reason}" for reason in failed.values()]
 
     def _back_out(self) -> str:
         """After a failure: an untouched node is given back; a touched one stays out of service."""
@@ -178,49 +143,112 @@ class HostRun:
             raise StepFailed("the lock on this node was lost; nothing more is done to it")
 
     def _work(self) -> None:
-        while True:
-            left = [step for step in self.plan.steps if step.key not in self.done]
-            batch = first_batch(left)
-            if not batch:
-                return
-            if not (self.touched and _finishes(batch[0])):
-                self._check_stop()
-            self._settled_before(batch[0])
-            if batch[0].status == "deferred":
-                self.plan = self._replan(batch[0])
-            elif host_waits(batch[0]):
-                self._boundary(batch[0], self._wait)
-            elif batch[0].waits or cluster_actions(batch[0]):
-                self._boundary(batch[0], self._cluster)
-            elif reboots(batch[0]):
-                self._boundary(batch[0], self._reboot)
-            else:
-                self._batch(batch)
+        going = True
+        while going:
+            try:
+                going = self._next()
+            except StepFailed as error:
+                self._failed(error)
+
+    def _next(self) -> bool:
+        """Do the next batch of steps; False when none is left."""
+        if self.outdated:
+            self.plan = self._planned_anew()
+            self.outdated = False
+        batch = first_batch([step for step in self.plan.steps if step.key not in self.done])
+        if not batch:
+            if self.plan.failed is not None:
+                raise self.failures[self.plan.failed]
+            return False
+        if not (self.touched and _finishes(batch[0])):
+            self._check_stop()
+        self._settled_before(batch[0])
+        if batch[0].status == "deferred":
+            self._known_now(batch[0])
+        elif batch[0].waits or cluster_actions(batch[0]) or reboots(batch[0]):
+            self._boundary(batch[0])
+        elif batch[0].delegate:
+            self._elsewhere(batch)
+        else:
+            self._batch(batch)
+        return True
 
     def _settled_before(self, next_step: PlannedStep) -> None:
         """What was looked at and judged before a change stays as it was then: it is not asked
         again when the rest is planned anew."""
         for step in self.plan.steps:
-            if step is next_step:
+            if step.key == next_step.key:
                 return
             if step.key not in self.done and step.status in ("ok", "skipped"):
                 skipped = step.status == "skipped"
                 result = {"changed": False, "skipped": skipped, **step.result}
-                self.done[step.key] = Done(result, changed=False)
+                self.done[step.key] = Done(result, changed=False, failed=step.fails)
+
+    # -- failures -----------------------------------------------------------------------------
+
+    def _failed(self, error: StepFailed) -> None:
+        """Go on after a failure where the playbook says how; else raise it."""
+        step = error.step
+        if step is None or step.key in self.failures:
+            raise error
+        self._settled_before(step)
+        self._emit("step-failed", step, reason=error.message)
+        result = {**failure(error.message, error.result), "changed": error.changed}
+        ignored = step.task.ignore_errors
+        self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
+        if ignored:
+            self.observed.clear()  # how far it came is not known
+            return
+        self.failures[step.key] = error
+        if not step.task.blocks:
+            raise error
+        self.outdated = True
 
     # -- changes on the host ------------------------------------------------------------------
 
+    def _elsewhere(self, batch: list[PlannedStep]) -> None:
+        """Changes of another host, which other hosts of the play may have made meanwhile: it is
+        looked at again, and kept to this thread until they are done."""
+        delegate = batch[0].delegate
+        with self.delegates.held(delegate):
+            for step in batch:
+                forget(self.observed, step)
+            self.plan = self._planned_anew(fresh=False)
+            keys = {step.key for step in batch}
+            left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
+            for step in left:
+                self._mark_handlers(step)
+            results = self._changed_by(left, self.delegates.connection(delegate))
+        self._settle_all(left, results)
+        for step in batch:
+            if step.key in self.done:
+                self._unmark(step)
+
     def _batch(self, batch: list[PlannedStep]) -> None:
+        self._settle_all(batch, self._changed_by(batch, self.connection))
+
+    def _changed_by(self, batch: list[PlannedStep], connection: Hosts) -> dict[str, BlockResult]:
         """One exec: guard, do and re-read of every step."""
         for step in batch:
             self._emit("step-started", step)
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(self.subject.play, step)]
-        results = {result.key: result for result in self.connection.change(wanted)}
+        found = connection.change(wanted) if wanted else []
+        results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
+        return results
+
+    def _settle_all(self, batch: list[PlannedStep], results: Mapping[str, BlockResult]) -> None:
         for step in batch:
-            self._settle(step, [results[f"{step.key}#{n}"] for n in range(len(step.changes))])
+            found = [results[f"{step.key}#{n}"] for n in range(len(step.changes))]
+            try:
+                self._settle(step, found)
+            except StepFailed as error:
+                if not self.tries.again(step, error):
+                    raise
+                self.outdated = True
+                return
 
     def _settle(self, step: PlannedStep, results: list[BlockResult]) -> None:
         for number, result in enumerate(results):
@@ -232,16 +260,22 @@ class HostRun:
             if result.status == "not run":
                 raise StepFailed(f"{step.label}: was not run")
             if result.status == "failed":
-                self._failed(step, number, result)
+                self._broken(step, number, result)
                 return
         states = self._reread(step, results[-1])
-        if all(change.predictable for change in step.changes):
-            _check_seen(step, states)
+        try:
+            if all(change.predictable for change in step.changes):
+                check_seen(step, states)
+        except StepFailed as error:
+            raise StepFailed(error.message, step=step, changed=True) from None
         last = results[-1].do[-1 - self._marks_after(step)]
         self._finish(step, states, last)
 
+    def _connection(self, step: PlannedStep) -> Hosts:
+        return self.delegates.connection(step.delegate) if step.delegate else self.connection
+
     def _marks_after(self, step: PlannedStep) -> int:
-        return 1 if step.key.section == "handlers" else 0
+        return 1 if step.key.section == "handlers" and not step.delegate else 0
 
     def _reread(self, step: PlannedStep, result: BlockResult) -> dict[str, Any]:
         reread = result.reread or {}
@@ -253,58 +287,106 @@ class HostRun:
         unpredictable = any(not change.predictable for change in step.changes)
         if unpredictable:
             self.observed.clear()
-        self.observed.update(states)
-        printed = {"rc": last.rc, **_output(last)} if unpredictable else {}
-        result = {"changed": True, "skipped": False, "failed": False, **printed}
-        condition = failed_condition(step, self._registered(), result)
-        if condition:
-            self._emit("step-failed", step, reason=condition)
-            raise StepFailed(f"{step.label}: failed_when: {condition}")
-        self.done[step.key] = Done(result, changed=True)
+        self.observed.update({seen_as(key, step.delegate): s for key, s in states.items()})
+        printed = {"rc": last.rc, **output(last)} if unpredictable else {}
+        result = self._judged(step, {"changed": True, **self.tries.told(step), **printed})
+        self._take_back_notice(step, result)
+        self.done[step.key] = Done(result, changed=bool(result["changed"]))
         self._emit("step-done", step)
 
-    def _registered(self) -> dict[str, Any]:
-        """Results of the tasks done so far, loops left out."""
-        names = [None if t.loop is not None else t.register for t in self.subject.play.tasks]
-        found = [(k, done) for k, done in self.done.items() if k.section == "tasks"]
-        return {name: done.result for key, done in found if (name := names[key.index])}
+    def _judged(self, step: PlannedStep, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The result as the task's own conditions see it."""
+        variables = {**step.variables, **self.kept}
+        try:
+            told = judged(step.task, variables, result)
+            ends = reached(step.task, variables, told)
+        except Refused as error:
+            text = f"{step.label}: {error}"
+            raise StepFailed(text, step=step, result=error.result, changed=True) from None
+        if not ends:
+            text = f"{step.label}: until does not hold: {' and '.join(step.task.until)}"
+            raise StepFailed(text, step=step, result=told, changed=True)
+        return told
 
-    def _failed(self, step: PlannedStep, number: int, result: BlockResult) -> None:
-        why = f"{step.label}: {_why(step, number, result)}"
-        self._emit("step-failed", step, reason=why)
-        if step.task.ignore_errors:
-            last = result.do[-1] if result.do else Result(1)
-            failed = {"changed": True, "failed": True, "rc": last.rc, **_output(last)}
-            self.done[step.key] = Done(failed, changed=True)
-            self.observed.clear()  # how far it came is not known
+    def _take_back_notice(self, step: PlannedStep, result: Mapping[str, Any]) -> None:
+        """Handlers were marked before the step, which now says that it changed nothing."""
+        if result["changed"] or not step.notify:
             return
+        notified = {
+            handler
+            for other in self.plan.steps
+            if other.key in self.done and self.done[other.key].result.get("changed")
+            for handler in other.task.notify
+        }
+        play = self.subject.play
+        idle = unnotified(play, step.notify, notified, self.owed)
+        if idle:
+            commands = tuple(unmark(play, name, f"{step.key}/{name}") for name in idle)
+            self.connection.change([Block(str(step.key), None, commands)])
+
+    def _broken(self, step: PlannedStep, number: int, result: BlockResult) -> None:
+        """A command of the step failed; unless the task itself judges what that means."""
+        last = result.do[-1] if result.do else Result(1)
+        marks = bool(step.notify and not number and not step.delegate)
+        ran = len(result.do) == len(step.changes[number].do) + marks
+        unpredictable = not step.changes[number].predictable
+        if judges_itself(step.task) and unpredictable and ran and not last.timed_out:
+            self._finish(step, self._reread(step, result), last)
+            self._unmark(step)
+            return
+        text = f"{step.label}: {why(step, number, result)}"
+        told = {"rc": last.rc, **output(last), **self.tries.told(step)}
+        raise StepFailed(text + self._undone(step, number), step=step, result=told, changed=True)
+
+    def _undone(self, step: PlannedStep, number: int) -> str:
         undo = undo_block(step, number)
-        if undo is None:
-            raise StepFailed(why)
-        undone = self.connection.change([undo])[0].status == "done"
-        note = "what it had begun was undone" if undone else "undoing what it had begun failed too"
-        raise StepFailed(f"{why}; {note}")
+        if undo is None or step.task.ignore_errors:
+            return ""
+        if self._connection(step).change([undo])[0].status == "done":
+            return "; what it had begun was undone"
+        return "; undoing what it had begun failed too"
 
     # -- boundaries ---------------------------------------------------------------------------
 
-    def _boundary(self, step: PlannedStep, act: Callable[[PlannedStep], None]) -> None:
+    def _boundary(self, step: PlannedStep) -> None:
         self._emit("step-started", step)
         try:
-            act(step)
-        except GpurunError as error:
+            self._act(step)
+        except (UnreachableError, Drifted, Interrupted) as error:
             self._emit("step-failed", step, reason=str(error))
             raise
+        except GpurunError as error:
+            text = f"{step.label}: {error.message}"
+            changed = bool(step.changes)
+            failed = StepFailed(text, error.hint, step, self.tries.told(step), changed)
+            if self.tries.again(step, failed):
+                self.outdated = True
+                return
+            raise failed from error
+        self._unmark(step)
+        result = {"changed": bool(step.changes), **self.tries.told(step)}
+        self.done[step.key] = Done(result, bool(step.changes))
+        self._emit("step-done", step)
+
+    def _act(self, step: PlannedStep) -> None:
+        if reboots(step):
+            self._reboot(step)
+        elif host_waits(step):
+            self._wait(step)
+        else:
+            self._cluster(step)
+
+    def _wait(self, step: PlannedStep) -> None:
+        for wait in host_waits(step):
+            wait_on_host(wait, self._connection(step), self.stop)
+
+    def _unmark(self, step: PlannedStep) -> None:
+        """A handler that has run is no longer owed."""
         play = self.subject.play
         gone = bool(reboots(step)) and play.become  # /run is empty after a reboot, a home is not
         if step.key.section == "handlers" and step.changes and not gone:
             command = unmark(play, step.task.name, str(step.key))
             self.connection.change([Block(str(step.key), None, (command,))])
-        self.done[step.key] = Done({"changed": bool(step.changes)}, bool(step.changes))
-        self._emit("step-done", step)
-
-    def _wait(self, step: PlannedStep) -> None:
-        for wait in host_waits(step):
-            wait_on_host(wait, self.connection, self.stop)
 
     def _cluster(self, step: PlannedStep) -> None:
         self._mark_handlers(step)
@@ -329,40 +411,58 @@ class HostRun:
 
     # -- what is only known now ---------------------------------------------------------------
 
-    def _replan(self, deferred: PlannedStep) -> HostPlan:
-        """The rest of the plan with what is known now; refused if it asks for more than was
-        approved."""
-        self.observed.clear()
-        plan = observe(
-            lambda seen: plan_host(self.subject, seen, self.done),
-            self.observed,
-            self.connection,
-            self.node.read_node,
-            self.node.read_object,
-        )
+    def _known_now(self, deferred: PlannedStep) -> None:
+        """Plan the rest with what is known now; a step that waits for something, waits."""
+        plan = self._planned_anew(fresh=deferred.key not in self.tries.counts)
+        still = next((s for s in plan.steps if s.key == deferred.key), None)
+        if still is not None and still.waits_until:
+            self.tries.wait(still, still.reason)
+            forget(self.observed, still)
+        elif still is not None and still.status == "deferred":
+            text = f"{deferred.label}: still not known: {still.reason}"
+            raise StepFailed(text, step=deferred)
+        self.plan = plan
+
+    def _planned_anew(self, fresh: bool = True) -> HostPlan:
+        """The rest of the plan as things are; refused if it asks for more than was approved."""
+        if fresh:
+            self.observed.clear()
+        progress = Progress(self.done, self.tries.counts)
+        plan = self._observe(lambda seen: plan_host(self.subject, seen, progress))
         problem = plan.problem
         if problem:
-            raise StepFailed(f"{problem.label}: {problem.reason}")
-        still = next((s for s in plan.steps if s.key == deferred.key), None)
-        if still is not None and still.status == "deferred":
-            raise StepFailed(f"{deferred.label}: still not known: {still.reason}")
+            self.plan = plan
+            text = f"{problem.label}: {problem.reason}"
+            raise StepFailed(text, step=problem, result=problem.result)
         check_within(self.approved, plan)
         return plan
+
+    def _observe(self, plan: Any) -> HostPlan:
+        node = self.node
+        return observe(
+            plan,
+            self.observed,
+            self.connection,
+            node.read_node,
+            node.read_object,
+            self.delegates.connection,
+        )
 
     # -- proof --------------------------------------------------------------------------------
 
     def _verify(self) -> None:
         if not self.subject.play.verify:
             return
-        registered = registered_after(self.subject, self.plan, self.done)
+        kept = self.kept
         self.observed.clear()
-        plan = observe(
-            lambda seen: plan_verify(self.subject, seen, registered),
-            self.observed,
-            self.connection,
-            self.node.read_node,
-            self.node.read_object,
-        )
+        progress = Progress({}, self.tries.counts)
+        while True:
+            plan = self._observe(lambda seen: plan_verify(self.subject, seen, kept, progress))
+            waiting = next((step for step in plan.steps if step.waits_until), None)
+            if waiting is None:
+                break
+            self.tries.wait(waiting, waiting.reason)
+            forget(self.observed, waiting)
         for step in plan.steps:
             self._emit("step-started", step)
             if step.status in (*PROBLEMS, "deferred", "change"):
@@ -376,80 +476,14 @@ class HostRun:
     def _emit(self, kind: str, step: PlannedStep, **data: Any) -> None:
         self.events.emit(kind, self._name, step.label, step=str(step.key), **data)
 
-
-def check_within(approved: HostPlan, plan: HostPlan) -> None:
-    """Raise `Drifted` when `plan` would do something that `approved` did not show."""
-    shown = {step.key: step for step in approved.pending}
-    # A loop that was deferred as a whole has no items yet.
-    loops = {(k.section, k.index): s for k, s in shown.items() if s.status == "deferred"}
-    for step in plan.pending:
-        before = shown.get(step.key, loops.get((step.key.section, step.key.index)))
-        if before is None:
-            raise Drifted(f"{step.label}: the approved plan did not show this change")
-        if step.risk > before.risk or step.disruption > before.disruption:
-            raise Drifted(
-                f"{step.label}: risk {step.risk.name.lower()} or disruption "
-                f"{step.disruption.name.lower()} is more than the approved plan showed"
-            )
-        if before.status == "change" and not _texts(step) <= _texts(before):
-            raise Drifted(f"{step.label}: the approved plan showed another content for its file")
+    def _progress(self, text: str) -> None:
+        self.events.emit("progress", self._name, text)
 
 
-def _texts(step: PlannedStep) -> set[tuple[str, str | None]]:
-    """What the step's files would hold."""
-    return {(c.diff.path, c.diff.after) for c in step.changes if c.diff}
+def _not_here(host: Host) -> Hosts:
+    return no_delegate(host.name)
 
 
 def _finishes(step: PlannedStep) -> bool:
     """A step that a changed host needs to be whole again: not left out when the run is stopped."""
     return step.key.section == "handlers" or bool(step.waits)
-
-
-def _check_seen(step: PlannedStep, states: Mapping[str, Any]) -> None:
-    """Done means seen: with what was just read, nothing may be left to do."""
-    for state in states.values():
-        if isinstance(state, Unknown):
-            raise StepFailed(f"{step.label}: done, but what it did cannot be read: {state}")
-    if step.module is None or step.context is None or not step.probes:
-        return
-    context = replace(step.context, notified=False)
-    try:
-        outcome = step.module.plan(step.args, states, context)
-    except (Refused, Unknown) as error:
-        raise StepFailed(f"{step.label}: done, but now: {error}") from None
-    if outcome.changes:
-        still = "; ".join(change.summary for change in outcome.changes)
-        raise StepFailed(f"{step.label}: the commands succeeded, but still to do: {still}")
-
-
-def _why(step: PlannedStep, number: int, result: BlockResult) -> str:
-    if not result.do:
-        return "failed before its first command"
-    last = result.do[-1]
-    if last.timed_out:
-        return (
-            f"did not end within {_timeout(step, number, len(result.do)):g} s and was ended "
-            "(the task's 'timeout' sets how long it may take)"
-        )
-    text = last.error_text[-2000:]
-    return f"failed with exit code {last.rc}" + (f": {text}" if text else "")
-
-
-def _timeout(step: PlannedStep, number: int, count: int) -> float:
-    marks = 1 if step.notify and number == 0 else 0
-    actions = step.changes[number].do
-    action = actions[min(max(count - 1 - marks, 0), len(actions) - 1)]
-    return float(getattr(action, "timeout", 0.0))
-
-
-def _output(result: Result) -> dict[str, Any]:
-    return {
-        "stdout": result.text.removesuffix("\n"),
-        "stdout_lines": result.text.splitlines(),
-        "stderr": result.stderr.decode("utf-8", "replace").removesuffix("\n"),
-    }
-
-
-def disrupts(plan: HostPlan) -> bool:
-    """Whether pods must go for this plan."""
-    return plan.disruption >= Disruption.GPU and drain_mode(plan) != "none"

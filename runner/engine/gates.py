@@ -35,6 +35,11 @@ def drain_mode(plan: HostPlan) -> DrainMode:
     return "gpu" if plan.disruption == Disruption.GPU else "full"
 
 
+def disrupts(plan: HostPlan) -> bool:
+    """Whether pods must go for this plan."""
+    return plan.disruption >= Disruption.GPU and drain_mode(plan) != "none"
+
+
 def gate(
     plan: HostPlan,
     node: NodeState | Unknown | None,

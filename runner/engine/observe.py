@@ -23,6 +23,11 @@ class Hosts(Protocol):
     def reboot(self, timeout: float) -> None: ...
 
 
+def no_delegate(name: str) -> Hosts:
+    """Where no other host can be reached."""
+    raise GpurunError(f"delegate_to {name}: other hosts cannot be reached here")
+
+
 def no_cluster(query: ObjectQuery) -> Any:
     """The answer to every look at a cluster where there is none."""
     return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
@@ -34,6 +39,7 @@ def observe(
     connection: Hosts,
     read_node: Callable[[], Any],
     read_object: Callable[[ObjectQuery], Any] = no_cluster,
+    delegate: Callable[[str], Hosts] = no_delegate,
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.
 
@@ -41,18 +47,22 @@ def observe(
         plan: `plan_host` or `plan_verify` with everything but the observation.
         read_node: the cluster's view of the host, or an `Unknown`.
         read_object: the cluster's answer to a module's `ClusterProbe`, or an `Unknown`.
+        delegate: the connection to another host, by its name.
     """
     needed: list[str] = []
     for _ in range(MOST_LOOKS):
         answer = plan(observed)
         if isinstance(answer, HostPlan):
             return answer
-        needed = [*answer.probes, *answer.objects]
+        needed = [*answer.probes, *answer.objects, *answer.delegated]
         observed.update({key: read_object(p.query) for key, p in answer.objects.items()})
         if answer.cluster:
             observed[NODE] = read_node()
         if answer.probes:
             observed.update(look(connection, answer.probes.values()))
+        for name, probes in answer.delegated.items():
+            found = look(delegate(name), probes.values())
+            observed.update({key: found[probe.key] for key, probe in probes.items()})
     raise GpurunError(
         f"the plan still needs {', '.join(needed)} after {MOST_LOOKS} looks at the host",
         "a fact or variable of this play depends on itself",

@@ -10,7 +10,9 @@ else the probe would look for it in another folder.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from runner.hosts.script import Command, Result
 from runner.modules.base import Probe, Unknown
@@ -37,14 +39,32 @@ def _parse(result: Result) -> frozenset[str]:
     return frozenset(result.text.split())
 
 
+def unnotified(
+    play: Play, handlers: tuple[str, ...], notified: set[str], owed: frozenset[str]
+) -> list[str]:
+    """The handlers that nothing else calls for.
+
+    Args:
+        notified: by other steps.
+        owed: marks that an earlier run left.
+    """
+    return [h for h in handlers if h not in notified and handler_mark(play, h) not in owed]
+
+
+def owed_marks(observed: Mapping[str, Any]) -> frozenset[str]:
+    """The marks that were there when the host was looked at."""
+    marks = observed.get(PENDING)
+    return marks if isinstance(marks, frozenset) else frozenset()
+
+
 def mark(play: Play, handlers: tuple[str, ...], key: str) -> Command:
     """Makes the marks of the handlers a change notifies."""
     names = " ".join(handler_mark(play, handler) for handler in handlers)
     shell = _FOLDER + f'umask 077; mkdir -p "$d" && cd "$d" && touch {names}'
-    return Command(f"{key}/mark", shell, become=play.become)
+    return Command(f"{key}/mark", shell, become=play.become, brief=True)
 
 
 def unmark(play: Play, handler: str, key: str) -> Command:
     """Removes the mark of a handler that has run."""
     shell = _FOLDER + f'rm -f "$d"/{handler_mark(play, handler)}'
-    return Command(f"{key}/unmark", shell, become=play.become)
+    return Command(f"{key}/unmark", shell, become=play.become, brief=True)

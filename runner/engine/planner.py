@@ -10,123 +10,112 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from runner.engine.files import reader
+from runner.engine.asking import answer, arguments_of, context_of
+from runner.engine.delegates import delegate_of, misplaced
 from runner.engine.pending import PENDING, handler_mark, pending_probe
 from runner.engine.planning import (
+    PENDING_STATUSES,
     PROBLEMS,
     Done,
     HostPlan,
     Needs,
     PlannedStep,
     Section,
-    Status,
     StepKey,
+    seen_as,
 )
-from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, Later, NeedsLook
-from runner.inventory.model import Host
+from runner.engine.results import (
+    completed,
+    failure,
+    judged,
+    kept_by,
+    most_tries,
+    patience,
+    reached,
+    result_of,
+    set_by,
+)
+from runner.engine.steps import label_of, problem_status, step_for_later, step_of
+from runner.engine.subject import Once, Subject
+from runner.engine.unwinding import Unwinding
+from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
+from runner.hosts.script import Command
 from runner.kube.state import NODE
-from runner.modules.base import (
-    ClusterProbe,
-    Context,
-    Disruption,
-    Module,
-    Outcome,
-    Refused,
-    Risk,
-    Unknown,
-)
+from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, Unknown
 from runner.modules.registry import load_module
-from runner.playbook.document import Map, Play, Task
-from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render, render_text
+from runner.playbook.document import BlockPart, Task
+from runner.playbook.templates import NotYetKnown, TemplateProblem, holds, render
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """One host of one play, with all that a plan of it depends on beside the observation.
+class Progress:
+    """How far the work on a host has come.
 
-    `extra` are the run's `-e` settings; `groups` the inventory's groups with their hosts.
+    Args:
+        done: what steps already applied left behind; those are not planned again.
+        tries: how often a step that waits for its `until` was looked at, where more than once.
     """
 
-    host: Host
-    play: Play
-    playbook: Path
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    done: Mapping[StepKey, Done] = field(default_factory=dict)
+    tries: Mapping[StepKey, int] = field(default_factory=dict)
 
 
 def plan_host(
-    subject: Subject, observed: Mapping[str, Any], done: Mapping[StepKey, Done] | None = None
+    subject: Subject, observed: Mapping[str, Any], progress: Progress | None = None
 ) -> HostPlan | Needs:
     """The plan for one host, or what must be read before there can be one.
 
     Args:
         observed: probe key -> parsed state, or the `Unknown` its parser raised.
-        done: what steps already applied left behind; those are not planned again.
     """
-    walk = _Walk(subject, ChainMap({}, dict(observed)), done or {})
-    steps = tuple(walk.run())
-    return walk.needs or HostPlan(subject.host, subject.play, steps)
+    walk = _Walk(subject, ChainMap({}, dict(observed)), progress or Progress())
+    return walk.plan(walk.run())
 
 
 def plan_verify(
-    subject: Subject, observed: Mapping[str, Any], registered: Mapping[str, Any] | None = None
+    subject: Subject,
+    observed: Mapping[str, Any],
+    kept: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
 ) -> HostPlan | Needs:
     """The play's `verify` tasks against the host as it is now.
 
     Args:
-        registered: what the play's tasks registered.
+        kept: what the play's tasks registered and set.
     """
-    walk = _Walk(subject, ChainMap({}, dict(observed)), {})
-    walk.registered.update(registered or {})
-    steps = tuple(walk.section("verify", subject.play.verify))
-    return walk.needs or HostPlan(subject.host, subject.play, steps)
+    walk = _Walk(subject, ChainMap({}, dict(observed)), progress or Progress())
+    walk.kept.update(kept or {})
+    return walk.plan(walk.section("verify", subject.play.verify))
 
 
-def failed_condition(
-    step: PlannedStep, registered: Mapping[str, Any], result: Mapping[str, Any]
-) -> str:
-    """The `failed_when` condition that an executed step's result fulfils, or "".
-
-    `registered`: results known since the step was planned. Refused: it cannot be judged.
-    """
-    task = step.task
-    own = {task.register: result} if task.register else {}
-    variables = {**step.variables, **registered, **own}
-    try:
-        return next((c for c in task.failed_when if holds(c, variables, task.origin)), "")
-    except (NotYetKnown, TemplateProblem) as error:
-        raise Refused(f"failed_when cannot be judged: {error}") from None
-
-
-def registered_after(
-    subject: Subject, plan: HostPlan, done: Mapping[StepKey, Done]
-) -> dict[str, Any]:
-    """What `register` holds once the steps in `done` are applied."""
-    walk = _Walk(subject, ChainMap({}), done)
+def kept_after(subject: Subject, plan: HostPlan, done: Mapping[StepKey, Done]) -> dict[str, Any]:
+    """What the tasks of a plan have registered and set once the steps in `done` are applied."""
     steps_of: dict[tuple[Section, int], list[PlannedStep]] = {}
     for step in plan.steps:
         steps_of.setdefault((step.key.section, step.key.index), []).append(step)
-    for steps in steps_of.values():
-        walk.register(steps[0].task, steps)
-    return walk.registered
+    kept = dict(subject.kept.get(subject.host.name, {}))
+    for (section, index), steps in steps_of.items():
+        if steps[0].task.run_once and subject.once is not None:
+            kept.update(subject.once.kept.get(StepKey(section, index), {}))
+        else:
+            kept.update(kept_by(steps[0].task, steps, done))
+    return kept
 
 
 class _Walk:
     """One walk over a play. Its state is what earlier tasks leave for later ones."""
 
     def __init__(
-        self, subject: Subject, view: MutableMapping[str, Any], done: Mapping[StepKey, Done]
+        self, subject: Subject, view: MutableMapping[str, Any], progress: Progress
     ) -> None:
         self.subject = subject
         self.view = view
-        self.done = done
+        self.done = progress.done
+        self.tries = progress.tries
         self.needs = Needs()
-        self.registered: dict[str, Any] = {}
+        self.kept: dict[str, Any] = dict(subject.kept.get(subject.host.name, {}))
         self.notified: set[str] = set()
         self.maybe_notified: set[str] = set()
         self.pending_since = ""
@@ -134,17 +123,25 @@ class _Walk:
         self.uncertain_since = ""
         """Label of the first pending task whose effect cannot be known."""
         self.stopped = False
+        self.failed: StepKey | None = None
+
+    def plan(self, steps: Iterator[PlannedStep]) -> HostPlan | Needs:
+        found = tuple(steps)
+        return self.needs or HostPlan(
+            self.subject.host, self.subject.play, found, self.kept, self.failed
+        )
 
     def run(self) -> Iterator[PlannedStep]:
         play = self.subject.play
         if play.handlers:
-            self._find_pending_handlers(play)
+            self._find_pending_handlers()
         yield from self.section("preconditions", play.preconditions)
         yield from self.section("tasks", play.tasks)
         yield from self.section("handlers", play.handlers)
 
-    def _find_pending_handlers(self, play: Play) -> None:
+    def _find_pending_handlers(self) -> None:
         """Handlers that an interrupted run still owes this host."""
+        play = self.subject.play
         if PENDING not in self.view:
             self.needs.probes[PENDING] = pending_probe(play.become)
             return
@@ -155,38 +152,94 @@ class _Walk:
         self.notified |= owed
 
     def section(self, section: Section, tasks: Sequence[Task]) -> Iterator[PlannedStep]:
+        unwinding = Unwinding(tasks)
         for index, task in enumerate(tasks):
             if self.stopped:
                 return
             if section == "handlers" and task.name not in self.notified:
-                if task.name in self.maybe_notified:
+                if task.name in self.maybe_notified and unwinding.runs(task):
                     key = StepKey(section, index)
-                    yield self._deferred(task, key, task.name, "runs if it is notified")
+                    yield self._later(task, key, task.name, "runs if it is notified")
                 continue
-            yield from self._task(section, index, task)
+            if not unwinding.runs(task):
+                continue
+            if task.run_once and self.subject.once is not None:
+                yield self._done_elsewhere(StepKey(section, index), task, self.subject.once)
+            else:
+                yield from self._task(section, index, task, unwinding)
+        self.stopped = self.stopped or self.failed is not None
 
-    def _task(self, section: Section, index: int, task: Task) -> Iterator[PlannedStep]:
+    def _task(
+        self, section: Section, index: int, task: Task, unwinding: Unwinding
+    ) -> Iterator[PlannedStep]:
         steps = []
-        for item, variables, problem in self._items(section, index, task):
-            step = problem or self._item(StepKey(section, index, item), task, variables)
-            if step is None:
-                continue
+        for planned in self._steps(StepKey(section, index), task, unwinding.only_after(task)):
+            step = self._placed(planned)
+            step = _rescued(step) if unwinding.catches(task) else step
             steps.append(step)
             self._account(step)
+            self.kept.update(set_by(step, self.done))
+            if step.status in PENDING_STATUSES or step.waits:
+                unwinding.may_fail(task)
             yield step
             if step.status in PROBLEMS:
                 self.stopped = True
                 return
-        self.register(task, steps)
+            if step.fails:
+                break
+        self.kept.update(kept_by(task, steps, self.done))
+        if steps and steps[-1].fails:
+            self._fail(steps[-1], unwinding)
+
+    def _placed(self, step: PlannedStep) -> PlannedStep:
+        why = misplaced(self.subject, step)
+        return replace(step, status="refused", reason=why, changes=()) if why else step
+
+    def _done_elsewhere(self, key: StepKey, task: Task, once: Once) -> PlannedStep:
+        self.kept.update(once.kept.get(key, {}))
+        return PlannedStep(key, task, task.name, "skipped", reason=f"once, on {once.host}")
+
+    def _fail(self, step: PlannedStep, unwinding: Unwinding) -> None:
+        task = step.task
+        unwinding.fail(task)
+        if unwinding.uncaught:
+            self.failed = step.key
+        self.kept["ansible_failed_task"] = {"name": step.label, "action": task.module}
+        self.kept["ansible_failed_result"] = result_of(step, self.done)
+
+    def _steps(
+        self, key: StepKey, task: Task, only_after: BlockPart | None
+    ) -> Iterator[PlannedStep]:
+        if only_after is not None:
+            yield self._conditional(key, task, only_after)
+            return
+        for item, variables, problem in self._items(key, task):
+            step = problem or self._item(replace(key, item=item), task, variables)
+            if step is not None:
+                own = task.loop is not None and problem is None
+                yield replace(step, item=(variables["item"],) if own else ())
+
+    def _conditional(self, key: StepKey, task: Task, part: BlockPart) -> PlannedStep:
+        """A task that is only done if its block fails: what it would meet then is not known."""
+        why = f"only if '{part.name}' fails"
+        unknown = KnownAfterChange(why)
+        self.kept |= {"ansible_failed_task": unknown, "ansible_failed_result": unknown}
+        variables = self.variables(task)
+        try:
+            for condition in task.when:
+                if not holds(condition, variables, task.origin):
+                    return PlannedStep(key, task, task.name, "skipped", reason=f"when: {condition}")
+        except (NotYetKnown, TemplateProblem):
+            pass  # judged when it is due
+        return step_for_later(self.subject.play, task, key, task.name, why, "conditional")
 
     def _items(
-        self, section: Section, index: int, task: Task
+        self, key: StepKey, task: Task
     ) -> Iterator[tuple[int, Mapping[str, Any], PlannedStep | None]]:
         variables = self.variables(task)
         if task.loop is None:
             yield 0, variables, None
             return
-        key = StepKey(section, index)
         try:
             items = render(task.loop, variables, task.origin)
         except NeedsLook:
@@ -199,14 +252,14 @@ class _Walk:
             yield 0, variables, self._not_planned(task, key, task.name, problem)
             return
         for number, item in enumerate(items):
+            if task.module == "set_fact" and number:
+                variables = self.variables(task)  # what the item before has set
             yield number, {**variables, "item": item}, None
 
     def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
-        label = task.name
-        if "item" in variables and task.loop is not None:
-            label = f"{task.name} ({_short(variables['item'])})"
+        label = label_of(task, variables)
         if key in self.done:
-            return PlannedStep(key, task, label, "ok")
+            return PlannedStep(key, task, label, "ok", fails=self.done[key].failed)
         module = load_module(task.module)
         try:
             for condition in task.when:
@@ -226,37 +279,81 @@ class _Walk:
         module: Module[Any],
         variables: Mapping[str, Any],
     ) -> PlannedStep | None:
-        arguments: Mapping[str, Any] = task.arguments
-        if task.module == "assert":
-            arguments = self._evaluated(task, variables)
-        args = _validated(task, module, render(arguments, variables, task.origin))
+        delegate = delegate_of(self.subject, task, variables)
+        args = arguments_of(task, module, variables)
         if getattr(args, "read_only", False) and self.pending_since:
             raise KnownAfterChange(f"looks at the host after '{self.pending_since}'")
-        context = self._context(task, variables)
+        context = context_of(self.subject, task, variables)
         probes = tuple(
             replace(probe, become=context.become) for probe in module.probes(args, context)
         )
         objects = tuple(module.cluster_probes(args, context))
-        if self._missing(module, probes, objects):
+        if delegate and (module.needs_cluster or objects):
+            raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
+        if self._missing(module, probes, objects, delegate):
             return None
-        states = self._states(module, (*probes, *objects))
-        outcome = module.plan(args, states, context)
-        self._check_failed_when(task, variables, outcome)
-        step = _step(self.subject.play, key, task, label, module, args, context, probes, outcome)
-        return replace(step, variables=variables if task.failed_when else {})
+        try:
+            states = self._states(module, (*probes, *objects), delegate)
+            outcome = answer(task, module, args, states, context)
+            outcome = self._outcome(key, task, variables, outcome)
+        except (Refused, Unknown) as error:
+            step = self._once_more(key, task, label, variables, probes, error)
+            return replace(step, delegate=delegate)
+        if not outcome.changes and not reached(task, variables, outcome.result):
+            step = self._once_more(key, task, label, variables, probes, None)
+            return replace(step, delegate=delegate)
+        play = self.subject.play
+        step = step_of(play, key, task, label, module, args, context, probes, outcome)
+        judges = task.failed_when or task.changed_when or task.until
+        step = replace(step, variables=variables if judges else {})
+        return _delegated(step, delegate) if delegate else step
 
-    def _evaluated(self, task: Task, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`assert` with its conditions evaluated: it takes the expressions that do not hold."""
-        that = task.arguments.get("that", [])
-        conditions = [that] if isinstance(that, str | bool) else list(that)
-        failed = [str(c) for c in conditions if not holds(str(c), variables, task.origin)]
-        return Map({**task.arguments, "that": failed}, task.arguments.origin)
+    def _outcome(
+        self, key: StepKey, task: Task, variables: Mapping[str, Any], outcome: Outcome
+    ) -> Outcome:
+        """What was looked at, as the task's own conditions see it."""
+        if outcome.changes:
+            return outcome
+        tries = {"attempts": self.tries.get(key, 1)} if most_tries(task) > 1 else {}
+        return replace(outcome, result=judged(task, variables, {**outcome.result, **tries}))
+
+    def _once_more(
+        self,
+        key: StepKey,
+        task: Task,
+        label: str,
+        variables: Mapping[str, Any],
+        probes: tuple[Any, ...],
+        error: Refused | Unknown | None,
+    ) -> PlannedStep:
+        """A look that did not show what it shall: it waits for another, or that was the last."""
+        tries, most = self.tries.get(key, 1), most_tries(task)
+        if error is not None:
+            told = failure(str(error), getattr(error, "result", {}))
+            if most == 1 or (task.until and reached(task, variables, told)):
+                raise error
+        if tries >= most:
+            last = f": {error}" if error else ""
+            result = {**(getattr(error, "result", {})), "attempts": tries}
+            raise Refused(f"gave up {patience(task)}{last}", result)
+        reason = f"waits {patience(task)}" + (f"; so far: {error}" if error else "")
+        return PlannedStep(
+            key, task, label, "deferred", reason=reason, looks=True, probes=probes, waits_until=True
+        )
 
     def _missing(
-        self, module: Module[Any], probes: Sequence[Any], objects: Sequence[ClusterProbe]
+        self,
+        module: Module[Any],
+        probes: Sequence[Probe],
+        objects: Sequence[ClusterProbe],
+        delegate: str,
     ) -> bool:
-        missing = {p.key: p for p in probes if p.key not in self.view}
-        self.needs.probes.update(missing)
+        keys = {seen_as(probe.key, delegate): probe for probe in probes}
+        missing = {key: probe for key, probe in keys.items() if key not in self.view}
+        if missing and delegate:
+            self.needs.delegated.setdefault(delegate, {}).update(missing)
+        else:
+            self.needs.probes.update(missing)
         unseen = {p.key: p for p in objects if p.key not in self.view}
         self.needs.objects.update(unseen)
         if module.needs_cluster and NODE not in self.view:
@@ -264,182 +361,75 @@ class _Walk:
             return True
         return bool(missing or unseen)
 
-    def _states(self, module: Module[Any], probes: Sequence[Any]) -> dict[str, Any]:
+    def _states(
+        self, module: Module[Any], probes: Sequence[Probe | ClusterProbe], delegate: str
+    ) -> dict[str, Any]:
         keys = [p.key for p in probes] + ([NODE] if module.needs_cluster else [])
-        states = {key: self.view[key] for key in keys}
+        states = {key: self.view[seen_as(key, delegate)] for key in keys}
         for state in states.values():
             if isinstance(state, Unknown):
                 raise state
         return states
 
-    def _check_failed_when(
-        self, task: Task, variables: Mapping[str, Any], outcome: Outcome
-    ) -> None:
-        if not task.failed_when or outcome.changes:
-            return
-        known = {**variables, **({task.register: outcome.result} if task.register else {})}
-        for condition in task.failed_when:
-            if holds(condition, known, task.origin):
-                raise Refused(f"failed_when: {condition}")
-
-    def _context(self, task: Task, variables: Mapping[str, Any]) -> Context:
-        play = self.subject.play
-        environment = render(Map({**play.environment, **task.environment}), variables, task.origin)
-        folder = self.subject.playbook.parent
-        return Context(
-            host=self.subject.host.name,
-            folder=str(folder),
-            read=reader(folder),
-            template=lambda text, name: render_text(text, variables, task.origin, name),
-            notified=True,
-            timeout=task.timeout,
-            become=play.become if task.become is None else task.become,
-            environment={str(k): str(v) for k, v in environment.items()},
-        )
-
     def variables(self, task: Task) -> dict[str, Any]:
-        host, play = self.subject.host, self.subject.play
-        return {
-            **host.variables,
-            **play.variables,
-            **task.variables,
-            **self.registered,
-            **self.subject.extra,
-            "inventory_hostname": host.name,
-            "kubernetes_node": host.node_name,
-            "group_names": list(host.groups),
-            "groups": {name: list(hosts) for name, hosts in self.subject.groups.items()},
-            "playbook_dir": str(self.subject.playbook.parent),
-            "facts": Facts(self.view, self.needs, play.become),
-        }
+        facts = Facts(self.view, self.needs, self.subject.play.become)
+        return variables_of(self.subject, task, self.kept, facts)
 
     def _not_planned(self, task: Task, key: StepKey, label: str, error: Exception) -> PlannedStep:
         if isinstance(error, KnownAfterChange):
-            return self._deferred(task, key, label, str(error))
+            return self._later(task, key, label, str(error))
         problem = error.problem if isinstance(error, TemplateProblem) else error
         reason = str(problem)
         if self.uncertain_since and not isinstance(error, TemplateProblem):
             why = f"known after '{self.uncertain_since}'; as things are: {reason}"
-            return self._deferred(task, key, label, why)
+            return self._later(task, key, label, why)
+        result = failure(reason, getattr(error, "result", {}))
         if task.ignore_errors:
-            return PlannedStep(key, task, label, "ok", messages=(f"ignored: {reason}",))
-        return PlannedStep(key, task, label, _problem_status(error), reason=reason)
+            messages = (f"ignored: {reason}",)
+            return PlannedStep(key, task, label, "ok", messages=messages, result=result)
+        return PlannedStep(key, task, label, problem_status(error), reason=reason, result=result)
 
-    def _deferred(self, task: Task, key: StepKey, label: str, why: str) -> PlannedStep:
-        module = load_module(task.module)
-        if module.changes_nothing or task.arguments.get("read_only") is True:
-            return PlannedStep(key, task, label, "deferred", reason=why, looks=True)
-        return PlannedStep(
-            key,
-            task,
-            label,
-            "deferred",
-            reason=why,
-            risk=task.risk or max(module.risk, self.subject.play.risk or Risk.LOW),
-            disruption=module.disruption if task.disruption is None else task.disruption,
-            notify=task.notify,
-        )
+    def _later(self, task: Task, key: StepKey, label: str, why: str) -> PlannedStep:
+        return step_for_later(self.subject.play, task, key, label, why)
 
     def _account(self, step: PlannedStep) -> None:
         """Let later tasks see what this one would leave behind."""
-        done = self.done.get(step.key)
-        if step.status == "change" or (done and done.changed):
-            self.notified |= set(step.task.notify)
-        elif step.status == "deferred":
-            self.maybe_notified |= set(step.notify)
+        self._notify(step)
         for change in step.changes:
-            self.view.update(change.overlay)
-        if step.looks or step.status not in ("change", "deferred"):
+            overlay = {seen_as(key, step.delegate): s for key, s in change.overlay.items()}
+            self.view.update(overlay)
+        if step.looks or step.status not in PENDING_STATUSES:
             return
         self.pending_since = self.pending_since or step.label
-        if step.status == "deferred" or any(not c.predictable for c in step.changes):
+        if step.status != "change" or any(not c.predictable for c in step.changes):
             self.uncertain_since = self.uncertain_since or step.label
 
-    def register(self, task: Task, steps: Sequence[PlannedStep]) -> None:
-        if not task.register:
-            return
-        results = [self._result(task, step) for step in steps]
-        if task.loop is not None:
-            changed = any(_changed(result) for result in results)
-            self.registered[task.register] = {"results": results, "changed": changed}
-        elif results:
-            self.registered[task.register] = results[0]
-        else:
-            self.registered[task.register] = Later(task.register, {})
-
-    def _result(self, task: Task, step: PlannedStep) -> Mapping[str, Any]:
-        if step.key in self.done:
-            return self.done[step.key].result
-        if step.status == "skipped":
-            return {"skipped": True, "changed": False}
-        if step.status == "deferred":
-            return Later(task.register, {})
-        if step.status == "change":
-            return Later(task.register, {"changed": True, "skipped": False})
-        return {"changed": False, "skipped": False, **step.result}
+    def _notify(self, step: PlannedStep) -> None:
+        task = step.task
+        if step.status in ("deferred", "conditional"):
+            self.maybe_notified |= set(step.notify)
+        elif step.status == "change" and task.changed_when:
+            if task.changed_when != ("false",):
+                self.maybe_notified |= set(task.notify)
+        elif step.status == "change" or result_of(step, self.done)["changed"]:
+            self.notified |= set(task.notify)
 
 
-def _problem_status(error: Exception) -> Status:
-    if isinstance(error, TemplateProblem):
-        return "failed"
-    return "unknown" if isinstance(error, Unknown | FactUnknown) else "refused"
+def _delegated(step: PlannedStep, delegate: str) -> PlannedStep:
+    """The step, done on another host.
+
+    Raises:
+        Refused: it asks for more than commands.
+    """
+    actions = [action for change in step.changes for action in change.do]
+    if step.waits or not all(isinstance(action, Command) for action in actions):
+        raise Refused(f"delegate_to: {step.task.module} is not done for other hosts; write a play")
+    return replace(step, delegate=delegate, label=f"{step.label} (on {delegate})")
 
 
-def _changed(result: Mapping[str, Any]) -> bool:
-    try:
-        return bool(result["changed"])
-    except KnownAfterChange:
-        return True
-
-
-def _short(item: Any) -> str:
-    text = str(item)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _validated(task: Task, module: Module[Any], rendered: Mapping[str, Any]) -> Any:
-    try:
-        return module.arguments.model_validate(dict(rendered))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        where = task.arguments.where(str(first["loc"][0])) if first["loc"] else task.origin
-        raise Refused(f"{where or task.origin}: {task.module}.{name}: {first['msg']}") from None
-
-
-def _step(
-    play: Play,
-    key: StepKey,
-    task: Task,
-    label: str,
-    module: Module[Any],
-    args: Any,
-    context: Context,
-    probes: tuple[Any, ...],
-    outcome: Outcome,
-) -> PlannedStep:
-    changes = tuple(_weighed(change, task, play) for change in outcome.changes)
-    return PlannedStep(
-        key,
-        task,
-        label,
-        "change" if changes else "ok",
-        changes=changes,
-        waits=outcome.waits,
-        messages=outcome.messages,
-        module=module,
-        args=args,
-        context=context,
-        probes=probes,
-        risk=max((c.risk for c in changes), default=Risk.LOW),
-        disruption=max((c.disruption for c in changes), default=Disruption.NONE),
-        notify=task.notify,
-        result=outcome.result,
-    )
-
-
-def _weighed(change: Any, task: Task, play: Play) -> Any:
-    """The change with the risk and disruption that the playbook gives it."""
-    risk = task.risk or max(change.risk, play.risk or Risk.LOW)
-    disruption = change.disruption if task.disruption is None else task.disruption
-    return replace(change, risk=risk, disruption=disruption)
+def _rescued(step: PlannedStep) -> PlannedStep:
+    """A step that cannot succeed, where its block has a `rescue`."""
+    if step.status not in PROBLEMS:
+        return step
+    messages = (*step.messages, f"fails, and the block's rescue follows: {step.reason}")
+    return replace(step, status="ok", messages=messages, fails=True, result=completed(step.result))

@@ -22,12 +22,16 @@ from runner.playbook.document import Play, Task
 
 Section = Literal["preconditions", "tasks", "handlers", "verify"]
 
-Status = Literal["ok", "change", "skipped", "deferred", "refused", "unknown", "failed"]
-"""deferred: known after change; refused: impossible here; unknown: not understood; failed: the
-playbook is wrong for this host, like a variable that nothing defines."""
+Status = Literal[
+    "ok", "change", "skipped", "deferred", "conditional", "refused", "unknown", "failed"
+]
+"""deferred: known after change; conditional: done only if its block fails; refused: impossible
+here; unknown: not understood; failed: the playbook is wrong for this host, like a variable that
+nothing defines."""
 
 
 PROBLEMS: tuple[Status, ...] = ("refused", "unknown", "failed")
+PENDING_STATUSES: tuple[Status, ...] = ("change", "deferred", "conditional")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,7 +71,15 @@ class PlannedStep:
     result: Mapping[str, Any] = field(default_factory=dict)
     """What `register` stores when nothing changes."""
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What its `failed_when` is judged with."""
+    """What its `failed_when`, `changed_when` and `until` are judged with."""
+    item: tuple[Any, ...] = ()
+    """The loop's item, alone; empty: no loop, or one that is not known yet."""
+    fails: bool = False
+    """It fails, and the `rescue` of its block follows."""
+    waits_until: bool = False
+    """It is looked at again until its `until` holds."""
+    delegate: str = ""
+    """The host that is looked at and changed instead of the plan's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,10 @@ class HostPlan:
     host: Host
     play: Play
     steps: tuple[PlannedStep, ...]
+    kept: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What its tasks register and set, for later plays."""
+    failed: StepKey | None = None
+    """The step that failed and that no `rescue` caught; the steps left are `always` tasks."""
 
     @property
     def problem(self) -> PlannedStep | None:
@@ -86,7 +102,7 @@ class HostPlan:
     @property
     def pending(self) -> tuple[PlannedStep, ...]:
         """The steps that would do something."""
-        return tuple(s for s in self.steps if s.status in ("change", "deferred"))
+        return tuple(s for s in self.steps if s.status in PENDING_STATUSES)
 
     @property
     def risk(self) -> Risk:
@@ -104,9 +120,16 @@ class Needs:
     probes: dict[str, Probe] = field(default_factory=dict)
     cluster: bool = False
     objects: dict[str, ClusterProbe] = field(default_factory=dict)
+    delegated: dict[str, dict[str, Probe]] = field(default_factory=dict)
+    """Other hosts -> probes by the key under which they are observed."""
 
     def __bool__(self) -> bool:
-        return bool(self.probes) or self.cluster or bool(self.objects)
+        return bool(self.probes) or self.cluster or bool(self.objects) or bool(self.delegated)
+
+
+def seen_as(key: str, delegate: str) -> str:
+    """The key under which a probe's state is observed: those of other hosts do not mix."""
+    return f"on {delegate}: {key}" if delegate else key
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +138,5 @@ class Done:
 
     result: Mapping[str, Any]
     changed: bool
+    failed: bool = False
+    """It failed, and the tasks of its block that follow are left out."""

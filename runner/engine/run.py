@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from runner.engine.clusters import Clusters, NodeMaintenance
-from runner.engine.enact import HostResult, HostRun, Maintenance, disrupts
+from runner.engine.delegates import Delegates
+from runner.engine.enact import HostRun
+from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import Gate, drain_mode, gate, lock_reason
+from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
-from runner.engine.planner import Subject, plan_host
-from runner.engine.planning import HostPlan
+from runner.engine.once import does_once, kept_once
+from runner.engine.planner import Progress, plan_host
+from runner.engine.planning import HostPlan, PlannedStep, StepKey
 from runner.engine.stop import Stop
+from runner.engine.subject import Once, Subject
+from runner.engine.tries import Tries, forget
 from runner.engine.waves import waves
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
@@ -63,6 +70,16 @@ class HostState:
     preview: DrainPreview | Unknown | None = None
     gate: Gate = Gate("allow")  # noqa: RUF009
     result: HostResult | None = None
+    kept: Mapping[str, Any] | None = None
+    """What its tasks registered and set, once they are done."""
+
+    leads: bool = False
+    """It does what is done once for all hosts of the play."""
+
+    @property
+    def leads_on(self) -> bool:
+        """What is done once has not gone wrong here."""
+        return self.result is None or self.result.status in _WENT_WELL
 
     @property
     def waits_for_work(self) -> bool:
@@ -98,6 +115,11 @@ class Run:
         self._review = review
         self._stop = stop
         self._connections: dict[str, Connection] = {}
+        self._connecting = threading.Lock()
+        self._delegates = Delegates(self._connected, inventory.hosts)
+        self._groups = {name: list(hosts) for name, hosts in inventory.groups.items()}
+        self._kept: dict[str, Mapping[str, Any]] = {}
+        """Host -> what the tasks of the plays so far registered and set."""
         self._plays = [
             (play, select(inventory, play.hosts, settings.limit)) for play in playbook.plays
         ]
@@ -128,6 +150,7 @@ class Run:
                 everything += states
                 act(states, clusters)
                 for state in states:
+                    self._keep(state)
                     self._close_play(state)
         finally:
             for connection in self._connections.values():
@@ -137,31 +160,68 @@ class Run:
     # -- plan and gate ------------------------------------------------------------------------
 
     def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
-        groups = self._inventory.groups
-        states = [
-            HostState(
-                host,
-                play,
-                Subject(host, play, self._playbook.path, self._settings.extra, groups),
-            )
-            for host in hosts
-        ]
-        self._in_parallel(states, lambda state: self._plan_one(state, clusters))
+        names, kept = tuple(host.name for host in hosts), dict(self._kept)
+        states = [HostState(host, play, self._subject(host, play, names, kept)) for host in hosts]
+        others = self._lead(states, clusters) if does_once(play) else states
+        self._in_parallel(others, lambda state: self._plan_one(state, clusters))
         return states
+
+    def _lead(self, states: Sequence[HostState], clusters: Clusters) -> Sequence[HostState]:
+        """Find the host that does what is done once: the first that is not refused. Returns
+        those that are yet to be planned."""
+        for number, state in enumerate(states):
+            self._plan_one(state, clusters)
+            if state.plan is not None and (state.result is None or state.result.status == "ok"):
+                state.leads = True
+                _tell_others(states, state, kept_once(state.plan, {}))
+                return states[number + 1 :]
+        return ()
+
+    def _subject(
+        self, host: Host, play: Play, names: Sequence[str], kept: Mapping[str, Mapping[str, Any]]
+    ) -> Subject:
+        return Subject(
+            host,
+            play,
+            self._playbook.path,
+            self._settings.extra,
+            self._groups,
+            self._inventory.hosts,
+            kept,
+            names,
+        )
+
+    def _observed(self, state: HostState, clusters: Clusters) -> HostPlan:
+        """The host's plan; preconditions that say `until` are waited for."""
+        host = state.host
+        connection = state.connection
+        assert connection is not None
+        tries = Tries(lambda text: self._events.emit("progress", host.name, text), self._stop)
+        progress = Progress(tries=tries.counts)
+        while True:
+            plan = observe(
+                lambda seen: plan_host(state.subject, seen, progress),
+                state.observed,
+                connection,
+                lambda: _or_unknown(clusters.node(host)),
+                lambda query: clusters.look(host, query),
+                self._delegates.connection,
+            )
+            waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
+            if waiting is None:
+                return plan
+            tries.wait(waiting, waiting.reason)
+            forget(state.observed, waiting)
 
     def _plan_one(self, state: HostState, clusters: Clusters) -> None:
         try:
             state.connection = self._connected(state.host)
-            state.plan = observe(
-                lambda seen: plan_host(state.subject, seen),
-                state.observed,
-                state.connection,
-                lambda: _or_unknown(clusters.node(state.host)),
-                lambda query: clusters.look(state.host, query),
-            )
+            state.plan = self._observed(state, clusters)
             self._gate(state, clusters)
         except UnreachableError as error:
             state.result = HostResult(state.host.name, "unreachable", str(error))
+        except Interrupted as error:
+            state.result = HostResult(state.host.name, "skipped", str(error))
         except GpurunError as error:
             state.result = HostResult(state.host.name, "failed", str(error))
         except Exception as error:
@@ -179,15 +239,16 @@ class Run:
             state.result = replace(state.result, left=left)
 
     def _connected(self, host: Host) -> Connection:
-        if host.name not in self._connections:
-            connection = Connection(
-                host,
-                connect_timeout=self._settings.connect_timeout,
-                become_password=self._settings.become_password or host.become_password,
-            )
-            connection.open()
-            self._connections[host.name] = connection
-        return self._connections[host.name]
+        with self._connecting:
+            if host.name not in self._connections:
+                self._connections[host.name] = Connection(
+                    host,
+                    connect_timeout=self._settings.connect_timeout,
+                    become_password=self._settings.become_password or host.become_password,
+                )
+            connection = self._connections[host.name]
+        connection.open()
+        return connection
 
     def _gate(self, state: HostState, clusters: Clusters) -> None:
         plan = state.plan
@@ -206,7 +267,8 @@ class Run:
             reason = "; ".join(state.gate.reasons)
             state.result = HostResult(state.host.name, state.gate.status, reason)
         elif not plan.pending and not self._abandoned(state):
-            state.result = HostResult(state.host.name, "ok")
+            rescued = "; ".join(f"rescued: {s.label}: {s.reason}" for s in plan.steps if s.fails)
+            state.result = HostResult(state.host.name, "ok", rescued)
 
     def _locked(self, state: HostState, clusters: Clusters) -> str:
         if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
@@ -231,6 +293,7 @@ class Run:
 
     def _waves(self, states: list[HostState], clusters: Clusters) -> None:
         work = [state for state in states if state.waits_for_work]
+        leader = next((state for state in states if state.leads), None)
         failed = 0
         for number, wave in enumerate(waves(work, states[0].play.waves if states else ())):
             if self._stop.is_set() or failed > states[0].play.max_failed:
@@ -240,8 +303,19 @@ class Run:
                 continue
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
-            self._in_parallel(wave, lambda state: self._enact_one(state, clusters))
+            for group in _leader_first(wave):
+                if leader is not None and not leader.leads_on:
+                    self._not_led(group, leader)
+                else:
+                    self._in_parallel(group, lambda state: self._enact_one(state, states, clusters))
             failed += sum(1 for state in wave if not _good(state.result))
+
+    def _not_led(self, states: Sequence[HostState], leader: HostState) -> None:
+        assert leader.result is not None
+        why = f"not begun: what is done once, on {leader.host.name}, is {leader.result.status}"
+        for state in states:
+            if state is not leader:
+                self._ended(state, HostResult(state.host.name, "skipped", why))
 
     def _ask(self, states: list[HostState]) -> None:
         approved = self._review(states)
@@ -250,7 +324,7 @@ class Run:
                 reason = f"{'; '.join(state.gate.reasons)}: not approved (--yes approves)"
                 self._ended(state, HostResult(state.host.name, "denied", reason))
 
-    def _enact_one(self, state: HostState, clusters: Clusters) -> None:
+    def _enact_one(self, state: HostState, states: Sequence[HostState], clusters: Clusters) -> None:
         assert state.plan is not None and state.connection is not None
         if self._stop.is_set():
             self._ended(state, HostResult(state.host.name, "skipped", "not begun: stopped"))
@@ -264,10 +338,14 @@ class Run:
             node,
             self._events,
             self._stop,
+            self._delegates,
             touched=self._abandoned(state),
         )
         try:
             result = run.run()
+            state.kept = run.kept
+            if state.leads:
+                _tell_others(states, state, kept_once(run.plan, run.done))
         except Exception as error:
             result = HostResult(
                 state.host.name, "failed", f"internal error: {error!r}", node.left()
@@ -300,6 +378,13 @@ class Run:
             changed=result.changed,
         )
 
+    def _keep(self, state: HostState) -> None:
+        """Let later plays see what this one registered and set."""
+        if state.kept is not None:
+            self._kept[state.host.name] = state.kept
+        elif state.plan is not None:
+            self._kept[state.host.name] = state.plan.kept
+
     def _close_play(self, state: HostState) -> None:
         connection = state.connection
         if state.result is not None and state.result.status == "unreachable" and connection:
@@ -316,6 +401,23 @@ class Run:
         finally:
             # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _tell_others(
+    states: Sequence[HostState], leader: HostState, kept: Mapping[StepKey, Mapping[str, Any]]
+) -> None:
+    for state in states:
+        if state is not leader:
+            state.subject = replace(state.subject, once=Once(leader.host.name, kept))
+
+
+def _leader_first(wave: Sequence[HostState]) -> list[list[HostState]]:
+    groups = [[s for s in wave if s.leads], [s for s in wave if not s.leads]]
+    return [group for group in groups if group]
+
+
+def _is_awaited_precondition(step: PlannedStep) -> bool:
+    return step.key.section == "preconditions" and step.waits_until
 
 
 def _good(result: HostResult | None) -> bool:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from runner.engine.planning import Needs
+from runner.engine.subject import Subject
 from runner.facts.base import FACTS, load_fact
+from runner.inventory.model import Host
 from runner.kube.state import NODE
 from runner.modules.base import Unknown
-from runner.playbook.templates import NotYetKnown
+from runner.playbook.document import Task
+from runner.playbook.templates import NotYetKnown, render
 
 
 class NeedsLook(NotYetKnown):
@@ -63,6 +66,10 @@ class Later(Mapping[str, Any]):
         self._name = name
         self._known = known
 
+    def with_known(self, more: Mapping[str, Any]) -> Later:
+        """The same result of which more is known."""
+        return Later(self._name, {**self._known, **more})
+
     def _refuse(self) -> KnownAfterChange:
         return KnownAfterChange(f"the result '{self._name}' is known after the change")
 
@@ -79,3 +86,85 @@ class Later(Mapping[str, Any]):
 
     def __str__(self) -> str:
         raise self._refuse()
+
+
+class OtherHosts(Mapping[str, Any]):
+    """`hostvars`: each host's inventory variables, and what earlier plays kept there."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def __getitem__(self, name: str) -> Any:
+        return _OfHost(self._subject, self._subject.hosts[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._subject.hosts)
+
+    def __len__(self) -> int:
+        return len(self._subject.hosts)
+
+
+class _OfHost(Mapping[str, Any]):
+    """One host's variables, each rendered when it is used."""
+
+    def __init__(self, subject: Subject, host: Host) -> None:
+        self._name = host.name
+        self._values: dict[str, Any] = {
+            **host.variables,
+            **subject.kept.get(host.name, {}),
+            **subject.extra,
+            **_named(subject, host),
+        }
+
+    def __getitem__(self, name: str) -> Any:
+        if name in ("facts", "ansible_facts"):
+            raise ValueError(
+                f"hostvars['{self._name}'].{name}: facts of other hosts are not read; keep what "
+                "is needed with set_fact in an earlier play"
+            )
+        value = self._values[name]
+        if isinstance(value, NotYetKnown):
+            raise value
+        return render(value, self._values, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _named(subject: Subject, host: Host) -> dict[str, Any]:
+    """What every host has, of Ansible's special variables."""
+    return {
+        "inventory_hostname": host.name,
+        "inventory_hostname_short": host.name.split(".")[0],
+        "kubernetes_node": host.node_name,
+        "group_names": list(host.groups),
+        "groups": subject.groups,
+        "hostvars": OtherHosts(subject),
+    }
+
+
+def variables_of(
+    subject: Subject, task: Task, kept: Mapping[str, Any], facts: Facts
+) -> dict[str, Any]:
+    """All variables a task sees, the later ones winning.
+
+    Args:
+        kept: what tasks before it registered and set.
+    """
+    play_hosts = list(subject.play_hosts)
+    return {
+        **subject.host.variables,
+        **subject.play.variables,
+        **task.variables,
+        **kept,
+        **subject.extra,
+        **_named(subject, subject.host),
+        "ansible_play_hosts": play_hosts,
+        "ansible_play_hosts_all": play_hosts,
+        "play_hosts": play_hosts,
+        "playbook_dir": str(subject.playbook.parent),
+        "facts": facts,
+    }

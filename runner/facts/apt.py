@@ -48,8 +48,9 @@ class Simulation:
 class AptState:
     """Some packages of a host, all asked for at once.
 
-    `available` maps a package to the versions that its sources offer, the best first; packages
-    that no source offers are missing. Empty, like `simulation`, when nothing has to be done.
+    `available` maps a package to the versions that its sources offer, the best first, as far as
+    they were asked for; packages that no source offers are missing. Empty, like `simulation`,
+    when nothing has to be done.
     """
 
     packages: Mapping[str, Package]
@@ -75,26 +76,48 @@ Goal = Literal["present", "latest", "absent"]
 
 _SCRIPT = """\
 export LC_ALL=C
-arch=$(dpkg --print-architecture) || exit 127
+nl='
+'
 q=$(dpkg-query -W -f='${{Package}}:${{Architecture}} ${{Version}} ${{db:Status-Want}} \
-${{db:Status-Status}}\\n' -- {names} 2>/dev/null)
+${{db:Status-Status}}\\n' -- dpkg {names} 2>/dev/null)
+case $nl$q in
+  *"${{nl}}dpkg:"*) arch=$nl$q; arch=${{arch##*"${{nl}}dpkg:"}}; arch=${{arch%% *}} ;;
+  *) arch=$(dpkg --print-architecture) || exit 127 ;;
+esac
 printf '== arch %s\\n%s\\n' "$arch" "$q"
+has=$nl
+while read -r n v w s; do
+  case $n:$s in *:"$arch":installed | *:all:installed) has=$has${{n%:*}}=$v$nl ;; esac
+done <<END
+$q
+END
 missing=
 for s in {specs}; do
-  n=${{s%%=*}}
-  case $s in *=*) v=${{s#*=}} ;; *) v='[^ ]*' ;; esac
-  printf '%s\\n' "$q" | grep -q "^$n:[^ ]* $v [^ ]* installed\\$" {present} missing="$missing $s"
+  case $has in *"$nl$s$nl"* | *"$nl$s="*) true ;; *) false ;; esac {present} missing="$missing $s"
 done
 [ -n "$missing" ] || exit 0
-echo '== policy'
-apt-cache policy -- {names}
 echo '== unfinished'
 dpkg-query -W -f='${{db:Status-Status}} ${{Package}}\\n' | grep -Ev '^({finished}) '
 {interrupted}
 echo '== simulation'
-apt-get -s {flags} --allow-downgrades --allow-change-held-packages {verb} -- $missing 2>&1
-echo "== ended $?"
+out=$(ulimit -S -f unlimited # its caches are larger than what a look may write
+apt-get -s {flags} --allow-downgrades --allow-change-held-packages {verb} -- $missing 2>&1)
+rc=$?
+printf '%s\\n== ended %s\\n' "$out" "$rc"
+new=$nl
+while read -r verb n v w; do
+  case "$verb $v" in "Inst ("*) new=$new$n=${{v#"("}}$nl ;; Inst* | Remv* | Purg*) rc=1 ;; esac
+done <<END
+$out
+END
+for s in $missing; do
+  case $new in *"$nl$s$nl"* | *"$nl$s="*) ;; *) rc=1 ;; esac
+done
+[ "$rc" = 0 ] || {{ echo '== policy'; apt-cache policy -- {names}; }}
+exit 0
 """
+"""Which versions there are is only asked where a good simulation does not tell: when more is done
+than to install what was named, an undo needs to know whether there is a way back."""
 
 
 def look(goal: Goal, specs: Sequence[str]) -> str:
@@ -112,7 +135,8 @@ def look(goal: Goal, specs: Sequence[str]) -> str:
         present=present,
         finished="|".join(sorted(FINISHED)),
         interrupted=INTERRUPTED,
-        flags=FLAGS,
+        # A look leaves no trace: as root it would write a log for apt's own developers, slowly.
+        flags=f"{FLAGS} -o Dir::Log::Planner=/dev/null",
         verb="remove" if goal == "absent" else "install",
     )
 
@@ -125,13 +149,15 @@ def parse(names: Sequence[str], result: Result) -> AptState:
         raise Unknown(f"packages are not known: {result.error_text[-300:] or 'cut short'}")
     parts = _parts(result.text)
     packages = _packages(names, parts)
-    if "policy" not in parts:
+    if "simulation" not in parts:
         return AptState(packages)
+    simulation = _simulation(parts["simulation"], _status(parts))
+    new = {step.name: (step.new,) for step in simulation.steps if step.new}
     return AptState(
         packages,
-        dict(_available(parts["policy"])),
+        dict(_available(parts["policy"])) if "policy" in parts else new,
         tuple(dict.fromkeys(line.split(" ")[-1] for line in parts["unfinished"] if line)),
-        _simulation(parts["simulation"], _status(parts)),
+        simulation,
     )
 
 

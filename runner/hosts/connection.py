@@ -1,7 +1,8 @@
-"""A host that can be looked at and changed: one SSH connection, one exchange per batch."""
+"""A host that can be looked at and changed: one login, one exchange per batch."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -17,9 +18,8 @@ from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host
 
 if TYPE_CHECKING:
-    import fabric
-
-    from runner.hosts.shell import RemoteShell
+    from runner.hosts.logins import Login
+    from runner.hosts.shell import Shell
 
 __all__ = ["BecomeError", "Connection", "HostError", "LostError"]
 
@@ -29,7 +29,7 @@ _POLL = 1.0
 
 
 class Connection:
-    """The one connection to a host during a run. Used by one thread.
+    """The one connection to a host during a run. Threads that share it take turns.
 
     Args:
         host: where and as whom.
@@ -43,8 +43,10 @@ class Connection:
         self.host = host
         self._timeout = connect_timeout
         self._password = become_password or host.become_password
-        self._login: fabric.Connection | None = None
-        self._shells: dict[bool, RemoteShell] = {}
+        self._login: Login | None = None
+        self._shells: dict[str, Shell] = {}
+        """By user; "" is the one who is logged in."""
+        self._turn = threading.RLock()
 
     def open(self) -> None:
         """Connects and logs in, unless that is done.
@@ -52,19 +54,21 @@ class Connection:
         Raises:
             UnreachableError: in plain words why not, and what to try.
         """
-        from runner.hosts.login import log_in
+        from runner.hosts.logins import log_in
 
-        if self._login is None:
-            self._login = log_in(self.host, self._timeout)
+        with self._turn:
+            if self._login is None:
+                self._login = log_in(self.host, self._timeout)
 
     def close(self) -> None:
-        """Ends the remote shells, which remove their files, and the connection."""
-        from runner.hosts.login import log_out
-
-        # Shells end with the connection, at the end of their input: no word of farewell each.
-        self._shells.clear()
+        """Ends the shells, which remove their files, and the connection."""
+        # Shells behind SSH end with the connection, at the end of their input.
+        shells, self._shells = self._shells, {}
+        if self.host.is_local:
+            for shell in shells.values():
+                shell.close()
         if self._login is not None:
-            log_out(self._login)
+            self._login.close()
             self._login = None
 
     def __enter__(self) -> Self:
@@ -82,7 +86,7 @@ class Connection:
     def look(self, commands: Sequence[Command]) -> dict[str, Result]:
         """Runs commands in order, each on its own; one that fails stops none of the others.
 
-        One exchange for those as root and one for those as the login user.
+        One exchange for each user they run as.
 
         Returns:
             results by key.
@@ -92,33 +96,37 @@ class Connection:
             BecomeError: sudo refuses. HostError: no working shell there.
         """
         results: dict[str, Result] = {}
-        for become in (True, False):
-            mine = [command for command in commands if self._becomes(command) == become]
-            if mine:
-                found = self._exchange(become, look_batch(mine), mine)
+        with self._turn:
+            for user in sorted({self._user_for(command) for command in commands}, reverse=True):
+                mine = [command for command in commands if self._user_for(command) == user]
+                found = self._exchange(user, look_batch(mine), mine)
                 results |= {mine[index].key: result for index, result in found.items()}
         return {command.key: results[command.key] for command in commands}
 
     def change(self, blocks: Sequence[Block]) -> list[BlockResult]:
         """Runs blocks in order until one has drifted or failed; later ones are "not run".
 
-        One exchange for all, as long as the privilege stays the same.
+        One exchange for all, as long as the user stays the same.
 
         Raises:
             UnreachableError, BecomeError, HostError: as `look`. What a `LostError` names as
                 running may have had its effect.
         """
+        with self._turn:
+            return self._change(blocks)
+
+    def _change(self, blocks: Sequence[Block]) -> list[BlockResult]:
         done: list[BlockResult] = []
-        for group in self._by_privilege(blocks):
+        for group in self._by_user(blocks):
             if done and done[-1].status != "done":
                 done += [BlockResult(block.key, "not run") for block in group]
                 continue
-            privileges = self._privileges(group)
-            if len(privileges) > 1:
+            users = self._users(group)
+            if len(users) > 1:
                 results = self._step_by_step(group[0])
             else:
-                become = privileges.pop() if privileges else False
-                results = self._exchange(become, change_batch(group), steps_of(group))
+                user = users.pop() if users else ""
+                results = self._exchange(user, change_batch(group), steps_of(group))
             done += outcomes(group, results)
         return done
 
@@ -132,6 +140,8 @@ class Connection:
             UnreachableError: it did not come back in time.
             HostError: it refused to reboot.
         """
+        if self.host.is_local:
+            raise HostError(f"{self.host.name}: gpurun runs on this machine; it is not rebooted")
         before = self._boot_id()
         deadline = time.monotonic() + timeout
         try:
@@ -173,28 +183,28 @@ class Connection:
             )
         return result.text.strip()
 
-    def _becomes(self, step: Command) -> bool:
-        """Whether a step needs sudo: root already is what it would become."""
+    def _user_for(self, step: Command) -> str:
+        """Whom a step becomes with sudo; "" where it is somebody who is logged in already."""
         self.open()
         assert self._login is not None
-        return step.become and self._login.user != "root"
+        return step.user if step.become and self._login.user != step.user else ""
 
-    def _by_privilege(self, blocks: Sequence[Block]) -> list[list[Block]]:
-        """Neighbours that one remote shell can run; a block that needs both stands alone."""
+    def _by_user(self, blocks: Sequence[Block]) -> list[list[Block]]:
+        """Neighbours that one shell can run; a block that needs several stands alone."""
         groups: list[list[Block]] = []
         for block in blocks:
             together = [*groups[-1], block] if groups else [block]
-            if groups and len(self._privileges(together)) <= 1:
+            if groups and len(self._users(together)) <= 1:
                 groups[-1] = together
             else:
                 groups.append([block])
         return groups
 
-    def _privileges(self, blocks: Sequence[Block]) -> set[bool]:
-        return {self._becomes(step) for step in steps_of(blocks)}
+    def _users(self, blocks: Sequence[Block]) -> set[str]:
+        return {self._user_for(step) for step in steps_of(blocks)}
 
     def _step_by_step(self, block: Block) -> dict[int, Result]:
-        """A block of both privileges: the order of `change_batch`, one exchange per step."""
+        """A block of several users: the order of `change_batch`, one exchange per step."""
         results: dict[int, Result] = {}
         going = True
         first_reread = len(steps_of([block])) - len(block.reread)
@@ -207,15 +217,15 @@ class Connection:
                 break
         return results
 
-    def _exchange(self, become: bool, batch: Batch, steps: Sequence[Command]) -> dict[int, Result]:
+    def _exchange(self, user: str, batch: Batch, steps: Sequence[Command]) -> dict[int, Result]:
         """Results by position in steps."""
         from runner.hosts.shell import BrokenError, NoShellError
 
-        shell = self._shell(become)
+        shell = self._shell(user)
         try:
             return {frame.index: frame.result for frame in shell.run(batch)}
         except NoShellError as error:
-            raise self._no_shell(become, error.said) from error
+            raise self._no_shell(user, error.said) from error
         except BrokenError as error:
             self.close()
             finished = {steps[frame.index].key: frame.result for frame in error.frames}
@@ -235,38 +245,33 @@ class Connection:
             running,
         )
 
-    def _shell(self, become: bool) -> RemoteShell:
-        import paramiko
-
-        from runner.hosts.shell import NoShellError, RemoteShell, WrongPasswordError
+    def _shell(self, user: str) -> Shell:
+        from runner.hosts.shell import NoShellError, Shell, WrongPasswordError
 
         self.open()
         assert self._login is not None
-        if become in self._shells:
-            return self._shells[become]
+        if user in self._shells:
+            return self._shells[user]
+        password = self._password if user else None
         try:
-            shell = RemoteShell(
-                self._login.transport,
-                become=become,
-                password=self._password if become else None,
-                timeout=self._timeout,
-            )
+            stream = self._login.stream(self._timeout)
+            shell = Shell(stream, user=user, password=password, timeout=self._timeout)
         except WrongPasswordError as error:
-            user = self._login.user
+            login = self._login.user
             self.close()
-            raise wrong_password(self.host.name, user) from error
+            raise wrong_password(self.host.name, login) from error
         except NoShellError as error:
-            raise self._no_shell(become, error.said) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise self._no_shell(user, error.said) from error
+        except (OSError, EOFError) as error:
             self.close()
             raise UnreachableError(
                 f"{self.host.name}: logged in, but nothing can be run: {printable(str(error))}",
                 "sshd may limit sessions (MaxSessions) or force a command for this key.",
             ) from error
-        self._shells[become] = shell
+        self._shells[user] = shell
         return shell
 
-    def _no_shell(self, become: bool, said: str) -> HostError:
-        user = self._login.user if self._login else ""
+    def _no_shell(self, user: str, said: str) -> HostError:
+        login = self._login.user if self._login else ""
         self.close()
-        return no_shell(self.host.name, user, become, said)
+        return no_shell(self.host.name, login, bool(user), said)

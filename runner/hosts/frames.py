@@ -1,8 +1,8 @@
 """One batch of steps as text for a remote `sh`, and its framed answer as data.
 
 The text is fed to a shell that reads standard input, so nothing of it shows in arguments (`ps`).
-Steps lie as files in a folder only their user can enter; every step runs in a shell of its own
-below `timeout`. Frames are told apart by a random word that no step can know, so output may hold
+Steps lie as files in a folder only their user can enter; every step runs in a shell of its own.
+Frames are told apart by a random word that no step can know, so output may hold
 anything: NULs, missing newlines, noise of a login before the first frame.
 """
 
@@ -78,7 +78,7 @@ def change_batch(blocks: Sequence[Block]) -> Batch:
     for block in blocks:
         guard = _run(index, block.guard) if block.guard else ":"
         index += block.guard is not None
-        do = [_run(index + n, command) for n, command in enumerate(block.do)]
+        do = [f"alive && {_run(index + n, command)}" for n, command in enumerate(block.do)]
         index += len(block.do)
         reread = [_run(index + n, command) for n, command in enumerate(block.reread)]
         index += len(block.reread)
@@ -103,7 +103,8 @@ def steps_of(blocks: Sequence[Block]) -> list[Command]:
 def _batch(steps: Sequence[Command], flow: Sequence[str]) -> Batch:
     # Braces: the shell acts only when it has read the last line, so a batch that a broken
     # connection cut short does nothing at all; and all files are written before the first step.
-    lines: list[str | bytes] = ["{", "going=1", f"start {len(steps)}"]
+    piped = " ".join(str(index) for index, step in enumerate(steps) if _kind(step) == "run")
+    lines: list[str | bytes] = ["{", "going=1", f"start {piped}"]
     for index, step in enumerate(steps):
         lines.append(_write(f"{index}.s", step.shell.encode("utf-8", "surrogateescape")))
         if step.stdin:
@@ -114,10 +115,15 @@ def _batch(steps: Sequence[Command], flow: Sequence[str]) -> Batch:
 
 
 def _run(index: int, step: Command) -> str:
-    if step.shell == ":" and not step.stdin:
-        return f"nothing {index} {_seconds(step.timeout)}"
     stdin = f'"$folder/{index}.i"' if step.stdin else "/dev/null"
-    return f"run {index} {_seconds(step.timeout)} {stdin}"
+    return f"{_kind(step)} {index} {_seconds(step.timeout)} {stdin}"
+
+
+def _kind(step: Command) -> str:
+    """The function of the prelude that runs a step."""
+    if step.shell == ":" and not step.stdin:
+        return "nothing"
+    return "brief" if step.brief else "run"
 
 
 def _seconds(timeout: float) -> str:
@@ -201,6 +207,6 @@ def _frame(head: Sequence[str], out: bytes, err: bytes) -> Frame:
             stderr=err[:OUTPUT_LIMIT],
             seconds=max(seconds, 0.0),
             timed_out=timed_out,
-            truncated=over == "1" or max(len(out), len(err)) > OUTPUT_LIMIT,
+            truncated=over == "1" or max(len(out), len(err)) >= OUTPUT_LIMIT,
         ),
     )

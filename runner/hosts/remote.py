@@ -1,9 +1,9 @@
 """What every remote shell is told first: POSIX sh with coreutils, nothing else.
 
-Speed: a step costs four processes (its shell, `timeout` and one `tee` per stream); everything
-else is done by builtins. `tee` below `ulimit -f` keeps the first part of a stream, drops the rest
-and goes on draining, and it outlives a step whose daemon kept the pipe, so that the daemon never
-meets a closed one.
+Speed: a brief step costs one process, its shell. Any other costs four (its shell, `timeout` and
+one `tee` per stream). All else is done by builtins, and what was printed goes out by one `cat`.
+`tee` below `ulimit -f` keeps the first part of a stream, drops the rest and goes on draining, and
+it outlives a step whose daemon kept the pipe, so that the daemon never meets a closed one.
 """
 
 PRELUDE = r"""
@@ -44,30 +44,57 @@ for place in /run /dev/shm /tmp /var/tmp; do
 done
 [ "$folder" ] || lost "no folder for temporary files: $why"
 exec 2>/dev/null
-start() { # How many steps: makes a pipe for both streams of each.
+start() { # Numbers of the steps that are not brief: makes a pipe for both streams of each.
   late=$folder/late
   : >"$late" || lost
-  n=0
-  pipes=
-  while [ "$n" -lt "$1" ]; do
-    pipes="$pipes $folder/$n.p $folder/$n.q"
-    n=$((n + 1))
-  done
+  printf '\n%s out\n' "$word" >"$folder/out" || lost
+  printf '\n%s err\n' "$word" >"$folder/err" || lost
+  pipes= told= waiting=0
+  for n in "$@"; do pipes="$pipes $folder/$n.p $folder/$n.q"; done
   [ -z "$pipes" ] || mkfifo $pipes || lost
   (exec </dev/null >/dev/null && watch) &
   watcher=$!
 }
-watch() { # Tells the shell to stop waiting for the output of a step that ended a while ago.
+watch() { # Ends brief steps that take too long, and the wait for the output of ended steps.
   before=
   while sleep 1 && kill -0 $$ && [ -d "$folder" ]; do
-    now=
-    read -r now <"$late"
-    if [ "$now" ] && [ "$now" = "$before" ]; then
+    now= limit= process=
+    read -r now limit process <"$late"
+    if [ "$process" ]; then
+      overdue
+    elif [ "$now" ] && [ "$now" = "$before" ]; then
       : >"$folder/$now.g"
-      kill -USR1 $$
+      kill -s USR1 $$
     fi
     before=$now
   done
+}
+overdue() { # TERM once the brief step is over its limit (seconds of uptime), KILL 5 s later.
+  read -r up _ </proc/uptime
+  up=${up%%.*}
+  [ "$up" -ge "$limit" ] || return 0
+  if [ "$up" -ge "$((limit + 5))" ]; then
+    kill -s KILL $(family "$process")
+  elif [ ! -e "$folder/$now.t" ]; then
+    : >"$folder/$now.t"
+    kill -s TERM $(family "$process")
+  fi
+}
+family() { # Process: prints it and all that descend from it, as /proc/*/stat tells.
+  found=" $1 " more=1
+  while [ "$more" ]; do
+    more=
+    for stat in /proc/[0-9]*/stat; do
+      line=
+      read -r line <"$stat" || continue
+      child=${line%% *} parent=${line##*) ? } parent=${parent%% *}
+      case $found in
+        *" $child "*) ;;
+        *" $parent "*) found="$found$child " more=1 ;;
+      esac
+    done
+  done
+  printf %s "$found"
 }
 keep() { # Pipe, file: keeps the first 8 MiB (16 where ulimit counts in KiB), drops the rest.
   ulimit -S -f 16384
@@ -97,20 +124,55 @@ run() { # Step, seconds, file for its standard input. Returns the step's exit co
   settle "$out" "$1"
   settle "$err" "$1"
   : >"$late"
-  printf '\n%s step %s\n' "$word" "$1 $rc $began $ended $over $2"
-  [ ! -s "$step.o" ] || cat "$step.o"
-  printf '\n%s out\n' "$word"
-  [ ! -s "$step.e" ] || cat "$step.e"
-  printf '\n%s err\n' "$word"
-  : >"$step.o"
-  : >"$step.e"
+  tell "$1" "$2"
+  flush
   return "$rc"
+}
+brief() { # As run, for a step that prints little and writes no large file.
+  step=$folder/$1
+  over=0 began=0 ended=0 _=
+  read -r began _ </proc/uptime
+  (
+    read -r process _ </proc/self/stat
+    printf '%s\n' "$1 $((${began%%.*} + ${2%%.*} + 2)) $process" >"$late"
+    ulimit -S -f 16384
+    trap '' XFSZ
+    exec sh "$step.s"
+  ) <"$3" >"$step.o" 2>"$step.e"
+  rc=$?
+  read -r ended _ </proc/uptime
+  : >"$late"
+  [ ! -e "$step.t" ] || rc=124
+  tell "$1" "$2"
+  return "$rc"
+}
+tell() { # Step, seconds: its frame goes out with the next flush.
+  printf '\n%s step %s\n' "$word" "$1 $rc $began $ended $over $2" >"$step.h"
+  told="$told $step.h"
+  [ ! -s "$step.o" ] || told="$told $step.o"
+  told="$told $folder/out"
+  [ ! -s "$step.e" ] || told="$told $step.e"
+  told="$told $folder/err"
+  waiting=$((waiting + 1))
+  [ "$waiting" -lt 10 ] || flush
+}
+flush() {
+  alive
+  [ -z "$told" ] || cat $told
+  for file in $told; do
+    case $file in *.[oe]) : >"$file" ;; esac
+  done
+  told= waiting=0
+}
+alive() { # When the connection is gone, writing ends this shell; that of a `cat` would not.
+  printf '\n%s on\n' "$word"
 }
 nothing() { # Step, seconds: a step that does nothing costs no process.
   printf '\n%s step %s\n' "$word" "$1 0 0 0 0 $2"
   printf '\n%s out\n\n%s err\n' "$word" "$word"
 }
 finish() { # Ends the batch, leaves the shell ready for the next.
+  flush
   kill "$watcher"
   watcher=
   rm -f "$folder"/*

@@ -21,7 +21,9 @@ class Command:
         shell: the text; never contains a secret.
         stdin: bytes fed to it (file bodies, secrets). Nothing of it shows in arguments or logs.
         timeout: seconds after which the host itself kills it.
-        become: run as root through sudo when the login user is not root.
+        become: run as `user` through sudo, unless that is who is logged in.
+        brief: prints and writes no more than 8 MiB, whatever it finds; more of it fails ("File
+            too large"). Such a step is cheaper; its deadline is kept to within three seconds.
     """
 
     key: str
@@ -29,6 +31,8 @@ class Command:
     stdin: bytes = b""
     timeout: float = DEFAULT_TIMEOUT
     become: bool = True
+    user: str = "root"
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
-"""A remote `sh` kept on one channel: batches go in on standard input, frames come out.
+"""A host's `sh` kept on one stream: batches go in on standard input, frames come out.
 
-One kept shell per privilege saves two round trips and a login shell's start for every batch.
+One kept shell per user saves two round trips and a login shell's start for every batch.
 """
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, field
-
-import paramiko
+from typing import Protocol
 
 from runner.errors import GpurunError
 from runner.hosts.frames import Batch, Frame, FrameError, FrameReader, new_word, prelude
@@ -39,40 +39,50 @@ class WrongPasswordError(Exception):
     """sudo asked again after it was given the password."""
 
 
-class RemoteShell:
-    """One channel with a `sh` that reads batches.
+class Stream(Protocol):
+    """A command's standard input, and its output and errors as one: a channel of an SSH
+    connection, or a pair of sockets on this machine. Raises OSError for whatever is wrong."""
+
+    @property
+    def is_connected(self) -> bool: ...
+    def start(self, command: str) -> None: ...
+    def settimeout(self, seconds: float) -> None: ...
+    def send(self, data: bytes) -> int: ...
+    def recv(self, size: int) -> bytes: ...
+    def close(self) -> None: ...
+
+
+class Shell:
+    """One stream with a `sh` that reads batches.
 
     Args:
-        transport: an authenticated connection.
-        become: start it as root through sudo.
+        stream: where nothing has been started yet.
+        user: start it as this user through sudo; "": as who is logged in.
         password: for sudo; it travels on standard input only.
-        timeout: seconds for the channel to open and sudo to answer.
+        timeout: seconds for sudo to answer.
 
     Raises:
-        paramiko.SSHException: the server opens no channel or refuses to run anything.
+        OSError: nothing can be started.
     """
 
     def __init__(
-        self,
-        transport: paramiko.Transport,
-        *,
-        become: bool = False,
-        password: str | None = None,
-        timeout: float = 10.0,
+        self, stream: Stream, *, user: str = "", password: str | None = None, timeout: float = 10.0
     ) -> None:
         word = new_word()
         self._reader = FrameReader(word)
         self._pending = prelude(word)
-        self._channel = transport.open_session(timeout=timeout)
-        self._channel.settimeout(timeout)
-        # One stream to read: whatever is outside of frames only matters for error messages.
-        self._channel.set_combine_stderr(True)
-        if not become:
-            _start(self._channel, "sh -s")
+        self._stream = stream
+        as_user = "" if user == "root" else f" -H -u {shlex.quote(user)}"
+        if not user:
+            stream.start("sh -s")
         elif password is None:
-            _start(self._channel, "env LC_ALL=C sudo -n -- sh -s")
+            stream.start(f"env LC_ALL=C sudo -n{as_user} -- sh -s")
         else:
-            self._become(password)
+            self._become(as_user, password, timeout)
+
+    def close(self) -> None:
+        """End it; it removes its files."""
+        self._stream.close()
 
     def run(self, batch: Batch) -> list[Frame]:
         """Runs a batch and returns the frames of the steps that ran.
@@ -96,8 +106,8 @@ class RemoteShell:
                 f"no answer for {batch.seconds + MARGIN:.0f} s, longer than all steps may take",
                 frames,
             ) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            if not self._reader.ready and self._channel.get_transport().is_active():
+        except (OSError, EOFError) as error:
+            if not self._reader.ready and self._stream.is_connected:
                 raise NoShellError(self._last_words()) from error
             raise BrokenError(str(error) or "the connection broke", frames) from error
         return frames
@@ -105,15 +115,15 @@ class RemoteShell:
     def _send(self, data: bytes, deadline: float) -> None:
         view = memoryview(data)
         while view:
-            self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-            sent = self._channel.send(bytes(view[:_CHUNK]))
+            self._stream.settimeout(max(deadline - time.monotonic(), 0.001))
+            sent = self._stream.send(bytes(view[:_CHUNK]))
             if not sent:
                 raise EOFError
             view = view[sent:]
 
     def _receive(self, deadline: float) -> bytes:
-        self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-        data = self._channel.recv(_CHUNK)
+        self._stream.settimeout(max(deadline - time.monotonic(), 0.001))
+        data = self._stream.recv(_CHUNK)
         if not data:
             raise EOFError
         return data
@@ -122,25 +132,25 @@ class RemoteShell:
         """What the host said instead of starting a shell, noise of the login included."""
         said = bytearray(self._reader.rest)
         try:
-            while len(said) < 65536 and (data := self._channel.recv(4096)):
+            while len(said) < 65536 and (data := self._stream.recv(4096)):
                 said += data
         except (OSError, EOFError):
             pass
         return said[-4096:].decode("utf-8", "replace").strip()
 
-    def _become(self, password: str) -> None:
+    def _become(self, as_user: str, password: str, timeout: float) -> None:
         # sudo may want the password or not (NOPASSWD, a recent one): it is sent only when asked
         # for, else the shell would take it for a command. And the shell is given nothing before
         # sudo let it start, else sudo would take the text for further tries.
         ask, greet = new_word(), new_word()
         # The quotes in the middle: sudo repeats the command when it refuses it.
-        self._channel.exec_command(
-            f"env LC_ALL=C sudo -S -p {ask} -- sh -c 'echo {greet}\"\"-in; exec sh -s'"
+        self._stream.start(
+            f"env LC_ALL=C sudo -S{as_user} -p {ask} -- sh -c 'echo {greet}\"\"-in; exec sh -s'"
         )
         prompt, inside = ask.encode(), f"{greet}-in".encode()
         said = b""
         given = False
-        deadline = time.monotonic() + (self._channel.gettimeout() or 10.0) + MARGIN
+        deadline = time.monotonic() + timeout + MARGIN
         while inside not in said:
             try:
                 said += self._receive(deadline)
@@ -148,24 +158,8 @@ class RemoteShell:
                 text = said.replace(prompt, b"").decode("utf-8", "replace").strip()
                 raise NoShellError(text) from None
             if given and prompt in said:
-                self._channel.close()
+                self._stream.close()
                 raise WrongPasswordError
             if prompt in said:
                 self._send(password.encode() + b"\n", deadline)
                 said, given = b"", True
-
-
-def _start(channel: paramiko.Channel, command: str) -> None:
-    """Asks for a command as `exec_command` does, but does not wait a round trip for the consent.
-
-    What is sent next reaches the command's standard input, as the server takes requests and data
-    of a channel in order (RFC 4254, 6.5). When it refuses, paramiko closes the channel.
-    """
-    request = paramiko.Message()
-    request.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
-    request.add_int(channel.remote_chanid)
-    request.add_string("exec")
-    request.add_boolean(True)
-    request.add_string(command)
-    # Not in paramiko's documented interface; it waits while keys are renewed.
-    channel.get_transport()._send_user_message(request)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.errors import InputError, Origin, Problem
 from runner.inventory.connection import reach
-from runner.inventory.model import Host, Inventory
+from runner.inventory.model import LOCALHOST, Host, Inventory
 from runner.inventory.patterns import exists, matching
 from runner.inventory.sources import add_source, available
 from runner.inventory.tree import Tree
@@ -92,6 +92,8 @@ def select(inventory: Inventory, pattern: str, limit: str | None = None) -> list
             Also for a chosen host that cannot be reached by SSH with a key.
     """
     names, groups = list(inventory.hosts), inventory.groups
+    if pattern in ("localhost", "127.0.0.1") and not {pattern, limit} & set(names) - {None}:
+        return [LOCALHOST]
     chosen = matching(pattern, names, groups)
     if limit is not None:
         within = set(matching(limit, names, groups, "limit"))
@@ -110,13 +112,10 @@ def _not_offered(host: Host) -> list[Problem]:
     """Ways to reach a host that Ansible has and gpurun has not."""
     found = []
     connection = str(host.variables.get("ansible_connection", "ssh"))
-    if connection not in ("ssh", "smart", "paramiko", "paramiko_ssh"):
+    if connection not in ("ssh", "smart", "paramiko", "paramiko_ssh", "local"):
         found.append(
             Problem(
-                f"host {host.name}: ansible_connection {connection} is not offered; nodes are "
-                "drained and rebooted, which must not be done to the machine gpurun runs on"
-                if connection == "local"
-                else f"host {host.name}: ansible_connection {connection} is not offered",
+                f"host {host.name}: ansible_connection {connection} is not offered",
                 host.origin,
                 f"Reach it by SSH, or leave it out: --limit 'all:!{host.name}'.",
             )
@@ -130,13 +129,4 @@ def _not_offered(host: Host) -> list[Problem]:
                     f"Put a key there (ssh-copy-id {host.address}) and remove {name}.",
                 )
             )
-    user = host.variables.get("ansible_become_user", "root")
-    if user != "root":
-        found.append(
-            Problem(
-                f"host {host.name}: ansible_become_user: only root is offered, not {user}",
-                host.origin,
-                "Use command: runuser -u USER -- ... for single commands.",
-            )
-        )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.errors import Origin
@@ -33,9 +33,23 @@ class Host:
     """Merged: group_vars by depth, then host_vars and host lines."""
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is this machine (`ansible_connection: local`), reached without SSH."""
+        return self.variables.get("ansible_connection") == "local"
+
+    @property
     def node_name(self) -> str:
         """Its Kubernetes node: variable `kubernetes_node`, else the inventory name."""
         return str(self.variables.get("kubernetes_node", self.name))
+
+
+LOCALHOST = Host(
+    "localhost",
+    "127.0.0.1",
+    Origin("implicit localhost"),
+    variables={"ansible_connection": "local"},
+)
+"""This machine, for playbooks that name it where no inventory does, as in Ansible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +59,13 @@ class Inventory:
     sources: tuple[str, ...]
     hosts: Mapping[str, Host]
     groups: Mapping[str, tuple[str, ...]]
+
+    def with_login(self, user: str | None) -> Inventory:
+        """The same, with a login user for the hosts that have none of their own."""
+        if user is None:
+            return self
+        hosts = {
+            name: host if host.user else replace(host, user=user)
+            for name, host in self.hosts.items()
+        }
+        return replace(self, hosts=hosts)

@@ -60,7 +60,15 @@ class Unknown(Exception):
 
 
 class Refused(Exception):
-    """The wanted state is impossible on this host; the message says why and what would help."""
+    """The wanted state is impossible on this host; the message says why and what would help.
+
+    Args:
+        result: what `register` stores of it where the playbook goes on, beside `failed`.
+    """
+
+    def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result: Mapping[str, Any] = result or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class Probe:
 
     Probes with equal keys are run once per host and share their state, so that tasks on the same
     thing see each other's planned changes. `parse` raises `Unknown` for what it cannot read.
+    `brief`, as of a `Command`, is for our own looks: False for those that a playbook words.
     """
 
     key: str
@@ -77,9 +86,12 @@ class Probe:
     timeout: float = 30.0
     stdin: bytes = b""
     become: bool = True
+    brief: bool = True
 
     def command(self) -> Command:
-        return Command(self.key, self.shell, self.stdin, self.timeout, self.become)
+        return Command(
+            self.key, self.shell, self.stdin, self.timeout, self.become, brief=self.brief
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ def _look(script: str, args: ExecuteArguments, context: Context, given: bytes = 
     told = f"{shell}\0{timeout}\0{context.become}\0".encode() + secret
     digest = hashlib.sha256(told).hexdigest()[:16]
     parse = partial(_seen, script)
-    return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become)
+    return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
 
 
 def _seen(script: str, result: Result) -> Result:
@@ -248,7 +248,8 @@ def _looked(args: ExecuteArguments, result: Result, context: Context) -> Outcome
         said = result.error_text[-500:]
         raise Refused(
             f"'{args.shown(context)}' exited {result.rc}, expected {expected}"
-            + (f": {said}" if said else "")
+            + (f": {said}" if said else ""),
+            _registered(result),
         )
     return Outcome(result=_registered(result))
 

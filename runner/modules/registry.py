@@ -31,6 +31,7 @@ MODULES: dict[str, str] = {
     "reboot": "runner.modules.reboot:RebootModule",
     "script": "runner.modules.script:Script",
     "service": "runner.modules.service:Service",
+    "set_fact": "runner.modules.set_fact:SetFact",
     "shell": "runner.modules.command:ShellModule",
     "stat": "runner.modules.stat:Stat",
     "sysctl": "runner.modules.sysctl:Sysctl",

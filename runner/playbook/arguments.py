@@ -114,7 +114,11 @@ def _one_line(
 ) -> Map:
     if module.free_form:
         return Map({module.free_form: text}, where, {module.free_form: where} if where else None)
-    first = text.split("=")[0].strip() if "=" in text else next(iter(module.arguments.model_fields))
+    first = (
+        text.split("=")[0].strip()
+        if "=" in text
+        else next(iter(module.arguments.model_fields), "name")
+    )
     problems.append(
         Problem(
             f"{key}: expected a mapping of arguments, found a text",
@@ -140,6 +144,8 @@ def check_arguments(module: Module[Any], arguments: Map, problems: list[Problem]
         return
     templated = {name for name, value in arguments.items() if holds_template(value)}
     plain = {name: value for name, value in arguments.items() if name not in templated}
+    if module.arguments.model_config.get("extra") == "allow":
+        known |= dict.fromkeys(arguments)
     for name in sorted(templated - set(known)):
         problems.append(_unknown_argument(module, arguments, name, known))
     try:

@@ -1,7 +1,8 @@
 """Lists of tasks: blocks and imported files are taken apart while they are read.
 
 What stands at a `block` or an `import_tasks` is handed to each task inside, as in Ansible's static
-imports. The engine never sees either: a plan stays one list of tasks.
+imports. The engine never sees either: a plan stays one list of tasks, in which each task knows the
+parts of blocks around it (`block`, `rescue`, `always`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from runner.errors import Origin, Problem
 from runner.modules.registry import short_name
-from runner.playbook.document import Map, Seq, Task, TemplateText
+from runner.playbook.document import BlockPart, Map, Seq, Task, TemplateText
 from runner.playbook.fields import Fields, kind_of
 from runner.playbook.keywords import BLOCK_KEYS, IMPORT_KEYS, REFUSED_BLOCK_KEYS
 from runner.playbook.source import parse_yaml, read_text
@@ -33,6 +34,9 @@ class Inherited:
     environment: Map = field(default_factory=Map)
     tags: tuple[str, ...] = ()
     ignore_errors: bool = False
+    run_once: bool = False
+    delegate_to: str = ""
+    blocks: tuple[BlockPart, ...] = ()
 
 
 @dataclass(slots=True)
@@ -46,6 +50,8 @@ class Reading:
     problems: list[Problem]
     written: list[Map] = field(default_factory=list)
     imported: list[str] = field(default_factory=list)
+    blocks: int = 0
+    """How many blocks were read so far."""
 
     def tasks(
         self,
@@ -91,11 +97,19 @@ class Reading:
         self, value: Map, section: str, where: Origin, files: tuple[Path, ...], outer: Inherited
     ) -> list[Task]:
         inner = self._inherited(value, "block", BLOCK_KEYS, outer)
-        inside = value["block"]
-        if not inside:
-            hint = "Indent its tasks under it."
-            self.problems.append(Problem("the block has no tasks", value.where("block"), hint))
-        return self.tasks(inside, section, value.where("block") or where, files, inner)
+        self.blocks += 1
+        number, name = self.blocks, str(value.get("name") or f"the block of line {where.line}")
+        found: list[Task] = []
+        for kind in ("block", "rescue", "always"):
+            if kind not in value:
+                continue
+            if not value[kind]:
+                hint = "Indent its tasks under it."
+                self.problems.append(Problem(f"the {kind} has no tasks", value.where(kind), hint))
+            part = BlockPart(number, kind, name)
+            inside = replace(inner, blocks=(*inner.blocks, part))
+            found += self.tasks(value[kind], section, value.where(kind) or where, files, inside)
+        return found
 
     def _import(
         self, value: Map, key: str, section: str, files: tuple[Path, ...], outer: Inherited
@@ -158,6 +172,7 @@ class Reading:
         fields.text("name")
         become = fields.flag("become")
         ignore = fields.flag("ignore_errors")
+        once = fields.flag("run_once")
         own = {key: fields.mapping(key) for key in ("vars", "environment")}
         check_templates(own, self.problems)
         when = fields.conditions("when")
@@ -169,6 +184,9 @@ class Reading:
             environment=_merged(outer.environment, own["environment"]),
             tags=tuple(dict.fromkeys((*outer.tags, *fields.texts("tags", commas=True)))),
             ignore_errors=outer.ignore_errors if ignore is None else ignore,
+            run_once=outer.run_once if once is None else once,
+            delegate_to=fields.text("delegate_to") or outer.delegate_to,
+            blocks=outer.blocks,
         )
 
 
@@ -181,6 +199,7 @@ def _import_key(value: Any) -> str:
 def _inherit(task: Task, written: Map, outer: Inherited) -> Task:
     """The task with what is around it; what it says itself wins."""
     own_ignore = written.get("ignore_errors") is not None
+    own_once = written.get("run_once") is not None
     return replace(
         task,
         when=(*outer.when, *task.when),
@@ -189,6 +208,9 @@ def _inherit(task: Task, written: Map, outer: Inherited) -> Task:
         environment=_merged(outer.environment, task.environment),
         tags=tuple(dict.fromkeys((*outer.tags, *task.tags))),
         ignore_errors=task.ignore_errors if own_ignore else outer.ignore_errors,
+        run_once=task.run_once if own_once else outer.run_once,
+        delegate_to=task.delegate_to or outer.delegate_to,
+        blocks=outer.blocks,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runner.errors import Origin
 from runner.kube.state import DrainOptions
@@ -62,6 +62,18 @@ class TemplateText(str):
 
 
 @dataclass(frozen=True, slots=True)
+class BlockPart:
+    """One part of a block that a task stands in.
+
+    `block` numbers the blocks of a play; `name` is for messages.
+    """
+
+    block: int
+    kind: Literal["block", "rescue", "always"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One task as written; `arguments` and conditions still hold their templates.
 
@@ -88,7 +100,21 @@ class Task:
     because: str = ""
     """Why risk or disruption is set lower than the module's own (obligatory then)."""
     failed_when: tuple[str, ...] = ()
+    changed_when: tuple[str, ...] = ()
     ignore_errors: bool = False
+    until: tuple[str, ...] = ()
+    retries: int | None = None
+    """Tries after the first one; None: 3 with `until`, else none."""
+    delay: float = 5.0
+    """Seconds between two tries."""
+    backoff: float = 1.0
+    """By what each wait is longer than the one before."""
+    blocks: tuple[BlockPart, ...] = ()
+    """The blocks around it, the outermost first."""
+    run_once: bool = False
+    """One host of the play does it for all."""
+    delegate_to: str = ""
+    """Another host that is looked at and changed instead; may be a template."""
     tags: tuple[str, ...] = ()
 
 
@@ -109,6 +135,8 @@ class Play:
     risk: Risk | None = None
     """The least risk of every change of the play."""
     drain: DrainOptions = field(default_factory=DrainOptions)
+    drain_origin: Origin | None = None
+    """Where `drain` was written, if it was."""
     waves: tuple[str, ...] = ("1", "100%")
     max_failed: int = 0
     """Hosts that may fail before no further wave starts (`rollout.max_failed`)."""

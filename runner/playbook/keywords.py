@@ -42,8 +42,14 @@ TASK_KEYS: dict[str, str] = {
     "disruption": "none, service, gpu, node or reboot",
     "because": "why risk or disruption is set lower than the module's own",
     "failed_when": "conditions on the result that mean failure",
-    "changed_when": "accepted as false for command and shell; without effect",
+    "changed_when": "conditions on a command's result that mean it changed something",
     "ignore_errors": "go on after a failure",
+    "until": "conditions on the result: the task is done again until they all hold",
+    "retries": "tries after the first one (3 with until); without until: until it succeeds",
+    "delay": "seconds between two tries (5)",
+    "backoff": "by what each wait is longer than the one before (1)",
+    "run_once": "one host of the play does it for all",
+    "delegate_to": "another host that is looked at and changed instead",
     "tags": "names for --tags and --skip-tags",
 }
 
@@ -57,9 +63,13 @@ _SHARED = (
     "environment",
     "tags",
     "ignore_errors",
+    "run_once",
+    "delegate_to",
 )
 BLOCK_KEYS: dict[str, str] = {
     "block": "list of tasks that all take what stands beside it",
+    "rescue": "tasks for when one of the block's tasks fails",
+    "always": "tasks that follow in any case",
     **{key: TASK_KEYS[key] for key in _SHARED},
 }
 IMPORT_KEYS: dict[str, str] = {
@@ -67,28 +77,21 @@ IMPORT_KEYS: dict[str, str] = {
     **{key: TASK_KEYS[key] for key in _SHARED},
 }
 
-_RESCUE = (
-    "What follows a failure cannot be planned: a host that fails is left cordoned for a look, "
-    "and gpurun resume finishes it."
-)
 _INCLUDE = "Use import_tasks: file, with when: where it is not always wanted."
 _ROLE = "Write what the role does as tasks of the play; roles are not read yet."
 _LOOP = "Write loop: with the list; the item is the variable `item`."
 
 REFUSED_TASK_KEYS: dict[str, str] = {
     "action": "Write the module's name as the key.",
-    "local_action": "Tasks run on the play's hosts only; do local work before gpurun.",
-    "always": _RESCUE,
+    "local_action": "Write the module as the key and delegate_to: localhost beside it.",
+    "always": "Put it beside a block: - block: [...], then always: with a list of tasks.",
     "any_errors_fatal": "Set rollout.max_failed of the play (0 is the default).",
     "async": "Set timeout; gpurun waits for a step and kills it on the host when time is up.",
     "check_mode": "Leave it out: a plan never changes anything.",
     "collections": "Leave it out: modules are built in.",
-    "connection": "Hosts are reached by SSH only.",
+    "connection": "Write delegate_to: localhost, or set ansible_connection in the inventory.",
     "debugger": "Leave it out; look at gpurun plan.",
-    "delay": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
-    "delegate_facts": "Leave it out.",
-    "delegate_to": "Write a play of its own for that host; cluster work has its own modules "
-    "(node_label, daemonset_restart).",
+    "delegate_facts": "Leave it out: facts and results stay with the play's own hosts.",
     "diff": "Leave it out: a plan always shows differences.",
     "import_playbook": "Run the playbooks one after the other.",
     "import_role": _ROLE,
@@ -101,11 +104,8 @@ REFUSED_TASK_KEYS: dict[str, str] = {
     "module_defaults": "Write the arguments at the tasks.",
     "no_log": "Leave it out: secrets are redacted by value everywhere.",
     "poll": "Set timeout instead.",
-    "rescue": _RESCUE,
-    "retries": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
-    "run_once": "Write a play of its own for one host: hosts: group[0].",
+    "rescue": "Put it beside a block: - block: [...], then rescue: with a list of tasks.",
     "throttle": "Use rollout.waves of the play.",
-    "until": "Use a waiting module (wait_allocatable), or a loop inside a shell task.",
     "with_dict": 'Write loop: "{{ mapping | dict2items }}"; item.key and item.value.',
     "with_fileglob": _LOOP,
     "with_first_found": _LOOP,
@@ -127,14 +127,16 @@ REFUSED_BLOCK_KEYS: dict[str, str] = {
     "loop": _AT_TASKS,
     "notify": _AT_TASKS,
     "register": _AT_TASKS,
+    "retries": _AT_TASKS,
     "timeout": _AT_TASKS,
+    "until": _AT_TASKS,
 }
 
 REFUSED_PLAY_KEYS: dict[str, str] = {
     "any_errors_fatal": "Set rollout.max_failed (0, the default, stops at the first failure).",
     "become_exe": "Only sudo is used.",
     "collections": "Leave it out: modules are built in.",
-    "connection": "Hosts are reached by SSH only.",
+    "connection": "Set ansible_connection (ssh or local) in the inventory.",
     "fact_path": "Leave it out.",
     "force_handlers": "Leave it out: a notification survives a failed run.",
     "gather_subset": "Leave it out: facts are read when a task names them.",
@@ -156,7 +158,6 @@ REFUSED_PLAY_KEYS: dict[str, str] = {
 }
 
 _FILE = "Use lineinfile or blockinfile for a part of the file, copy or template for the whole."
-_FACT = "Use vars of the task or play: they are rendered when used."
 _LOOK = "Use command with read_only: true and register."
 
 ABSENT_MODULES: dict[str, str] = {
@@ -189,7 +190,6 @@ ABSENT_MODULES: dict[str, str] = {
     "raw": "Use shell.",
     "replace": _FILE,
     "service_facts": "Use command with read_only: true and register.",
-    "set_fact": _FACT,
     "setup": "Leave it out: facts.NAME is read when a task names it.",
     "slurp": _LOOK,
     "synchronize": "Use copy for single files.",

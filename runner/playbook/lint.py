@@ -1,12 +1,20 @@
-"""What a playbook may say but should not: advice beyond what loading it refuses."""
+"""What a playbook may say but should not, beyond what loading it refuses."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from runner.errors import Origin, Problem
-from runner.playbook.document import Play, Playbook, Task
+from runner.kube.state import DrainOptions
+from runner.modules.base import Refused
+from runner.playbook.document import Play, Playbook, Task, TemplateText
+from runner.playbook.source import read_text
+from runner.playbook.surprises import surprises
+from runner.playbook.undefined import Hosts, undefined
+from runner.playbook.unreachable import unreachable
 
 _BETTER = (
     (r"systemctl\s+(\S+\s+)*(start|stop|restart|reload|enable|disable|mask)\b", "service"),
@@ -24,15 +32,61 @@ _BETTER = (
 _NEEDED = ("creates", "removes", "unless", "onlyif", "read_only")
 
 
-def lint(playbook: Playbook) -> list[Problem]:
-    """Advice on a loaded playbook, in the order of the file."""
-    found = [problem for play in playbook.plays for problem in _play(play)]
+_FILES = {"copy": "src", "template": "src"}
+_POD_GRACE = 30
+"""Seconds a pod has to end when it does not say otherwise (terminationGracePeriodSeconds)."""
+
+
+def lint(
+    playbook: Playbook,
+    hosts_of: Callable[[Play], Hosts] | None = None,
+    extra: Iterable[str] = (),
+    read: Callable[[str], bytes] | None = None,
+) -> list[Problem]:
+    """Errors that only a run would show, and advice, in the order of the file.
+
+    Args:
+        hosts_of: see `undefined`.
+        extra: names given with `-e`.
+        read: reads a file that a task names (`src`); raises Refused where there is none. Without
+            it such files are not looked at.
+    """
+    advice = [problem for play in playbook.plays for problem in _play(play)]
+    found = [replace(problem, level="warning") for problem in advice]
+    found += [problem for play in playbook.plays for problem in _surprises(playbook, play)]
+    found += undefined(playbook, hosts_of, extra, read)
+    if read:
+        found += [p for play in playbook.plays for task in _all(play) for p in _files(task, read)]
     nowhere = Origin("")
-    return sorted(found, key=lambda problem: problem.origin or nowhere)
+    return sorted(dict.fromkeys(found), key=lambda problem: problem.origin or nowhere)
+
+
+def _all(play: Play) -> tuple[Task, ...]:
+    return (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
+
+
+def _surprises(playbook: Playbook, play: Play) -> Iterator[Problem]:
+    """Of every file the play was read from."""
+    of_tasks = {str(playbook.path), *(task.origin.file for task in _all(play))}
+    of_variables = {where.file for where in play.variables.origins.values()} - of_tasks
+    for file in sorted(of_tasks | of_variables):
+        text, problem = read_text(Path(file))
+        if not problem:
+            yield from surprises(text, file, variables=file in of_variables)
+
+
+def _files(task: Task, read: Callable[[str], bytes]) -> Iterator[Problem]:
+    name = task.arguments.get(_FILES.get(task.module, ""))
+    if not isinstance(name, str) or isinstance(name, TemplateText):
+        return
+    try:
+        read(name)
+    except Refused as refused:
+        yield Problem(str(refused), task.arguments.where(_FILES[task.module]) or task.origin)
 
 
 def _play(play: Play) -> Iterator[Problem]:
-    everything = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
+    everything = _all(play)
     notified = {name for task in everything for name in task.notify}
     for handler in play.handlers:
         if handler.name not in notified:
@@ -45,15 +99,44 @@ def _play(play: Play) -> Iterator[Problem]:
         yield from _task(task)
     for task in play.tasks:
         yield from _command(task)
-    if play.drain.force and play.drain.delete_emptydir_data:
-        yield Problem(
+    for message, hint in _drain(play.drain):
+        yield Problem(message, play.drain_origin or play.origin, hint)
+
+
+def _drain(drain: DrainOptions) -> Iterator[tuple[str, str]]:
+    """Settings that lose work, or that cannot end well."""
+    if drain.force and drain.delete_emptydir_data:
+        yield (
             "drain with force and delete_emptydir_data deletes pods and data nobody recreates",
-            play.origin,
             "Keep the one that is needed, and narrow it with pod_selector.",
+        )
+    elif drain.force:
+        yield (
+            "drain with force deletes pods without a controller: nothing starts them again",
+            "Leave it out, and move those pods, or narrow it with pod_selector.",
+        )
+    if drain.grace_period == 0:
+        yield (
+            "drain with grace_period 0 kills pods without letting them end",
+            "Leave it out: each pod then has its own grace period.",
+        )
+    longest = _POD_GRACE if drain.grace_period is None else drain.grace_period
+    if drain.mode != "none" and drain.timeout <= longest:
+        yield (
+            f"the drain's timeout of {drain.timeout:g} s is over before a pod has had its grace "
+            f"period of {longest} s",
+            "Give it minutes: pods are evicted one budget at a time.",
+        )
+    if not drain.ignore_daemonsets:
+        yield (
+            "drain without ignore_daemonsets fails on every node that runs a DaemonSet",
+            "Leave it out: pods of DaemonSets stay, and those that use GPUs are paused.",
         )
 
 
 def _task(task: Task) -> Iterator[Problem]:
+    if problem := unreachable(task):
+        yield problem
     if task.name == task.module:
         yield Problem(
             f"the {task.module} task has no name", task.origin, "Say with name: what it makes true."

@@ -125,6 +125,7 @@ def _play(
         environment=environment,
         risk=fields.level("risk", Risk),
         drain=_drain(fields),
+        drain_origin=value.keys_at.get("drain"),
         waves=waves,
         max_failed=max_failed,
         **sections,

@@ -115,8 +115,14 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "disruption": _names(Disruption),
         "because": _TEXT,
         "failed_when": _CONDITIONS,
-        "changed_when": {"const": False},
+        "changed_when": _CONDITIONS,
         "ignore_errors": _FLAG,
+        "run_once": _FLAG,
+        "delegate_to": _TEXT,
+        "until": _CONDITIONS,
+        "retries": {"type": "integer", "minimum": 0},
+        "delay": {"type": "number", "minimum": 0},
+        "backoff": {"type": "number", "minimum": 1},
         "tags": _TEXTS,
     }
     made = _object(properties, TASK_KEYS)
@@ -136,11 +142,14 @@ _INHERITED: dict[str, Any] = {
     "environment": _MAPPING,
     "tags": _TEXTS,
     "ignore_errors": _FLAG,
+    "run_once": _FLAG,
+    "delegate_to": _TEXT,
 }
 
 
 def _block() -> dict[str, Any]:
-    made = _object({"block": {**_TASKS, "minItems": 1}, **_INHERITED}, BLOCK_KEYS)
+    parts = {name: {**_TASKS, "minItems": 1} for name in ("block", "rescue", "always")}
+    made = _object({**parts, **_INHERITED}, BLOCK_KEYS)
     return {**made, "required": ["block"]}
 
 

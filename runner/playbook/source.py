@@ -125,6 +125,11 @@ def parse_yaml(text: str, file: str, *, boolean_words: bool = False) -> Document
     return document
 
 
+def compose(text: str) -> list[Any]:
+    """The nodes of YAML text that is known to be sound."""
+    return list(_nodes(text))
+
+
 def _nodes(text: str) -> Iterator[Any]:
     loader = _Loader(text)
     try:

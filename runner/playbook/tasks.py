@@ -61,12 +61,26 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         disruption=fields.level("disruption", Disruption),
         because=fields.text("because"),
         failed_when=fields.conditions("failed_when"),
+        changed_when=fields.conditions("changed_when"),
+        until=fields.conditions("until"),
+        retries=fields.count("retries", 0) if fields.values.get("retries") is not None else None,
+        delay=_number(fields, "delay", 5.0, least=0),
+        backoff=_number(fields, "backoff", 1.0, least=1),
         ignore_errors=fields.flag("ignore_errors") or False,
+        run_once=fields.flag("run_once") or False,
+        delegate_to=fields.text("delegate_to"),
         tags=fields.texts("tags", commas=True),
     )
     _check_changed_when(name, fields)
+    _check_tries(task, fields)
     check_templates(value, problems)
-    check_conditions({"when": task.when, "failed_when": task.failed_when}, value, problems)
+    conditions = {
+        "when": task.when,
+        "failed_when": task.failed_when,
+        "changed_when": task.changed_when,
+        "until": task.until,
+    }
+    check_conditions(conditions, value, problems)
     _check_lowered(task, module, value, problems)
     if section in ("preconditions", "verify"):
         _check_looks_only(task, module, section, value.keys_at.get(key), problems)
@@ -75,11 +89,12 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
 
 def _register(fields: Fields) -> str:
     name = fields.plain_text("register")
-    if name and (not name.isidentifier() or name in ("item", "facts")):
+    if name and (not name.isidentifier() or name in ("item", "facts", "hostvars", "groups")):
         fields.note(
             f"register: {name!r} cannot be a variable's name",
             fields.values.where("register"),
-            "Use letters, digits and _, not beginning with a digit; not item or facts.",
+            "Use letters, digits and _, not beginning with a digit; "
+            "not item, facts, hostvars or groups.",
         )
         return ""
     return name
@@ -99,16 +114,34 @@ def _loop(fields: Fields) -> Any:
 
 
 def _check_changed_when(module: str, fields: Fields) -> None:
-    """Ansible's changed_when: false is accepted at commands. It makes nothing safe to run."""
-    if "changed_when" not in fields.values:
-        return
-    if module in _COMMANDS and settled(fields.values["changed_when"]) is False:
+    """Only of a command nothing else can tell whether it changed something."""
+    if "changed_when" not in fields.values or module in _COMMANDS:
         return
     fields.note(
-        "changed_when: a change is what differs between two looks, it cannot be set",
+        f"changed_when: what {module} changes is what differs between two looks, it cannot be set",
         fields.values.where("changed_when"),
-        "Leave it out; a command that only looks says read_only: true.",
+        "Leave it out.",
     )
+
+
+def _check_tries(task: Task, fields: Fields) -> None:
+    if task.until or task.retries:
+        return
+    for key in ("delay", "backoff"):
+        if key in fields.values:
+            fields.note(
+                f"{key}: without until or retries the task is done once",
+                fields.values.where(key),
+                "Add until: with what shall hold, or leave it out.",
+            )
+
+
+def _number(fields: Fields, key: str, default: float, least: float) -> float:
+    value = fields.values.get(key, default)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= least:
+        return float(value)
+    fields.expected(key, f"a number, {least:g} or more")
+    return default
 
 
 def check_templates(value: Any, problems: list[Problem]) -> None:
@@ -132,7 +165,7 @@ def _check_facts(names: set[str], where: Origin | None, problems: list[Problem])
         root, _, fact = name.partition(".")
         if root == "facts" and fact and fact not in FACTS:
             problems.append(Problem(f"there is no fact {fact}", where, nearest(fact, FACTS)))
-        if root in ("ansible_facts", "hostvars", "ansible_distribution"):
+        if root in ("ansible_facts", "ansible_distribution"):
             hint = f"facts.NAME, of: {', '.join(FACTS)}; inventory variables by their own name."
             problems.append(Problem(f"{root} is not offered in templates", where, hint))
 

@@ -19,7 +19,15 @@ from jinja2 import nodes
 
 from runner.errors import Origin, Problem
 from runner.playbook.document import Map, Seq, TemplateText
-from runner.playbook.expressions import Environment, LimitReached, NotYetKnown, Variables
+from runner.playbook.expressions import LimitReached, NotYetKnown, Variables
+from runner.playbook.parsing import environment as _environment
+from runner.playbook.parsing import (
+    in_braces,
+    is_checked_by_parsing,
+    is_sound,
+    only_expression,
+    parsed,
+)
 from runner.playbook.source import TEMPLATE_MARK
 
 __all__ = [
@@ -114,27 +122,25 @@ def names(value: Any) -> set[str]:
     Of `a.b.c` the first two parts are given, and `a` alone where nothing follows.
     """
     found: set[str] = set()
-    for text in _texts(value):
+    for text in texts(value):
         try:
-            tree = _environment().parse(text)
+            found |= _references(parsed(text))
         except jinja2.TemplateError:
             continue
-        found |= _references(tree)
     return found
 
 
 def condition_names(condition: str) -> set[str]:
     """As `names`, for a condition."""
-    return names("{{ (" + condition + ") }}")
+    return names(in_braces(condition))
 
 
 def check(text: str, origin: Origin | None, name: str = "") -> Problem | None:
     """What is wrong with a template's syntax, filters and tests; nothing is evaluated."""
     try:
-        if name:
-            _compiled_file(text)
-        else:
-            _compiled(text)
+        tree = parsed(text)
+        if not is_checked_by_parsing(tree):
+            _compiled_file(text) if name else _compiled(text)
     except jinja2.TemplateError as error:
         return _problem(error, text, Origin(name, 1) if name else origin, in_file=bool(name))
     except RecursionError:
@@ -150,7 +156,8 @@ def check_condition(condition: str, origin: Origin | None) -> Problem | None:
             f"a condition is written without braces: {condition}", origin, f"Write: {bare}"
         )
     try:
-        _compiled_expression(condition)
+        if not is_sound(condition):
+            _compiled_expression(condition)
     except jinja2.TemplateError as error:
         return _problem(error, condition, origin)
     except RecursionError:
@@ -185,6 +192,8 @@ class _Scope:
 
     def variable(self, name: str, value: Any) -> Any:
         """The value of a variable that an expression uses."""
+        if isinstance(value, NotYetKnown):
+            raise value
         if not isinstance(value, TemplateText | Map | Seq):
             return value
         if name in self.rendering:
@@ -239,17 +248,12 @@ class _Scope:
             raise TemplateProblem(problem) from error
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    return Environment()
-
-
 @lru_cache(maxsize=4096)
 def _compiled(text: str) -> jinja2.Template:
     """A value's template. One expression alone is compiled so that its value can be taken."""
     environment = _environment()
     tree = environment.parse(text)
-    alone = _only_expression(tree)
+    alone = only_expression(tree)
     return environment.compiled(_assignment(alone) if alone else tree, gives_value=bool(alone))
 
 
@@ -265,13 +269,6 @@ def _compiled_file(text: str) -> jinja2.Template:
     return environment.compiled(environment.parse(text), gives_value=False)
 
 
-def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
-    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
-        return None
-    parts = tree.body[0].nodes
-    return parts[0] if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData) else None
-
-
 def _assignment(expression: nodes.Expr) -> nodes.Template:
     target = nodes.Name("gpurun_value", "store", lineno=1)
     return nodes.Template([nodes.Assign(target, expression, lineno=1)], lineno=1)
@@ -284,17 +281,18 @@ def _plain(value: Any) -> Any:
     return list(value)
 
 
-def _texts(value: Any) -> Iterable[str]:
+def texts(value: Any) -> Iterable[str]:
+    """Every text that holds a template, at any depth, keys included."""
     if isinstance(value, str):
         if TEMPLATE_MARK.search(value):
             yield value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+            yield from texts(key)
+            yield from texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)
 
 
 def _references(tree: nodes.Template) -> set[str]:

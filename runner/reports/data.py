@@ -57,8 +57,15 @@ def host_plan(state: HostState) -> dict[str, Any]:
 
 def _messages(step: PlannedStep, pending: bool) -> list[str]:
     """What a step says in a plan. Nothing is waited for where nothing is to be changed."""
-    later = [f"known after change: {step.reason}"] if step.looks else []
+    later = [_what_is_known(step)] if step.looks else []
     return [*step.messages, *later, *([str(wait) for wait in step.waits] if pending else [])]
+
+
+def _what_is_known(step: PlannedStep) -> str:
+    """Of a step that is settled only while the plan is carried out."""
+    if step.status == "conditional" or step.waits_until:
+        return step.reason
+    return f"known after change: {step.reason}"
 
 
 def _plan_status(state: HostState) -> str:
@@ -86,15 +93,15 @@ def _drain(state: HostState) -> dict[str, Any] | None:
 
 
 def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:
-    """A step's changes; a deferred step is one change that is known later."""
+    """A step's changes; one of which not all is known yet is one change."""
     if step.looks:
         return []
-    if step.status == "deferred":
+    if step.status in ("deferred", "conditional"):
         return [
             {
                 "host": host,
                 "task": step.label,
-                "summary": f"known after change: {step.reason}",
+                "summary": _what_is_known(step),
                 "risk": step.risk.name.lower(),
                 "disruption": step.disruption.name.lower(),
                 "predictable": False,

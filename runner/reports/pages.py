@@ -85,7 +85,7 @@ def facts_page() -> str:
 
 def playbooks_index(paths: Sequence[Path]) -> str:
     """A table of the shipped playbooks."""
-    rows = [(f"[{path.stem}]({path.stem}.md)", _sentence(_comment(path))) for path in paths]
+    rows = [(f"[{path.stem}]({path.stem}.md)", summary_of(path)) for path in paths]
     return _page("Playbooks", _table(("Playbook", "What it does"), rows))
 
 
@@ -123,10 +123,21 @@ def _task(task: Task) -> str:
     return f"1. {task.name} ({module}{conditions}{notifies})"
 
 
+def summary_of(path: Path) -> str:
+    """What a playbook is for: the first sentence of the comment at its top, if it has one."""
+    try:
+        comment = _comment(path)
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return _sentence(comment) if comment else ""
+
+
 def _comment(path: Path) -> str:
     """The comment at the top of a file, indented parts as code."""
     lines = []
     for line in path.read_text().splitlines():
+        if line.startswith("# yaml-language-server:"):
+            continue
         if not line.startswith("#"):
             break
         lines.append(line[1:].removeprefix(" "))

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 from runner.errors import Problem
 
-Level = Literal["error", "warning"]
-Found = tuple[Level, Problem]
-"""An error keeps a playbook from being loaded; a warning is advice."""
-
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def as_json(found: Iterable[Found]) -> list[dict[str, Any]]:
+def as_json(found: Iterable[Problem]) -> list[dict[str, Any]]:
     """One object for each mistake: level, file, line, column (from 1), message, hint."""
     return [
         {
-            "level": level,
+            "level": problem.level,
             "file": problem.origin.file if problem.origin else None,
             "line": (problem.origin.line or None) if problem.origin else None,
             "column": (problem.origin.column or None) if problem.origin else None,
             "message": problem.message,
             "hint": problem.hint,
         }
-        for level, problem in found
+        for problem in found
     ]
 
 
-def as_sarif(found: Iterable[Found]) -> dict[str, Any]:
+def as_sarif(found: Iterable[Problem]) -> dict[str, Any]:
     """The mistakes as one run of SARIF 2.1.0 (OASIS), as code scanning services read it."""
     driver = {"name": "gpurun", "rules": [{"id": "playbook"}]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "results": [_result(level, problem) for level, problem in found],
+        "results": [_result(problem) for problem in found],
     }
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _result(level: Level, problem: Problem) -> dict[str, Any]:
+def _result(problem: Problem) -> dict[str, Any]:
     text = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
-    result: dict[str, Any] = {"ruleId": "playbook", "level": level, "message": {"text": text}}
+    result: dict[str, Any] = {
+        "ruleId": "playbook",
+        "level": problem.level,
+        "message": {"text": text},
+    }
     if problem.origin and problem.origin.file:
         path = Path(problem.origin.file)
         uri = path.as_uri() if path.is_absolute() else quote(path.as_posix())

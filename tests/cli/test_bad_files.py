@@ -46,25 +46,29 @@ def gpurun(
 
 
 PLAYBOOKS = {
-    "empty": (b"", "x.yaml: the playbook is empty"),
-    "no list": (b"hosts: all\n", "x.yaml:1:1: expected a list of plays, found a mapping"),
-    "no text": (b"- hosts: \xff\n", "x.yaml:1:10: byte 0xff is not UTF-8 text"),
+    "empty": (b"", "x.yaml: error: the playbook is empty"),
+    "no list": (b"hosts: all\n", "x.yaml:1:1: error: expected a list of plays, found a mapping"),
+    "no text": (b"- hosts: \xff\n", "x.yaml:1:10: error: byte 0xff is not UTF-8 text"),
     "no YAML": (b"- hosts: [all\n", "x.yaml:"),
     "unknown module": (
         b"- hosts: all\n  tasks:\n    - cpoy: {dest: /x}\n",
-        "x.yaml:3:7: there is no module cpoy\n    Did you mean copy?",
+        "x.yaml:3:7: error: there is no module cpoy\n"
+        "  3 |     - cpoy: {dest: /x}\n            ^\n"
+        "    Did you mean copy?",
     ),
     "unknown argument": (
         b"- hosts: all\n  tasks:\n    - copy: {sorce: a, dest: /x}\n",
-        "x.yaml:3:14: copy has no argument sorce\n    Did you mean src?",
+        "x.yaml:3:14: error: copy has no argument sorce\n"
+        "  3 |     - copy: {sorce: a, dest: /x}\n                   ^\n"
+        "    Did you mean src?",
     ),
     "wrong type": (
         b"- hosts: all\n  tasks:\n    - file: {path: /x, state: [1]}\n",
-        "x.yaml:3:31: file.state: input should be",
+        "x.yaml:3:31: error: file.state: input should be",
     ),
     "template syntax": (
         b'- hosts: all\n  tasks:\n    - debug: {msg: "{{ name"}\n',
-        "x.yaml:3:20: template syntax: unexpected end of template",
+        "x.yaml:3:20: error: template syntax: unexpected end of template",
     ),
     "no such host": (
         b"- hosts: web\n  tasks:\n    - debug: {msg: a}\n",
@@ -87,9 +91,9 @@ def test_a_wrong_playbook(gpurun: Gpurun, tmp_path: Path, verb: str, case: str) 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing.yaml", "missing.yaml: no such file"),
-        ("inventory", "inventory: is a folder, a YAML file is expected"),
-        ("good.yaml/x", "good.yaml/x: cannot be read: Not a directory"),
+        ("missing.yaml", "missing.yaml: error: no such file"),
+        ("inventory", "inventory: error: "),
+        ("good.yaml/x", "good.yaml/x: error: cannot be read: Not a directory"),
     ],
 )
 def test_a_playbook_that_is_no_file(gpurun: Gpurun, verb: str, name: str, message: str) -> None:
@@ -112,7 +116,7 @@ def test_a_file_that_may_not_be_read(
     monkeypatch.setattr(Path, "open", refuse)
     code, printed = gpurun("plan", "good.yaml", "-i", "hosts")
     assert code == 1
-    assert "good.yaml: cannot be read: Permission denied" in printed
+    assert "good.yaml: error: cannot be read: Permission denied" in printed
 
 
 @pytest.mark.parametrize(
@@ -122,9 +126,9 @@ def test_a_file_that_may_not_be_read(
         (",", "the inventory has no hosts"),
         ("host", "there is no inventory host\n    Did you mean hosts?"),
         ("no.yaml", "there is no inventory no.yaml"),
-        ("empty.yaml", "empty.yaml: the inventory is empty"),
-        ("list.yaml", "list.yaml:1:1: an inventory is a mapping of groups, found a list"),
-        ("port.yaml", "port.yaml:3:23: host a: ansible_port must be a number"),
+        ("empty.yaml", "empty.yaml: error: the inventory is empty"),
+        ("list.yaml", "list.yaml:1:1: error: an inventory is a mapping of groups, found a list"),
+        ("port.yaml", "port.yaml:3:23: error: host a: ansible_port must be a number"),
     ],
 )
 def test_a_wrong_inventory(gpurun: Gpurun, tmp_path: Path, given: str, message: str) -> None:
@@ -146,7 +150,7 @@ def test_a_wrong_inventory(gpurun: Gpurun, tmp_path: Path, given: str, message: 
         (["-e", "x"], "-e x: neither name=value, JSON nor @file"),
         (["-e", "=3"], "-e =3: '' is no variable name"),
         (["-e", "a b=3"], "-e a b=3: 'a b' is no variable name"),
-        (["-e", "@none"], "none: no such file"),
+        (["-e", "@none"], "none: error: no such file"),
         (["-e", "{a: "], "-e:"),
         (["-e", "@good.yaml"], "-e @good.yaml: a mapping of names to values is needed"),
         (["--kubeconfig", "none"], "--kubeconfig none: no such file"),
@@ -176,7 +180,7 @@ def test_a_wrong_option_of_a_run(gpurun: Gpurun, options: list[str], message: st
         ("history x", "unexpected extra argument (x)"),
         ("doc nope", "there is no module 'nope'"),
         ("doc cpoy", "did you mean 'copy'?"),
-        ("facts gpu -i hosts", "there is no fact 'gpu'"),
+        ("facts gpu -i hosts", "there is no fact, host or group 'gpu'"),
         ("inventory -i hosts --host nope", "the inventory has no host nope"),
         ("inventory -i hosts --blame nope", "the inventory has no host nope"),
         ("inventory -i hosts --list --graph", "Give one of"),

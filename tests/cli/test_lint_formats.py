@@ -54,4 +54,4 @@ def test_sarif_has_one_result_with_its_region(check: Any) -> None:
 
 
 def test_text_stays_for_people(check: Any) -> None:
-    assert "p.yaml:3:7: there is no module comand" in check(WRONG, "text").output
+    assert "p.yaml:3:7: error: there is no module comand" in check(WRONG, "text").output

@@ -28,22 +28,33 @@ def gpurun(
     )
 
 
-def test_help_lists_every_verb_without_importing_anything_heavy() -> None:
+def without_importing(names: tuple[str, ...], *arguments: str) -> str:
+    """What the command prints; fails when it imports one of the libraries."""
     script = (
         "import sys\n"
-        "sys.argv = ['gpurun', '--help']\n"
+        f"sys.argv = ['gpurun', *{arguments!r}]\n"
         "from runner.cli.main import main\n"
         "try:\n    main()\n"
         "except SystemExit as done:\n    assert not done.code, done.code\n"
-        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        f"heavy = [name for name in {names!r} if name in sys.modules]\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_lists_every_verb_without_importing_anything_heavy() -> None:
+    printed = without_importing(HEAVY, "--help")
     for verb in VERBS:
-        assert f"  {verb} " in done.stdout
+        assert f"  {verb} " in printed
+
+
+def test_lint_needs_no_ssh_no_cluster_and_no_terminal() -> None:
+    heavy = ("paramiko", "fabric", "lightkube", "rich", "tomlkit", "sqlite3")
+    assert "0 errors" in without_importing(heavy, "lint", "mig-7x1g")
 
 
 @pytest.mark.parametrize("verb", VERBS)

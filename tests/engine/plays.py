@@ -6,11 +6,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from runner.engine.enact import HostResult, HostRun, Maintenance
+from runner.engine.enact import HostRun
+from runner.engine.ending import HostResult
 from runner.engine.events import Event, Events
+from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
-from runner.engine.planner import Subject, plan_host
+from runner.engine.planner import plan_host
 from runner.engine.planning import HostPlan
+from runner.engine.subject import Subject
 from runner.errors import Origin
 from runner.inventory.model import Host
 from runner.modules.base import Unknown

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.enact import Drifted, Maintenance, check_within
+from runner.engine.approved import check_within
+from runner.engine.ending import Drifted
+from runner.engine.maintenance import Maintenance
 from runner.hosts.script import Command
 from tests.engine.plays import OneHost, statuses
 

@@ -10,8 +10,8 @@ import pytest
 from runner.engine import run as engine
 from runner.engine.batches import blocks
 from runner.engine.clusters import Clusters
-from runner.engine.enact import Maintenance
 from runner.engine.events import Events
+from runner.engine.maintenance import Maintenance
 from runner.engine.run import Run, Settings
 from runner.engine.stop import Stop
 from runner.errors import ClusterError, Origin

@@ -21,7 +21,7 @@ from runner.modules.files.yaml_edit import YamlEdits
 from runner.modules.json_file import JsonArguments
 from runner.modules.yaml_file import YamlArguments
 
-KEYS = st.sampled_from(["a", "b-c", "x.y", "yes", "1", "", "ü", '"', "# d", "a: b"])
+KEYS = st.sampled_from(["a", "b-c", "x.y", "yes", "1", "-", "ü", '"', "# d", "a: b"])
 TEXTS = st.text(st.sampled_from("ab'\"\\#:,]{}\n\t é-"), max_size=6)
 VALUES = st.one_of(
     st.none(),

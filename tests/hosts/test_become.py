@@ -67,7 +67,9 @@ def sudo(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sudo]:
     script.chmod(0o755)
     for note in ("sudo-arguments", "sudo-heard"):
         (sshd.folder / note).write_text("")
-    monkeypatch.setattr(Connection, "_becomes", lambda self, step: step.become)
+    monkeypatch.setattr(
+        Connection, "_user_for", lambda self, step: step.user if step.become else ""
+    )
     yield Sudo(sshd.folder)
     script.unlink()
 

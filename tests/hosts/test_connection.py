@@ -141,13 +141,15 @@ class TestPrivileges:
     def test_a_block_of_both_privileges_goes_step_by_step(
         self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[bool] = []
-        monkeypatch.setattr(Connection, "_becomes", lambda self, step: step.become)
+        asked: list[str] = []
+        monkeypatch.setattr(
+            Connection, "_user_for", lambda self, step: step.user if step.become else ""
+        )
         real = Connection._exchange
 
-        def spy(self: Connection, become: bool, *rest: object) -> dict[int, Result]:
-            asked.append(become)
-            return real(self, False, *rest)  # type: ignore[arg-type]
+        def spy(self: Connection, user: str, *rest: object) -> dict[int, Result]:
+            asked.append(user)
+            return real(self, "", *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Connection, "_exchange", spy)
         mixed = Block(
@@ -160,7 +162,7 @@ class TestPrivileges:
         with Connection(sshd.host()) as connection:
             results = connection.change([pure, pure, mixed, pure])
         assert [result.status for result in results] == ["done", "done", "failed", "not run"]
-        assert asked == [True, True, False, True]
+        assert asked == ["root", "root", "", "root"]
         assert results[2].reread is not None
         assert results[2].reread["seen"].stdout == b"x\n"
 

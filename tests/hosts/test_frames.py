@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from runner.hosts import frames as frames_module
 from runner.hosts.frames import (
     OUTPUT_LIMIT,
     Batch,
@@ -26,6 +27,7 @@ from runner.hosts.frames import (
     prelude,
 )
 from runner.hosts.outcome import outcomes
+from runner.hosts.remote import PRELUDE
 from runner.hosts.script import Block, BlockResult, Command, Result
 
 SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)]
@@ -57,64 +59,116 @@ def result(command: Command, shell: Sequence[str] = ("sh",)) -> Result:
     return frame.result
 
 
+def ended(process: int) -> bool:
+    """Whether it is gone, or only waits for its parent to notice."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(") ")[2].startswith("Z")
+
+
+@pytest.mark.parametrize("brief", [False, True], ids=["run", "brief"])
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: " ".join(shell))
 class TestEveryShell:
-    def test_streams_and_exit_codes_stay_apart(self, shell: list[str]) -> None:
-        done = result(Command("x", "printf out; printf err >&2; exit 7"), shell)
+    def test_streams_and_exit_codes_stay_apart(self, shell: list[str], brief: bool) -> None:
+        done = result(Command("x", "printf out; printf err >&2; exit 7", brief=brief), shell)
         assert (done.rc, done.stdout, done.stderr) == (7, b"out", b"err")
 
-    def test_a_body_with_every_byte_comes_back(self, shell: list[str]) -> None:
+    def test_a_body_with_every_byte_comes_back(self, shell: list[str], brief: bool) -> None:
         body = bytes(range(256)) * 300
-        assert result(Command("x", "cat; cat >&2 <&0", stdin=body), shell).stdout == body
+        done = result(Command("x", "cat; cat >&2 <&0", stdin=body, brief=brief), shell)
+        assert done.stdout == body
 
-    def test_script_text_may_hold_quotes_and_any_character(self, shell: list[str]) -> None:
-        done = result(Command("x", """printf '%s\\n' "it's" 'a "b" `c` $d \\e' 'ü€'\n"""), shell)
-        assert done.text == 'it\'s\na "b" `c` $d \\e\nü€\n'
+    def test_script_text_may_hold_quotes_and_any_character(
+        self, shell: list[str], brief: bool
+    ) -> None:
+        text = """printf '%s\\n' "it's" 'a "b" `c` $d \\e' 'ü€'\n"""
+        assert (
+            result(Command("x", text, brief=brief), shell).text == 'it\'s\na "b" `c` $d \\e\nü€\n'
+        )
 
-    def test_a_syntax_error_fails_only_its_own_step(self, shell: list[str]) -> None:
-        frames = run(look_batch([Command("a", "if ("), Command("b", "echo fine")]), shell)
+    def test_a_syntax_error_fails_only_its_own_step(self, shell: list[str], brief: bool) -> None:
+        steps = [Command("a", "if (", brief=brief), Command("b", "echo fine", brief=brief)]
+        frames = run(look_batch(steps), shell)
         assert frames[0].result.rc != 0
         assert b"yntax" in frames[0].result.stderr
         assert frames[1].result.stdout == b"fine\n"
 
-    def test_a_step_cannot_leave_anything_in_the_next_ones_way(self, shell: list[str]) -> None:
+    def test_a_step_cannot_leave_anything_in_the_next_ones_way(
+        self, shell: list[str], brief: bool
+    ) -> None:
         wild = "cd /tmp; set -e; trap 'exit 9' EXIT; word=x; PATH=; exec 0<&- 1>&- 2>&-; exit 4"
-        frames = run(look_batch([Command("a", wild), Command("b", "pwd; cat")]), shell)
+        steps = [Command("a", wild, brief=brief), Command("b", "pwd; cat", brief=brief)]
+        frames = run(look_batch(steps), shell)
         assert frames[0].result.rc in (4, 9)
         assert frames[1].result.stdout == b"/\n"
 
-    def test_a_step_that_kills_its_own_shell_fails_alone(self, shell: list[str]) -> None:
-        frames = run(look_batch([Command("a", "kill -9 $$"), Command("b", "echo on")]), shell)
+    def test_a_step_that_kills_its_own_shell_fails_alone(
+        self, shell: list[str], brief: bool
+    ) -> None:
+        steps = [Command("a", "kill -9 $$", brief=brief), Command("b", "echo on", brief=brief)]
+        frames = run(look_batch(steps), shell)
         assert frames[0].result.rc == 137
         assert not frames[0].result.timed_out
         assert frames[1].result.stdout == b"on\n"
 
-    def test_what_takes_too_long_is_ended_with_its_children(self, shell: list[str]) -> None:
-        done = result(Command("x", "echo begun; sleep 1000 | cat; echo no", timeout=0.3), shell)
+    def test_what_takes_too_long_is_ended_with_its_children(
+        self, shell: list[str], brief: bool, tmp_path: Path
+    ) -> None:
+        pid = tmp_path / "pid"
+        child = f"sh -c 'echo $PPID >{pid}; exec sleep 1000'"
+        long = Command("x", f"echo begun; ({child}; :) | cat; echo no", timeout=0.3, brief=brief)
+        done = result(long, shell)
         assert done.timed_out
         assert done.stdout == b"begun\n"
         assert done.seconds >= 0.25
+        assert ended(int(pid.read_text()))
 
-    def test_124_alone_is_an_exit_code_like_any_other(self, shell: list[str]) -> None:
-        done = result(Command("x", "exit 124"), shell)
+    def test_124_alone_is_an_exit_code_like_any_other(self, shell: list[str], brief: bool) -> None:
+        done = result(Command("x", "exit 124", brief=brief), shell)
         assert (done.rc, done.timed_out) == (124, False)
 
-    def test_output_above_the_limit_is_dropped_and_said_so(self, shell: list[str]) -> None:
-        done = result(Command("x", "yes | head -c 100000000; echo end >&2; exit 5"), shell)
+    def test_output_above_the_limit_is_dropped_and_said_so(
+        self, shell: list[str], brief: bool
+    ) -> None:
+        flood = Command("x", "yes | head -c 100000000; echo end >&2; exit 5", brief=brief)
+        done = result(flood, shell)
         assert done.truncated
         assert len(done.stdout) == OUTPUT_LIMIT
-        assert (done.rc, done.stderr) == (5, b"end\n")
+        assert done.rc == 5
+        assert done.stderr.endswith(b"end\n")
+        assert brief or done.stderr == b"end\n"
 
-    def test_a_daemon_that_keeps_the_output_open_holds_nobody_up(self, shell: list[str]) -> None:
-        start = Command("a", "sleep 1000 & echo $!")
-        frames = run(look_batch([start, Command("b", "echo next")]), shell)
+    def test_a_daemon_that_keeps_the_output_open_holds_nobody_up(
+        self, shell: list[str], brief: bool
+    ) -> None:
+        start = Command("a", "sleep 1000 & echo $!", brief=brief)
+        frames = run(look_batch([start, Command("b", "echo next", brief=brief)]), shell)
         daemon = int(frames[0].result.text)
         os.kill(daemon, signal.SIGTERM)  # Fails if it did not survive.
         assert frames[1].result.stdout == b"next\n"
 
-    def test_many_steps_keep_their_order(self, shell: list[str]) -> None:
-        frames = run(look_batch([Command(str(n), f"echo {n}") for n in range(40)]), shell)
+    def test_many_steps_keep_their_output(self, shell: list[str], brief: bool) -> None:
+        steps = [Command(str(n), f"echo {n}", brief=brief or n % 3 == 0) for n in range(40)]
+        frames = run(look_batch(steps), shell)
         assert [(f.index, f.result.text) for f in frames] == [(n, f"{n}\n") for n in range(40)]
+
+
+def test_a_brief_step_that_ignores_its_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames_module, "PRELUDE", PRELUDE.replace("limit + 5", "limit"))
+    stubborn = "trap '' TERM; echo begun; sleep 1000; echo no"
+    done = result(Command("x", stubborn, timeout=0.3, brief=True))
+    assert done.timed_out
+    assert done.stdout == b"begun\n"
+
+
+def test_a_brief_step_can_write_no_large_file(tmp_path: Path) -> None:
+    write = f"head -c 100000000 /dev/zero >{tmp_path}/file"
+    done = result(Command("x", write, brief=True))
+    assert done.rc != 0
+    assert b"large" in done.stderr
+    assert (tmp_path / "file").stat().st_size <= 2 * OUTPUT_LIMIT
 
 
 def test_nothing_is_left_on_the_host(tmp_path: Path) -> None:

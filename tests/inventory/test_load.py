@@ -124,9 +124,8 @@ def test_wrong_connection_settings(tmp_path: Path, variables: str, message: str)
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ("ansible_connection: local", "must not be done to the machine gpurun runs on"),
+        ("ansible_connection: docker", "ansible_connection docker is not offered"),
         ("ansible_ssh_pass: x", "logins with a password are not offered"),
-        ("ansible_become_user: postgres", "only root is offered"),
     ],
 )
 def test_hosts_that_load_but_cannot_be_chosen(tmp_path: Path, variables: str, message: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from runner.engine.observe import observe
-from runner.engine.planner import Subject, plan_host, plan_verify
+from runner.engine.planner import plan_host, plan_verify
 from runner.engine.planning import HostPlan
+from runner.engine.subject import Subject
 from runner.errors import Origin
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host

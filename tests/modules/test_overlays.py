@@ -124,7 +124,7 @@ def test_parameter_of_a_module_that_is_only_planned_is_unpredictable_not_refused
 
 
 def look_at_sysctl(arguments: dict[str, Any]) -> dict[str, Any]:
-    gone = "none No such file or directory\nme 0:0:root:root\nlooked\n"
+    gone = "none No such file or directory\nme uid=0(root) gid=0(root) groups=0(root)\nlooked\n"
     folder = "stat 41ed:0:0:0:root:root\nparent\nlooked\n"
     return look("sysctl", arguments, gone, folder, "none\n")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from shlex import quote
 
 from runner.hosts.script import Command
-from runner.modules.files.state import FileState
+from runner.modules.files.state import LARGEST_CONTENT, FileState
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def guard(state: FileState, content: bool = True) -> str:
         f'[ "$(stat -c %a:{user[0]}:{group[0]} -- {path})" = {wanted} ]',
     ]
     if state.kind == "file" and content:
-        checks.append(f'[ "$(sha256sum < {path} | cut -c 1-64)" = {state.sha256} ]')
+        checks.append(f'[ "$(sha256sum < {path})" = "{state.sha256}  -" ]')
     return " && ".join(checks)
 
 
@@ -73,7 +73,7 @@ trap 'exit 129' HUP INT TERM
 """
 
 _ARRIVE = """cat > "$t"
-if [ "$(sha256sum < "$t" | cut -c 1-64)" != "$sha256" ]; then
+if [ "$(sha256sum < "$t")" != "$sha256  -" ]; then
   echo "$p: the new content did not arrive whole; the old file is untouched" >&2
   exit 1
 fi
@@ -126,7 +126,9 @@ def write(
     """
     digest = hashlib.sha256(content).hexdigest()
     shell = _placed(path, digest, _ARRIVE, attributes, validate, backup)
-    return Command(f"write:{path}:{digest[:12]}", shell, content, become=become)
+    # What a validation prints, and a copy of the old file, may be of any size.
+    brief = not validate and not backup and len(content) <= LARGEST_CONTENT
+    return Command(f"write:{path}:{digest[:12]}", shell, content, become=become, brief=brief)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +192,20 @@ def set_attributes(path: str, attributes: Attributes, become: bool = True) -> Co
     """Mode and owner only."""
     shell = f"set -eu\nt={quote(path)}\n{attributes.shell}"
     key = f"attributes:{path}:{attributes.mode:o}:{attributes.owner}:{attributes.group}"
-    return Command(key, shell, become=become)
+    return Command(key, shell, become=become, brief=True)
 
 
 def make_folders(paths: tuple[str, ...], attributes: Attributes, become: bool = True) -> Command:
     """Create folders, the outermost first."""
     each = "".join(f't={quote(path)}\nmkdir -- "$t"\n{attributes.shell}' for path in paths)
-    return Command(f"mkdir:{paths[-1]}", f"set -eu\numask 077\n{each}", become=become)
+    return Command(f"mkdir:{paths[-1]}", f"set -eu\numask 077\n{each}", become=become, brief=True)
 
 
 def remove_folders(paths: tuple[str, ...], become: bool = True) -> Command:
     """Remove empty folders, the innermost first; one that is not there is fine."""
     names = " ".join(quote(path) for path in reversed(paths))
     shell = f'set -eu\nfor d in {names}; do [ ! -e "$d" ] || rmdir -- "$d"; done'
-    return Command(f"rmdir:{paths[-1]}", shell, become=become)
+    return Command(f"rmdir:{paths[-1]}", shell, become=become, brief=True)
 
 
 def make_link(path: str, target: str, become: bool = True) -> Command:
@@ -216,13 +218,13 @@ ln -s -- {quote(target)} "$t/link"
 mv -fT -- "$t/link" "$p"
 sync -- "$d"
 """
-    return Command(f"link:{path}:{target}", shell, become=become)
+    return Command(f"link:{path}:{target}", shell, become=become, brief=True)
 
 
 def remove(path: str, folder: bool = False, become: bool = True) -> Command:
     """Remove a file or link, or a folder with all in it (never across a mount)."""
     how = "rm -rf --one-file-system" if folder else "rm -f"
-    return Command(f"remove:{path}", f"{how} -- {quote(path)}", become=become)
+    return Command(f"remove:{path}", f"{how} -- {quote(path)}", become=become, brief=True)
 
 
 def undoing(command: Command, before: FileState, after: FileState | None) -> Command:

@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -113,7 +114,7 @@ a*:*:*)
   fi ;;
 esac
 if [ -n "$gone" ]; then
-  printf 'me %s:%s:%s:%s\n' "$(id -u)" "$(id -g)" "$(id -un)" "$(id -gn)"
+  printf 'me %s\n' "$(id)"
 fi
 if [ -d "$d" ]; then echo parent; fi
 echo looked
@@ -174,10 +175,17 @@ def _assemble(path: str, found: list[FileState], notes: Mapping[str, str]) -> Fi
     return replace(state, parent_exists="parent" in notes)
 
 
+# What id(1) prints; a number without a name stands alone.
+_IDENTITY = re.compile(r"uid=(\d+)(?:\(([^)]*)\))? gid=(\d+)(?:\(([^)]*)\))?")
+
+
 def _owned(state: FileState, identity: str) -> FileState:
     """An absent path with the user and group that a new file would get."""
-    uid, gid, owner, group = identity.split(":")
-    return replace(state, uid=int(uid), gid=int(gid), owner=owner, group=group)
+    match = _IDENTITY.match(identity)
+    if match is None:
+        raise Unknown(f"{state.path}: who a new file would belong to is unknown: {identity!r}")
+    uid, owner, gid, group = match.groups()
+    return replace(state, uid=int(uid), gid=int(gid), owner=owner or uid, group=group or gid)
 
 
 def _decode(path: str, encoded: str) -> bytes:

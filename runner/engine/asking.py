@@ -1,0 +1,75 @@
+"""What a module is asked about a host: its arguments and its context. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from runner.engine.files import reader
+from runner.engine.results import judges_itself
+from runner.engine.subject import Subject
+from runner.modules.base import Context, Module, Outcome, Refused
+from runner.playbook.document import Map, Task
+from runner.playbook.templates import holds, render, render_text
+
+
+def arguments_of(task: Task, module: Module[Any], variables: Mapping[str, Any]) -> Any:
+    """The module's typed arguments, their templates rendered.
+
+    Raises:
+        Refused: with the argument that is wrong and where it was written.
+    """
+    arguments: Mapping[str, Any] = task.arguments
+    if task.module == "assert":
+        arguments = _evaluated(task, variables)
+    rendered = render(arguments, variables, task.origin)
+    try:
+        return module.arguments.model_validate(dict(rendered))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = task.arguments.where(str(first["loc"][0])) if first["loc"] else task.origin
+        raise Refused(f"{where or task.origin}: {task.module}.{name}: {first['msg']}") from None
+
+
+def _evaluated(task: Task, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`assert` with its conditions evaluated: it takes the expressions that do not hold."""
+    that = task.arguments.get("that", [])
+    conditions = [that] if isinstance(that, str | bool) else list(that)
+    failed = [str(c) for c in conditions if not holds(str(c), variables, task.origin)]
+    return Map({**task.arguments, "that": failed}, task.arguments.origin)
+
+
+def context_of(subject: Subject, task: Task, variables: Mapping[str, Any]) -> Context:
+    """What the module may know beside its arguments."""
+    play = subject.play
+    environment = render(Map({**play.environment, **task.environment}), variables, task.origin)
+    folder = subject.playbook.parent
+    return Context(
+        host=subject.host.name,
+        folder=str(folder),
+        read=reader(folder),
+        template=lambda text, name: render_text(text, variables, task.origin, name),
+        notified=True,
+        timeout=task.timeout,
+        become=play.become if task.become is None else task.become,
+        environment={str(k): str(v) for k, v in environment.items()},
+    )
+
+
+def answer(
+    task: Task, module: Module[Any], args: Any, states: Mapping[str, Any], context: Context
+) -> Outcome:
+    """What the module says; `failed_when` takes the place of its own judgement of a command.
+
+    Raises:
+        Refused, Unknown: as the module.
+    """
+    try:
+        return module.plan(args, states, context)
+    except Refused as error:
+        if error.result and judges_itself(task):
+            return Outcome(result=error.result)
+        raise

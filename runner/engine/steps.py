@@ -1,0 +1,95 @@
+"""Planned steps, made of a task and a module's answer. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from runner.engine.planning import PlannedStep, Status, StepKey
+from runner.engine.results import patience
+from runner.engine.variables import FactUnknown
+from runner.modules.base import Change, Context, Disruption, Module, Outcome, Risk, Unknown
+from runner.modules.registry import load_module
+from runner.playbook.document import Play, Task
+from runner.playbook.templates import TemplateProblem
+
+
+def label_of(task: Task, variables: Mapping[str, Any]) -> str:
+    """What a step is called: the task's name and, in a loop, the item."""
+    if task.loop is None or "item" not in variables:
+        return task.name
+    return f"{task.name} ({_short(variables['item'])})"
+
+
+def _short(item: Any) -> str:
+    text = str(item)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def step_of(
+    play: Play,
+    key: StepKey,
+    task: Task,
+    label: str,
+    module: Module[Any],
+    args: Any,
+    context: Context,
+    probes: tuple[Any, ...],
+    outcome: Outcome,
+) -> PlannedStep:
+    """What a module's answer comes to: a change, or that all is well."""
+    changes = tuple(_weighed(change, task, play) for change in outcome.changes)
+    again = (f"tried {patience(task)}",) if changes and (task.until or task.retries) else ()
+    return PlannedStep(
+        key,
+        task,
+        label,
+        "change" if changes else "ok",
+        changes=changes,
+        waits=outcome.waits,
+        messages=(*outcome.messages, *again),
+        module=module,
+        args=args,
+        context=context,
+        probes=probes,
+        risk=max((c.risk for c in changes), default=Risk.LOW),
+        disruption=max((c.disruption for c in changes), default=Disruption.NONE),
+        notify=task.notify,
+        result=outcome.result,
+    )
+
+
+def _weighed(change: Change, task: Task, play: Play) -> Change:
+    """The change with the risk and disruption that the playbook gives it."""
+    risk = task.risk or max(change.risk, play.risk or Risk.LOW)
+    disruption = change.disruption if task.disruption is None else task.disruption
+    return replace(change, risk=risk, disruption=disruption)
+
+
+def step_for_later(
+    play: Play, task: Task, key: StepKey, label: str, why: str, status: Status = "deferred"
+) -> PlannedStep:
+    """A step of which only the module is known: it counts with the most the module can do."""
+    module = load_module(task.module)
+    if task.until or task.retries:
+        why = f"{why}; tried {patience(task)}"
+    if module.changes_nothing or task.arguments.get("read_only") is True:
+        return PlannedStep(key, task, label, status, reason=why, looks=True)
+    return PlannedStep(
+        key,
+        task,
+        label,
+        status,
+        reason=why,
+        risk=task.risk or max(module.risk, play.risk or Risk.LOW),
+        disruption=module.disruption if task.disruption is None else task.disruption,
+        notify=task.notify,
+    )
+
+
+def problem_status(error: Exception) -> Status:
+    """How a step counts that an error keeps from being planned."""
+    if isinstance(error, TemplateProblem):
+        return "failed"
+    return "unknown" if isinstance(error, Unknown | FactUnknown) else "refused"
