@@ -162,12 +162,17 @@ eval "$e"; unset n l e
 def _look(script: str, args: ExecuteArguments, context: Context, given: bytes = b"") -> Probe:
     """A probe that runs a script of the playbook; its key tells equal looks from others."""
     shell, stdin = text_for_host(script, args, context, given)
-    secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
     timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
-    told = f"{shell}\0{timeout}\0{context.become}\0".encode() + secret
-    digest = hashlib.sha256(told).hexdigest()[:16]
+    digest = look_digest(shell, stdin, timeout, context.become)
     parse = partial(_seen, script)
     return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
+
+
+def look_digest(shell: str, stdin: bytes, timeout: float, become: bool) -> str:
+    """Tells equal looks from others; nothing of their standard input can be guessed from it."""
+    secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
+    told = f"{shell}\0{timeout}\0{become}\0".encode() + secret
+    return hashlib.sha256(told).hexdigest()[:16]
 
 
 def _seen(script: str, result: Result) -> Result:

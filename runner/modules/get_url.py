@@ -17,7 +17,7 @@ from runner.modules.files import shell
 from runner.modules.files.arguments import Content, HostPath
 from runner.modules.files.change import plan_file
 from runner.modules.files.state import FileState, follow, probes, state_of
-from runner.modules.web import RequestArguments
+from runner.modules.web import RequestArguments, curl_options
 
 
 class GetUrlArguments(Content, RequestArguments):
@@ -104,18 +104,7 @@ def _download(args: GetUrlArguments, state: FileState, backup: str, context: Con
 
 
 def curl_config(args: GetUrlArguments, seconds: float) -> str:
-    """The request as curl reads it with -K (curl(1)): one option a line, values quoted."""
-    options = [f"url = {_quoted(args.url)}", 'proto = "=http,https"', "fail", "location"]
-    options += ["silent", "show-error", f"max-time = {seconds:g}"]
+    """The download as curl reads it."""
+    options = [*curl_options(args, seconds), "fail", "location"]
     options += ["retry = 2", f"retry-max-time = {seconds:g}"]
-    options += [f"header = {_quoted(f'{name}: {text}')}" for name, text in args.headers.items()]
-    if args.url_username:
-        options.append(f"user = {_quoted(f'{args.url_username}:{args.url_password}')}")
-    if not args.validate_certs:
-        options.append("insecure")
     return "".join(f"{option}\n" for option in options)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

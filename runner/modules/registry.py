@@ -37,6 +37,7 @@ MODULES: dict[str, str] = {
     "sysctl": "runner.modules.sysctl:Sysctl",
     "template": "runner.modules.template:Template",
     "toml": "runner.modules.toml:Toml",
+    "uri": "runner.modules.uri:Uri",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
     "wait_for": "runner.modules.wait_for:WaitFor",
     "yaml": "runner.modules.yaml_file:Yaml",

@@ -50,3 +50,22 @@ class RequestArguments(Arguments):
             if isinstance(text, str) and not (text.isprintable() and str(name).isprintable()):
                 raise ValueError(f"the header {name} holds a control character")
         return {name: str(v) if type(v) is int else v for name, v in value.items()}
+
+
+def curl_options(args: RequestArguments, seconds: float) -> list[str]:
+    """A request as curl reads it with -K (curl(1)): one option a line, values quoted."""
+    options = [f"url = {quoted(args.url)}", 'proto = "=http,https"']
+    options += ["silent", "show-error", f"max-time = {seconds:g}"]
+    options += [f"header = {quoted(f'{name}: {text}')}" for name, text in args.headers.items()]
+    if args.url_username:
+        options.append(f"user = {quoted(f'{args.url_username}:{args.url_password}')}")
+    if not args.validate_certs:
+        options.append("insecure")
+    return options
+
+
+def quoted(text: str) -> str:
+    """A value of curl's configuration."""
+    for letter, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r")):
+        text = text.replace(letter, escape)
+    return f'"{text}"'

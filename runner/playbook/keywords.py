@@ -195,7 +195,6 @@ ABSENT_MODULES: dict[str, str] = {
     "synchronize": "Use copy for single files.",
     "tempfile": "Use shell.",
     "unarchive": "Use command with creates.",
-    "uri": "Use command with curl.",
     "user": "Use command with unless.",
     "wait_for_connection": "Leave it out: reboot waits until the host answers.",
     "yum": "Only apt is managed so far; use command with unless.",

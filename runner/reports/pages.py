@@ -170,6 +170,8 @@ def _traits(module: Module[Any]) -> str:
     else:
         risk, disruption = module.risk.name.lower(), module.disruption.name.lower()
         facts = [f"Risk: up to {risk}. Disruption: up to `{disruption}`."]
+    if module.on_controller:
+        facts.append("Works on the machine gpurun runs on.")
     if module.needs_cluster:
         facts.append("Needs the Kubernetes API.")
     others = [f"`{other}`" for other in task_names(module.name)[1:] if "." not in other]
