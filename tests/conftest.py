@@ -13,6 +13,9 @@ import pytest
 
 from runner.lab import lifecycle
 from runner.lab.layout import Lab, Node, find_lab
+from runner.secrets import passwords
+from runner.secrets.redact import KNOWN
+from runner.secrets.sources import sops_file
 
 ALLOWED = "allowed:"
 """How the reason of a skip must start for CI to accept it."""
@@ -51,6 +54,15 @@ class LabUnderTest:
     def reset(self, *nodes: str) -> None:
         """Nodes (none named: all, and the API) back to the state right after `up`."""
         lifecycle.reset(self.lab, nodes, print)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_known() -> Iterator[None]:
+    """Each test begins as a new process does."""
+    yield
+    KNOWN.forget()
+    passwords.use(None)
+    sops_file.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -47,23 +47,30 @@ def carry_out(
     from runner.cli.project import journal_path
     from runner.cli.recording import Recording
     from runner.cli.review import Review
-    from runner.cli.work import become_password, build, finish, stopping, terminal
+    from runner.cli.work import (
+        become_password,
+        build,
+        finish,
+        stopping,
+        terminal,
+        warn_of_short_secrets,
+    )
     from runner.engine.events import Events
     from runner.journal.store import Journal
-    from runner.reports.redact import Redactor
+    from runner.secrets.redact import KNOWN
 
     password = become_password(ask_become_pass)
-    redact = Redactor([password])
-    say = terminal(output, redact)
+    say = terminal(output)
     journal = Journal(journal_path())
     try:
         with stopping() as stop:
             recording = Recording(
                 lambda event: journal.record(run, event), stop, lambda text: say.line(text, "red")
             )
-            events = Events([recording, say.event], redact.data)
+            events = Events([recording, say.event], KNOWN.data)
             review = Review(say, options.yes)
-            work = build(options, run, events, review, stop, password, redact, pid is not None)
+            work = build(options, run, events, review, stop, password, pid is not None)
+            warn_of_short_secrets(say)
             if was_approved and not options.yes:
                 review.approve_again(options.digest == work.digest)
             if pid is None:
@@ -77,7 +84,7 @@ def carry_out(
             except KeyboardInterrupt:
                 journal.end(run, "stopped")
                 raise
-            code = finish(output, say, redact, run, states, applied=True)
+            code = finish(output, say, run, states, applied=True)
             if recording.failed:
                 return code or 1
             journal.end(run, _status(code, stop.is_set()))

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runner.cli import complete
-from runner.cli.options import become_option, inventory_option, limit_option, user_option
+from runner.cli.options import (
+    become_option,
+    inventory_option,
+    limit_option,
+    user_option,
+    vault_options,
+)
 from runner.cli.project import project_folder
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 )
 @user_option
 @become_option
+@vault_options
 def facts(
     what: tuple[str, ...],
     inventories: tuple[str, ...],
@@ -37,6 +44,7 @@ def facts(
     only: tuple[str, ...],
     user: str | None,
     ask_become_pass: bool,
+    vault: tuple[str, ...],
 ) -> int:
     """Read facts and print them as JSON by host.
 
@@ -44,26 +52,29 @@ def facts(
     without hosts those of all hosts.
     """
     from runner.cli.rootless import cross_over
-    from runner.cli.work import become_password
+    from runner.cli.work import become_password, use_vault
     from runner.errors import InputError, Problem
     from runner.facts.base import FACTS
     from runner.inventory.load import load_inventory, select
     from runner.playbook.keywords import nearest
+    from runner.secrets.redact import KNOWN
 
     for name in only:
         if name not in FACTS:
             hint = nearest(name, FACTS)
             raise InputError([Problem(f"--only {name}: there is no such fact", hint=hint)])
+    use_vault(vault)
     inventory = load_inventory(inventories, project_folder()).with_login(user)
     names, pattern = _told_apart(what, inventory)
     hosts = select(inventory, pattern or "all", limit)
     password = become_password(ask_become_pass)
+    KNOWN.add(password, "sudo password", everyday=True)
     cross_over(hosts)
     wanted = tuple(dict.fromkeys((*only, *names))) or tuple(FACTS)
     with ThreadPoolExecutor(32) as pool:
         values = list(pool.map(lambda host: _facts_of(host, wanted, password), hosts))
     found = {host.name: value for host, value in zip(hosts, values, strict=True)}
-    click.echo(json.dumps(found, indent=2, default=str))
+    click.echo(json.dumps(KNOWN.data(found), indent=2, default=str))
     return 1 if any("unreachable" in value for value in values) else 0
 
 
@@ -102,7 +113,7 @@ def _facts_of(host: Host, names: tuple[str, ...], password: str | None) -> dict[
 
     chosen = [load_fact(name) for name in names]
     try:
-        with Connection(host, become_password=password or host.become_password) as connection:
+        with Connection(host, become_password=password) as connection:
             states = look(connection, [fact.probe for fact in chosen if fact.probe])
     except GpurunError as error:
         return {"unreachable": str(error)}

@@ -61,7 +61,10 @@ def lint(
     """
     from runner.cli.options import extra_variables
     from runner.errors import InputError
+    from runner.secrets import passwords
+    from runner.secrets.redact import KNOWN
 
+    passwords.use(passwords.VaultPasswords(required=False))
     project = project_folder()
     inventory = _inventory(inventories, project) if inventories else None
     names = list(extra_variables(extra))
@@ -79,7 +82,7 @@ def lint(
     else:
         import json
 
-        click.echo(json.dumps(_data(found, form), indent=2))
+        click.echo(json.dumps(KNOWN.data(_data(found, form)), indent=2))
     return 1 if any(strict or problem.level == "error" for problem in found) else 0
 
 

@@ -160,7 +160,9 @@ def _wrong_words(error: click.ClickException) -> int:
 def _internal(error: Exception) -> str:
     """A defect of this program in one line, with its place."""
     if os.environ.get("GPURUN_TRACEBACK"):
-        raise error
+        import traceback
+
+        return "".join(traceback.format_exception(error))
     last = error.__traceback__
     while last and last.tb_next:
         last = last.tb_next
@@ -195,8 +197,9 @@ def _mistakes(error: InputError) -> int:
 
 def _fail(message: str, code: int) -> int:
     from runner.hosts.display import printable
+    from runner.secrets.redact import KNOWN
 
-    click.echo(f"gpurun: {printable(message)}", err=True)
+    click.echo(f"gpurun: {printable(KNOWN(message))}", err=True)
     return code
 
 

@@ -15,6 +15,7 @@ from runner.cli.options import (
     kubeconfig_option,
     limit_option,
     output_option,
+    vault_options,
 )
 from runner.cli.project import project_folder
 
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 @limit_option
 @kubeconfig_option
 @context_option
+@vault_options
 @output_option
 def nodes(
     inventories: tuple[str, ...],
     limit: str | None,
     kubeconfig: str | None,
     context: str | None,
+    vault: tuple[str, ...],
     output: str,
 ) -> int:
     """Show every node of the inventory: ready, cordoned by which run, locked by whom, GPUs used
@@ -41,10 +44,11 @@ def nodes(
 
     Exit codes: 0, or 1 where a node could not be read.
     """
-    from runner.cli.work import terminal
+    from runner.cli.work import terminal, use_vault
     from runner.inventory.load import load_inventory, select
     from runner.reports.nodes import node_data, table
 
+    use_vault(vault)
     hosts = select(load_inventory(inventories, project_folder()), "all", limit)
     clusters = _clusters(hosts, kubeconfig, context)
     found = [node_data(host.name, clusters.node(host), clusters.lock(host)) for host in hosts]
@@ -68,6 +72,7 @@ def _clusters(hosts: Sequence[Host], kubeconfig: str | None, context: str | None
 @inventory_option
 @kubeconfig_option
 @context_option
+@vault_options
 @click.option("--reason", required=True, metavar="TEXT", help="Why; kept on the lock.")
 @click.option("--force", is_flag=True, help="Even if the holder may be alive: it will stop.")
 def unlock(
@@ -75,6 +80,7 @@ def unlock(
     inventories: tuple[str, ...],
     kubeconfig: str | None,
     context: str | None,
+    vault: tuple[str, ...],
     reason: str,
     force: bool,
 ) -> int:
@@ -84,12 +90,13 @@ def unlock(
     lock has not run out. A run that can be resumed needs no unlock: gpurun resume takes its own
     lock over.
     """
-    from runner.cli.work import terminal
+    from runner.cli.work import terminal, use_vault
     from runner.engine.unlocking import unlock_node
     from runner.inventory.load import load_inventory
 
     if not reason.strip():
         raise click.UsageError("--reason must say why")
+    use_vault(vault)
     hosts = load_inventory(inventories, project_folder()).hosts.values()
     clusters = _clusters(list(hosts), kubeconfig, context)
     say = terminal("terminal")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -39,6 +40,8 @@ class OneALine(click.types.StringParamType):
 
 
 FORKS = click.IntRange(1, 1000)
+PROMPT = "prompt"
+"""The place of a vault password that a person is asked for."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,6 +66,8 @@ class RunOptions:
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
     user: str | None = None
+    vault: tuple[str, ...] = ()
+    """Where vault passwords come from, each label@place; never a password."""
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""
@@ -77,6 +82,7 @@ class RunOptions:
             "inventories": inventories,
             "extra": extra,
             "kubeconfig": kubeconfig,
+            "vault": [_whole_place(here, each) for each in self.vault],
         }
 
     @classmethod
@@ -94,7 +100,7 @@ class RunOptions:
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> RunOptions:
-        names = ("inventories", "extra", "tags", "skip_tags")
+        names = ("inventories", "extra", "tags", "skip_tags", "vault")
         lists = {key: tuple(arguments.get(key, ())) for key in names}
         return cls(**{**arguments, **lists})
 
@@ -121,6 +127,12 @@ def _named(
     first = f"Add -i NAME, one of: {', '.join(names)}" if names else "Add -i FILE"
     hint = f'{first}; or set inventory = ["NAME"] in gpurun.toml.'
     raise InputError([Problem("no inventory was named", None, hint)])
+
+
+def _whole_place(here: Path, source: str) -> str:
+    """A vault password's source with the whole path of its file."""
+    label, at, place = source.rpartition("@")
+    return source if place == PROMPT else f"{label}{at}{here / Path(place).expanduser()}"
 
 
 inventory_option = click.option(
@@ -179,6 +191,45 @@ become_option = click.option(
 )
 
 
+def vault_options(command: F) -> F:
+    """The options that say where vault passwords come from; the command takes them as `vault`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any, vault_ids: tuple[str, ...], vault_files: tuple[str, ...], ask: bool, **rest: Any
+    ) -> Any:
+        prompt = (f"default@{PROMPT}",) if ask else ()
+        files = tuple(f"default@{file}" for file in vault_files)
+        return command(*args, vault=(*vault_ids, *files, *prompt), **rest)
+
+    for option in (
+        click.option(
+            "-J",
+            "--ask-vault-pass",
+            "--ask-vault-password",
+            "ask",
+            is_flag=True,
+            help="Ask for the vault password.",
+        ),
+        click.option(
+            "--vault-id",
+            "vault_ids",
+            multiple=True,
+            metavar="LABEL@SOURCE",
+            help="Vault password of a label: from a file, a program, or 'prompt' (repeatable).",
+        ),
+        click.option(
+            "--vault-password-file",
+            "vault_files",
+            multiple=True,
+            metavar="FILE",
+            help="File that holds, or program that prints, the vault password.",
+        ),
+    ):
+        gathered = option(gathered)
+    return cast(F, gathered)
+
+
 def run_options(command: F) -> F:
     """The options of plan and apply."""
     for option in reversed(
@@ -214,6 +265,7 @@ def run_options(command: F) -> F:
             forks_option,
             connect_timeout_option,
             become_option,
+            vault_options,
             output_option,
         )
     ):

@@ -19,19 +19,26 @@ def plan(output: str, ask_become_pass: bool, playbook: str, **given: object) -> 
 
 def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
     """Plan and gate; shared with `apply --dry-run`."""
-    from runner.cli.work import become_password, build, finish, stopping, terminal
+    from runner.cli.work import (
+        become_password,
+        build,
+        finish,
+        stopping,
+        terminal,
+        warn_of_short_secrets,
+    )
     from runner.engine.events import Events
     from runner.journal.store import new_run_id
-    from runner.reports.redact import Redactor
+    from runner.secrets.redact import KNOWN
 
     password = become_password(ask_become_pass)
-    redact = Redactor([password])
-    say = terminal(output, redact)
+    say = terminal(output)
     run = new_run_id()
     with stopping() as stop:
-        events = Events([], redact.data)
-        work = build(options, run, events, lambda asking: False, stop, password, redact)
+        events = Events([], KNOWN.data)
+        work = build(options, run, events, lambda asking: False, stop, password)
+        warn_of_short_secrets(say)
         states = work.plan()
         say.plans(states)
-        code = finish(output, say, redact, run, states, applied=False)
+        code = finish(output, say, run, states, applied=False)
     return 130 if stop.is_set() else code

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import click
 
-from runner.cli.options import RunOptions, become_option, output_option
+from runner.cli.options import RunOptions, become_option, output_option, vault_options
 
 
 @click.command()
 @click.argument("run", default="unfinished")
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @become_option
+@vault_options
 @output_option
-def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
+def resume(run: str, yes: bool, ask_become_pass: bool, vault: tuple[str, ...], output: str) -> int:
     """Look at every host of RUN again (default: the newest that has not finished), do what is
     left, and give back every node that it took out of service.
 
@@ -46,5 +47,10 @@ def resume(run: str, yes: bool, ask_become_pass: bool, output: str) -> int:
         )
     options = RunOptions.from_arguments(record.arguments)
     return carry_out(
-        replace(options, yes=yes), record.id, output, ask_become_pass, record.pid, options.yes
+        replace(options, yes=yes, vault=vault or options.vault),
+        record.id,
+        output,
+        ask_become_pass,
+        record.pid,
+        options.yes,
     )

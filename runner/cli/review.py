@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
     from runner.reports.terminal import Terminal
 
 

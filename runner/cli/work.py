@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -20,34 +20,43 @@ from runner.errors import GpurunError
 
 if TYPE_CHECKING:
     from runner.engine.events import Events
-    from runner.engine.run import HostState, Review, Run
-    from runner.reports.redact import Redactor
+    from runner.engine.run import Review, Run
+    from runner.engine.states import HostState
     from runner.reports.terminal import Terminal
 
 
 def become_password(ask: bool) -> str | None:
     """From the prompt, else from $GPURUN_BECOME_PASSWORD."""
     if ask:
-        return _asked_password()
+        return _asked("sudo password", "give it in the environment variable GPURUN_BECOME_PASSWORD")
     return os.environ.get("GPURUN_BECOME_PASSWORD")
 
 
-def _asked_password() -> str:
+def use_vault(sources: Sequence[str]) -> None:
+    """Let what is encrypted be read with the vault passwords of these sources (label@place)."""
+    from runner.secrets import passwords
+
+    def ask(label: str) -> str:
+        named = "" if label == "default" else f" ({label})"
+        return _asked(f"vault password{named}", "give --vault-password-file FILE instead")
+
+    passwords.use(passwords.VaultPasswords(sources, ask))
+
+
+def _asked(what: str, otherwise: str) -> str:
     from getpass import GetPassWarning
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", GetPassWarning)
-            value: str = click.prompt("sudo password", hide_input=True, err=True)
+            value: str = click.prompt(what, hide_input=True, err=True)
     except GetPassWarning:
-        raise GpurunError(
-            "there is no terminal to ask for the sudo password",
-            "give it in the environment variable GPURUN_BECOME_PASSWORD",
-        ) from None
+        message = f"there is no terminal to ask for the {what}"
+        raise GpurunError(message, otherwise) from None
     return value
 
 
-def terminal(output: str, redact: Callable[[str], str] = str) -> Terminal:
+def terminal(output: str) -> Terminal:
     """Where people read: stdout, or stderr when stdout is for JSON."""
     from rich.console import Console
 
@@ -61,7 +70,7 @@ def terminal(output: str, redact: Callable[[str], str] = str) -> Terminal:
         force_terminal=True if forced else None,
         no_color=True if forced is False else None,
     )
-    return Terminal(console, redact)
+    return Terminal(console)
 
 
 @contextmanager
@@ -104,29 +113,28 @@ def build(
     review: Review,
     stop: Stop,
     password: str | None,
-    redact: Redactor,
     resumed: bool = False,
 ) -> Run:
-    """Load everything a run needs; raises before any host is touched.
-
-    Args:
-        redact: learns the passwords of the inventory.
+    """Load everything a run needs, secrets included; raises before any host is touched.
 
     Raises:
-        InputError: playbook, inventory or variables are wrong.
+        InputError: playbook, inventory or variables are wrong, or a secret cannot be read.
     """
     from runner.engine.run import Run, Settings
+    from runner.engine.secrets import check_arguments
     from runner.inventory.load import load_inventory
     from runner.playbook.load import load_playbook
     from runner.playbook.tags import select_tags
+    from runner.secrets.redact import KNOWN
 
     if options.kubeconfig is not None and not Path(options.kubeconfig).expanduser().is_file():
         raise GpurunError(f"--kubeconfig {options.kubeconfig}: no such file")
+    KNOWN.add(password, "sudo password", everyday=True)
+    use_vault(options.vault)
     playbook = load_playbook(Path(options.playbook))
     playbook = select_tags(playbook, options.tags, options.skip_tags)
     inventory = load_inventory(options.inventories, Path(options.project))
     inventory = inventory.with_login(options.user)
-    redact.add(host.become_password for host in inventory.hosts.values())
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,
@@ -140,19 +148,30 @@ def build(
         become_password=password,
         resumed=resumed,
     )
-    return Run(playbook, inventory, settings, events, review, stop)
+    made = Run(playbook, inventory, settings, events, review, stop)
+    made.read_secrets()
+    check_arguments(options.extra)
+    return made
+
+
+def warn_of_short_secrets(say: Terminal) -> None:
+    """Name the secrets that are so short that replacing them would hide half of every text."""
+    from runner.secrets.redact import KNOWN
+
+    for name in sorted(KNOWN.short):
+        say.line(f"The secret {name} is too short to be taken out of what is shown.", "yellow")
 
 
 def finish(
     output: str,
     say: Terminal,
-    redact: Redactor,
     run: str,
     states: Sequence[HostState],
     applied: bool,
 ) -> int:
     """Print the end and give the exit code."""
     from runner.reports.data import exit_code, report, summary
+    from runner.secrets.redact import KNOWN
 
     code = exit_code(summary(states, applied), applied)
     say.end(run, states, applied)
@@ -160,7 +179,7 @@ def finish(
         import json
 
         try:
-            made = redact.data(report(run, states, applied))
+            made = KNOWN.data(report(run, states, applied))
             click.echo(json.dumps(made, indent=2, default=str))
         except OSError as error:
             say.line(f"gpurun: stdout cannot be written to: {error.strerror}", "bold red")

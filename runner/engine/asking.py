@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,11 @@ from runner.engine.subject import Subject
 from runner.modules.base import Context, Module, Outcome, Refused
 from runner.modules.registry import load_module
 from runner.playbook.document import Map, Task
+from runner.playbook.filters import plain
 from runner.playbook.templates import holds, render, render_text
+from runner.secrets.redact import KNOWN
+
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.@\\-]*\$?")
 
 
 def arguments_of(task: Task, module: Module[Any], variables: Mapping[str, Any]) -> Any:
@@ -27,7 +32,8 @@ def arguments_of(task: Task, module: Module[Any], variables: Mapping[str, Any]) 
         arguments = _evaluated(task, variables)
     rendered = render(arguments, variables, task.origin)
     try:
-        return module.arguments.model_validate(dict(rendered))
+        # Plain texts: modules and libraries need not know that one was a secret.
+        return module.arguments.model_validate(plain(rendered))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -57,6 +63,8 @@ def context_of(subject: Subject, task: Task, variables: Mapping[str, Any]) -> Co
         timeout=task.timeout,
         become=becomes(subject, task),
         environment={str(k): str(v) for k, v in environment.items()},
+        secret_in=KNOWN.found_in,
+        user=_user(subject, task, variables),
     )
 
 
@@ -65,6 +73,15 @@ def becomes(subject: Subject, task: Task) -> bool:
     if task.become is not None:
         return task.become
     return subject.play.become and not load_module(task.module).on_controller
+
+
+def _user(subject: Subject, task: Task, variables: Mapping[str, Any]) -> str:
+    """Whom the task becomes: Ansible lets the inventory's variable win over what plays say."""
+    wanted = variables.get("ansible_become_user") or task.become_user or subject.play.become_user
+    name = render(wanted, variables, task.origin) if wanted else "root"
+    if isinstance(name, str) and _USER.fullmatch(name):
+        return name
+    raise Refused(f"{task.origin}: become_user: {name!r} is no user's name")
 
 
 def answer(

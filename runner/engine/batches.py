@@ -45,11 +45,12 @@ def _is_boundary(step: PlannedStep) -> bool:
 
 
 def _same_login(one: PlannedStep, other: PlannedStep) -> bool:
-    return (one.delegate, _become(one)) == (other.delegate, _become(other))
+    return (one.delegate, _login(one)) == (other.delegate, _login(other))
 
 
-def _become(step: PlannedStep) -> bool:
-    return step.context.become if step.context else True
+def _login(step: PlannedStep) -> tuple[bool, str]:
+    """Whether its commands become somebody, and whom."""
+    return (step.context.become, step.context.user) if step.context else (True, "root")
 
 
 def cluster_actions(step: PlannedStep) -> list[Any]:
@@ -85,9 +86,9 @@ def blocks(play: Play, step: PlannedStep) -> list[Block]:
 
 def reread_commands(step: PlannedStep) -> tuple[Command, ...]:
     """The step's probes once more, under keys that no other step of the batch uses."""
-    become = _become(step)
+    become, user = _login(step)
     return tuple(
-        replace(probe.command(), key=f"{step.key}|{probe.key}", become=become)
+        replace(probe.command(), key=f"{step.key}|{probe.key}", become=become, user=user)
         for probe in step.probes
     )
 
@@ -97,8 +98,9 @@ def undo_block(step: PlannedStep, number: int) -> Block | None:
     undo = step.changes[number].undo
     if not undo:
         return None
+    become, user = _login(step)
     commands = tuple(
-        replace(command, key=f"{step.key}#{number}/undo{n}", become=_become(step))
+        replace(command, key=f"{step.key}#{number}/undo{n}", become=become, user=user)
         for n, command in enumerate(undo)
     )
     return Block(f"{step.key}#{number}/undo", None, commands)
@@ -107,15 +109,17 @@ def undo_block(step: PlannedStep, number: int) -> Block | None:
 def _guard(step: PlannedStep, number: int, change: Change) -> Command | None:
     if not change.guard:
         return None
-    return Command(f"{step.key}#{number}/guard", change.guard, become=_become(step), brief=True)
+    become, user = _login(step)
+    key = f"{step.key}#{number}/guard"
+    return Command(key, change.guard, become=become, user=user, brief=True)
 
 
 def _commands(
     play: Play, step: PlannedStep, number: int, change: Change, last: int
 ) -> tuple[Command, ...]:
-    key, become = f"{step.key}#{number}", _become(step)
+    key, (become, user) = f"{step.key}#{number}", _login(step)
     commands = [
-        replace(action, key=f"{key}/{n}", become=become)
+        replace(action, key=f"{key}/{n}", become=become, user=user)
         for n, action in enumerate(change.do)
         if isinstance(action, Command)
     ]

@@ -28,9 +28,11 @@ def handler_mark(play: Play, handler: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def pending_probe(become: bool) -> Probe:
+def pending_probe(play: Play) -> Probe:
     """Reads the marks of a host as a set of names."""
-    return Probe(PENDING, _FOLDER + '[ ! -d "$d" ] || ls "$d"', _parse, become=become)
+    user = play.become_user or "root"
+    shell = _FOLDER + '[ ! -d "$d" ] || ls "$d"'
+    return Probe(PENDING, shell, _parse, become=play.become, user=user)
 
 
 def _parse(result: Result) -> frozenset[str]:
@@ -61,10 +63,15 @@ def mark(play: Play, handlers: tuple[str, ...], key: str) -> Command:
     """Makes the marks of the handlers a change notifies."""
     names = " ".join(handler_mark(play, handler) for handler in handlers)
     shell = _FOLDER + f'umask 077; mkdir -p "$d" && cd "$d" && touch {names}'
-    return Command(f"{key}/mark", shell, become=play.become, brief=True)
+    return _command(play, f"{key}/mark", shell)
 
 
 def unmark(play: Play, handler: str, key: str) -> Command:
     """Removes the mark of a handler that has run."""
     shell = _FOLDER + f'rm -f "$d"/{handler_mark(play, handler)}'
-    return Command(f"{key}/unmark", shell, become=play.become, brief=True)
+    return _command(play, f"{key}/unmark", shell)
+
+
+def _command(play: Play, key: str, shell: str) -> Command:
+    user = play.become_user or "root"
+    return Command(key, shell, become=play.become, user=user, brief=True)

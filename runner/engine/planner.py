@@ -27,21 +27,27 @@ from runner.engine.planning import (
     seen_as,
 )
 from runner.engine.results import (
-    completed,
     failure,
     judged,
     kept_by,
     most_tries,
-    patience,
     reached,
     result_of,
     set_by,
 )
-from runner.engine.steps import label_of, problem_status, step_for_later, step_of
+from runner.engine.secrets import check_not_exposed
+from runner.engine.steps import (
+    delegated,
+    label_of,
+    once_more,
+    problem_status,
+    rescued,
+    step_for_later,
+    step_of,
+)
 from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
-from runner.hosts.script import Command
 from runner.kube.state import NODE
 from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, Unknown
 from runner.modules.registry import load_module
@@ -143,7 +149,7 @@ class _Walk:
         """Handlers that an interrupted run still owes this host."""
         play = self.subject.play
         if PENDING not in self.view:
-            self.needs.probes[PENDING] = pending_probe(play.become)
+            self.needs.probes[PENDING] = pending_probe(play)
             return
         marks = self.view[PENDING]
         if isinstance(marks, Unknown):
@@ -175,7 +181,7 @@ class _Walk:
         steps = []
         for planned in self._steps(StepKey(section, index), task, unwinding.only_after(task)):
             step = self._placed(planned)
-            step = _rescued(step) if unwinding.catches(task) else step
+            step = rescued(step) if unwinding.catches(task) else step
             steps.append(step)
             self._account(step)
             self.kept.update(set_by(step, self.done))
@@ -259,7 +265,9 @@ class _Walk:
     def _item(self, key: StepKey, task: Task, variables: Mapping[str, Any]) -> PlannedStep | None:
         label = label_of(task, variables)
         if key in self.done:
-            return PlannedStep(key, task, label, "ok", fails=self.done[key].failed)
+            done = self.done[key]
+            why = str(done.result.get("msg", "")) if done.failed else ""
+            return PlannedStep(key, task, label, "ok", reason=why, fails=done.failed)
         module = load_module(task.module)
         try:
             for condition in task.when:
@@ -285,8 +293,10 @@ class _Walk:
             raise KnownAfterChange(f"looks at the host after '{self.pending_since}'")
         context = context_of(self.subject, task, variables)
         probes = tuple(
-            replace(probe, become=context.become) for probe in module.probes(args, context)
+            replace(probe, become=context.become, user=context.user)
+            for probe in module.probes(args, context)
         )
+        check_not_exposed(task, probes)
         objects = tuple(module.cluster_probes(args, context))
         if delegate and (module.needs_cluster or objects):
             raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
@@ -295,18 +305,21 @@ class _Walk:
         try:
             states = self._states(module, (*probes, *objects), delegate)
             outcome = answer(task, module, args, states, context)
+            check_not_exposed(task, (), outcome.changes)
             outcome = self._outcome(key, task, variables, outcome)
         except (Refused, Unknown) as error:
-            step = self._once_more(key, task, label, variables, probes, error)
+            tries = self.tries.get(key, 1)
+            step = once_more(key, task, label, variables, probes, error, tries)
             return replace(step, delegate=delegate)
         if not outcome.changes and not reached(task, variables, outcome.result):
-            step = self._once_more(key, task, label, variables, probes, None)
+            tries = self.tries.get(key, 1)
+            step = once_more(key, task, label, variables, probes, None, tries)
             return replace(step, delegate=delegate)
         play = self.subject.play
         step = step_of(play, key, task, label, module, args, context, probes, outcome)
         judges = task.failed_when or task.changed_when or task.until
         step = replace(step, variables=variables if judges else {})
-        return _delegated(step, delegate) if delegate else step
+        return delegated(step, delegate) if delegate else step
 
     def _outcome(
         self, key: StepKey, task: Task, variables: Mapping[str, Any], outcome: Outcome
@@ -316,30 +329,6 @@ class _Walk:
             return outcome
         tries = {"attempts": self.tries.get(key, 1)} if most_tries(task) > 1 else {}
         return replace(outcome, result=judged(task, variables, {**outcome.result, **tries}))
-
-    def _once_more(
-        self,
-        key: StepKey,
-        task: Task,
-        label: str,
-        variables: Mapping[str, Any],
-        probes: tuple[Any, ...],
-        error: Refused | Unknown | None,
-    ) -> PlannedStep:
-        """A look that did not show what it shall: it waits for another, or that was the last."""
-        tries, most = self.tries.get(key, 1), most_tries(task)
-        if error is not None:
-            told = failure(str(error), getattr(error, "result", {}))
-            if most == 1 or (task.until and reached(task, variables, told)):
-                raise error
-        if tries >= most:
-            last = f": {error}" if error else ""
-            result = {**(getattr(error, "result", {})), "attempts": tries}
-            raise Refused(f"gave up {patience(task)}{last}", result)
-        reason = f"waits {patience(task)}" + (f"; so far: {error}" if error else "")
-        return PlannedStep(
-            key, task, label, "deferred", reason=reason, looks=True, probes=probes, waits_until=True
-        )
 
     def _missing(
         self,
@@ -372,7 +361,8 @@ class _Walk:
         return states
 
     def variables(self, task: Task) -> dict[str, Any]:
-        facts = Facts(self.view, self.needs, self.subject.play.become)
+        play = self.subject.play
+        facts = Facts(self.view, self.needs, play.become, play.become_user or "root")
         return variables_of(self.subject, task, self.kept, facts)
 
     def _not_planned(self, task: Task, key: StepKey, label: str, error: Exception) -> PlannedStep:
@@ -413,23 +403,3 @@ class _Walk:
                 self.maybe_notified |= set(task.notify)
         elif step.status == "change" or result_of(step, self.done)["changed"]:
             self.notified |= set(task.notify)
-
-
-def _delegated(step: PlannedStep, delegate: str) -> PlannedStep:
-    """The step, done on another host.
-
-    Raises:
-        Refused: it asks for more than commands.
-    """
-    actions = [action for change in step.changes for action in change.do]
-    if step.waits or not all(isinstance(action, Command) for action in actions):
-        raise Refused(f"delegate_to: {step.task.module} is not done for other hosts; write a play")
-    return replace(step, delegate=delegate, label=f"{step.label} (on {delegate})")
-
-
-def _rescued(step: PlannedStep) -> PlannedStep:
-    """A step that cannot succeed, where its block has a `rescue`."""
-    if step.status not in PROBLEMS:
-        return step
-    messages = (*step.messages, f"fails, and the block's rescue follows: {step.reason}")
-    return replace(step, status="ok", messages=messages, fails=True, result=completed(step.result))

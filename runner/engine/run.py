@@ -24,11 +24,14 @@ from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.planner import Progress, plan_host
-from runner.engine.planning import HostPlan, PlannedStep, StepKey
+from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.secrets import read_secrets
+from runner.engine.states import WENT_WELL, HostState, leader_first, tell_others
 from runner.engine.stop import Stop
-from runner.engine.subject import Once, Subject
+from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waves import waves
+from runner.engine.work import Work
 from runner.errors import ClusterError, GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
@@ -37,7 +40,8 @@ from runner.kube.drain import DrainPreview, preview
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
-from runner.playbook.document import Play, Playbook
+from runner.playbook.document import Play, Playbook, TemplateText
+from runner.secrets.value import reveal
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +58,6 @@ class Settings:
     lock_timeout: float = 0.0
     become_password: str | None = field(default=None, repr=False)
     resumed: bool = False
-
-
-@dataclass(slots=True)
-class HostState:
-    """All that a run knows of one host of one play."""
-
-    host: Host
-    play: Play
-    subject: Subject
-    observed: dict[str, Any] = field(default_factory=dict)
-    connection: Connection | None = None
-    plan: HostPlan | None = None
-    node: NodeState | Unknown | None = None
-    preview: DrainPreview | Unknown | None = None
-    gate: Gate = Gate("allow")  # noqa: RUF009
-    result: HostResult | None = None
-    kept: Mapping[str, Any] | None = None
-    """What its tasks registered and set, once they are done."""
-
-    leads: bool = False
-    """It does what is done once for all hosts of the play."""
-
-    @property
-    def leads_on(self) -> bool:
-        """What is done once has not gone wrong here."""
-        return self.result is None or self.result.status in _WENT_WELL
-
-    @property
-    def waits_for_work(self) -> bool:
-        """Passed the gates with something to do."""
-        return self.result is None and self.plan is not None and self.gate.verdict != "deny"
 
 
 Review = Callable[[Sequence[HostState]], bool]
@@ -130,6 +103,15 @@ class Run:
         """SHA-256 of the playbook's text, imported files included."""
         return hashlib.sha256(self._playbook.text.encode()).hexdigest()
 
+    def read_secrets(self) -> None:
+        """Read every secret that the plays need; no host is spoken to.
+
+        Raises:
+            InputError: with every one that cannot be read.
+        """
+        folder, hosts = self._playbook.path.parent, self._inventory.hosts
+        read_secrets(self._plays, self._settings.extra, folder, hosts)
+
     def plan(self) -> list[HostState]:
         """What every play would do, as things are now; nothing is changed."""
         return self._through(lambda states, clusters: None)
@@ -173,7 +155,7 @@ class Run:
             self._plan_one(state, clusters)
             if state.plan is not None and (state.result is None or state.result.status == "ok"):
                 state.leads = True
-                _tell_others(states, state, kept_once(state.plan, {}))
+                tell_others(states, state, kept_once(state.plan, {}))
                 return states[number + 1 :]
         return ()
 
@@ -182,7 +164,7 @@ class Run:
     ) -> Subject:
         return Subject(
             host,
-            play,
+            _as_the_inventory_says(play, host),
             self._playbook.path,
             self._settings.extra,
             self._groups,
@@ -244,7 +226,7 @@ class Run:
                 self._connections[host.name] = Connection(
                     host,
                     connect_timeout=self._settings.connect_timeout,
-                    become_password=self._settings.become_password or host.become_password,
+                    become_password=self._settings.become_password or reveal(host.become_password),
                 )
             connection = self._connections[host.name]
         connection.open()
@@ -303,7 +285,7 @@ class Run:
                 continue
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
-            for group in _leader_first(wave):
+            for group in leader_first(wave):
                 if leader is not None and not leader.leads_on:
                     self._not_led(group, leader)
                 else:
@@ -330,7 +312,7 @@ class Run:
             self._ended(state, HostResult(state.host.name, "skipped", "not begun: stopped"))
             return
         node = self._maintenance(state, clusters)
-        run = HostRun(
+        work = Work(
             state.subject,
             state.plan,
             state.observed,
@@ -342,10 +324,10 @@ class Run:
             touched=self._abandoned(state),
         )
         try:
-            result = run.run()
-            state.kept = run.kept
+            result = HostRun(work).run()
+            state.kept = work.kept
             if state.leads:
-                _tell_others(states, state, kept_once(run.plan, run.done))
+                tell_others(states, state, kept_once(work.plan, work.done))
         except Exception as error:
             result = HostResult(
                 state.host.name, "failed", f"internal error: {error!r}", node.left()
@@ -403,17 +385,11 @@ class Run:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _tell_others(
-    states: Sequence[HostState], leader: HostState, kept: Mapping[StepKey, Mapping[str, Any]]
-) -> None:
-    for state in states:
-        if state is not leader:
-            state.subject = replace(state.subject, once=Once(leader.host.name, kept))
-
-
-def _leader_first(wave: Sequence[HostState]) -> list[list[HostState]]:
-    groups = [[s for s in wave if s.leads], [s for s in wave if not s.leads]]
-    return [group for group in groups if group]
+def _as_the_inventory_says(play: Play, host: Host) -> Play:
+    """The play with the host's own `ansible_become_user`, which wins as in Ansible."""
+    user = host.variables.get("ansible_become_user")
+    plain = isinstance(user, str) and not isinstance(user, TemplateText)
+    return replace(play, become_user=user) if plain and user else play
 
 
 def _is_awaited_precondition(step: PlannedStep) -> bool:
@@ -426,11 +402,8 @@ def _good(result: HostResult | None) -> bool:
 
 def _without_refused(hosts: Sequence[Host], before: Sequence[HostState]) -> list[Host]:
     """Hosts that no earlier play had to leave alone: a play builds on those before it."""
-    refused = {s.host.name for s in before if s.result and s.result.status not in _WENT_WELL}
+    refused = {s.host.name for s in before if s.result and s.result.status not in WENT_WELL}
     return [host for host in hosts if host.name not in refused]
-
-
-_WENT_WELL = ("ok", "changed")
 
 
 def _broken(states: Sequence[HostState]) -> bool:

@@ -6,13 +6,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from runner.engine.planning import PlannedStep, Status, StepKey
-from runner.engine.results import patience
+from runner.engine.planning import PROBLEMS, PlannedStep, Status, StepKey
+from runner.engine.results import completed, failure, most_tries, patience, reached
 from runner.engine.variables import FactUnknown
-from runner.modules.base import Change, Context, Disruption, Module, Outcome, Risk, Unknown
+from runner.hosts.script import Command
+from runner.modules.base import (
+    Change,
+    Context,
+    Disruption,
+    HostWait,
+    Module,
+    Outcome,
+    Refused,
+    Risk,
+    Unknown,
+)
 from runner.modules.registry import load_module
 from runner.playbook.document import Play, Task
 from runner.playbook.templates import TemplateProblem
+from runner.secrets.redact import KNOWN
 
 
 def label_of(task: Task, variables: Mapping[str, Any]) -> str:
@@ -23,7 +35,7 @@ def label_of(task: Task, variables: Mapping[str, Any]) -> str:
 
 
 def _short(item: Any) -> str:
-    text = str(item)
+    text = KNOWN(str(item))
     return text if len(text) <= 40 else text[:37] + "..."
 
 
@@ -93,3 +105,57 @@ def problem_status(error: Exception) -> Status:
     if isinstance(error, TemplateProblem):
         return "failed"
     return "unknown" if isinstance(error, Unknown | FactUnknown) else "refused"
+
+
+def once_more(
+    key: StepKey,
+    task: Task,
+    label: str,
+    variables: Mapping[str, Any],
+    probes: tuple[Any, ...],
+    error: Refused | Unknown | None,
+    tries: int,
+) -> PlannedStep:
+    """A look that did not show what it shall: it waits for another, or that was the last.
+
+    Args:
+        error: what made it fail; None: its `until` does not hold.
+        tries: how often it was looked at, this one included.
+
+    Raises:
+        Refused, Unknown: it is not tried again.
+    """
+    most = most_tries(task)
+    if error is not None:
+        told = failure(str(error), getattr(error, "result", {}))
+        if most == 1 or (task.until and reached(task, variables, told)):
+            raise error
+    if tries >= most:
+        last = f": {error}" if error else ""
+        result = {**(getattr(error, "result", {})), "attempts": tries}
+        raise Refused(f"gave up {patience(task)}{last}", result)
+    reason = f"waits {patience(task)}" + (f"; so far: {error}" if error else "")
+    return PlannedStep(
+        key, task, label, "deferred", reason=reason, looks=True, probes=probes, waits_until=True
+    )
+
+
+def delegated(step: PlannedStep, delegate: str) -> PlannedStep:
+    """The step, done on another host.
+
+    Raises:
+        Refused: it asks for more than commands.
+    """
+    actions = [action for change in step.changes for action in change.do]
+    of_host = all(isinstance(wait, HostWait) for wait in step.waits)
+    if not of_host or not all(isinstance(action, Command) for action in actions):
+        raise Refused(f"delegate_to: {step.task.module} is not done for other hosts; use a play")
+    return replace(step, delegate=delegate, label=f"{step.label} (on {delegate})")
+
+
+def rescued(step: PlannedStep) -> PlannedStep:
+    """A step that cannot succeed, where its block has a `rescue`."""
+    if step.status not in PROBLEMS:
+        return step
+    messages = (*step.messages, f"fails, and the block's rescue follows: {step.reason}")
+    return replace(step, status="ok", messages=messages, fails=True, result=completed(step.result))

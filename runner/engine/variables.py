@@ -12,7 +12,7 @@ from runner.facts.base import FACTS, load_fact
 from runner.inventory.model import Host
 from runner.kube.state import NODE
 from runner.modules.base import Unknown
-from runner.playbook.document import Task
+from runner.playbook.document import Task, TemplateText
 from runner.playbook.templates import NotYetKnown, render
 
 
@@ -31,10 +31,17 @@ class FactUnknown(NotYetKnown):
 class Facts(Mapping[str, Any]):
     """`facts.NAME`, read from what was observed; a missing one is noted in `needs`."""
 
-    def __init__(self, observed: Mapping[str, Any], needs: Needs, become: bool = True) -> None:
+    def __init__(
+        self,
+        observed: Mapping[str, Any],
+        needs: Needs,
+        become: bool = True,
+        user: str = "root",
+    ) -> None:
         self._observed = observed
         self._needs = needs
         self._become = become
+        self._user = user
 
     def __getitem__(self, name: str) -> Any:
         if name not in FACTS:
@@ -43,7 +50,7 @@ class Facts(Mapping[str, Any]):
         key = fact.probe.key if fact.probe else NODE
         if key not in self._observed:
             if fact.probe:
-                self._needs.probes[key] = replace(fact.probe, become=self._become)
+                self._needs.probes[key] = replace(fact.probe, become=self._become, user=self._user)
             else:
                 self._needs.cluster = True
             raise NeedsLook(f"facts.{name}")
@@ -125,6 +132,8 @@ class _OfHost(Mapping[str, Any]):
         value = self._values[name]
         if isinstance(value, NotYetKnown):
             raise value
+        if isinstance(value, str) and not isinstance(value, TemplateText):
+            return value  # what a host printed, kept by `set_fact`: never a template
         return render(value, self._values, None)
 
     def __iter__(self) -> Iterator[str]:

@@ -33,7 +33,7 @@ _SUDO = (
     ),
     (
         ("is not in the sudoers file", "is not allowed", "may not run sudo", "I'm sorry"),
-        "'{user}' may not become root with sudo",
+        "'{user}' may not become {target} with sudo",
         "Add to sudoers there: '{user} ALL=(ALL) NOPASSWD: ALL', or log in as another user.",
     ),
     (
@@ -54,20 +54,21 @@ _SUDO = (
 )
 
 
-def no_shell(host: str, user: str, become: bool, said: str) -> HostError:
+def no_shell(host: str, user: str, become: bool, said: str, target: str = "root") -> HostError:
     """The error for a remote shell that did not start.
 
     Args:
         host, user: where, and who logged in.
         become: sudo was asked.
         said: what came from the host, untrusted.
+        target: whom sudo was asked to become.
     """
     shown = printable(said).strip()
     if become:
         for words, text, hint in _SUDO:
             if any(word in said for word in words):
                 return BecomeError(
-                    f"{host}: {text.format(user=user)} ({_last_line(shown)})",
+                    f"{host}: {text.format(user=user, target=target)} ({_last_line(shown)})",
                     hint.format(user=user),
                 )
         if "sudo" in said:

@@ -16,6 +16,7 @@ from runner.hosts.frames import Batch, change_batch, look_batch, steps_of
 from runner.hosts.outcome import outcomes
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host
+from runner.secrets.value import reveal
 
 if TYPE_CHECKING:
     from runner.hosts.logins import Login
@@ -42,7 +43,7 @@ class Connection:
     ) -> None:
         self.host = host
         self._timeout = connect_timeout
-        self._password = become_password or host.become_password
+        self._password = become_password or reveal(host.become_password)
         self._login: Login | None = None
         self._shells: dict[str, Shell] = {}
         """By user; "" is the one who is logged in."""
@@ -274,4 +275,4 @@ class Connection:
     def _no_shell(self, user: str, said: str) -> HostError:
         login = self._login.user if self._login else ""
         self.close()
-        return no_shell(self.host.name, login, bool(user), said)
+        return no_shell(self.host.name, login, bool(user), said, user or "root")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runner.secrets.redact import KNOWN
+
 DEFAULT_TIMEOUT = 60.0
 """Seconds a command may take on the host when nothing else is said."""
 
@@ -54,8 +56,8 @@ class Result:
 
     @property
     def error_text(self) -> str:
-        """stderr, else stdout, as text for a message."""
-        return (self.stderr or self.stdout).decode("utf-8", "replace").strip()
+        """stderr, else stdout, as text for a message; without secrets, as it may be cut."""
+        return KNOWN((self.stderr or self.stdout).decode("utf-8", "replace").strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runner.errors import InputError, Problem
 from runner.inventory.patterns import exists
 from runner.inventory.tree import Setting, Tree
 from runner.playbook.filters import plain
+from runner.secrets.redact import KNOWN, mark
+from runner.secrets.value import Secret, Unread
 
 _SECRET_NAMES = ("password", "become_pass", "ssh_pass", "sudo_pass")
-HIDDEN = "********"
 
 
 def as_list(tree: Tree) -> dict[str, Any]:
@@ -76,8 +77,19 @@ def _text(setting: Setting) -> str:
 
 def _shown(setting: Setting) -> Any:
     if setting.name.endswith(_SECRET_NAMES):
-        return HIDDEN
-    return plain(setting.value)
+        return mark(setting.name)
+    return KNOWN.data(plain(_marked(setting.value)))
+
+
+def _marked(value: Any) -> Any:
+    """A value with the names of secrets in their place; none is read for it."""
+    if isinstance(value, Secret | Unread):
+        return mark(value.name)
+    if isinstance(value, Mapping):
+        return {key: _marked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_marked(item) for item in value]
+    return value
 
 
 def _branch(tree: Tree, group: str, depth: int) -> Iterator[str]:

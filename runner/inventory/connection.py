@@ -7,10 +7,14 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from runner.errors import Origin, Problem
 from runner.playbook.templates import TemplateProblem, render
+from runner.playbook.unread import needed
+from runner.secrets.redact import KNOWN
+from runner.secrets.value import SecretError, Unread
 
 _ALIASES = {
     "address": ("ansible_host", "ansible_ssh_host"),
@@ -33,7 +37,7 @@ class Reach:
     key_file: str | None = None
     proxy_jump: str | None = None
     known_hosts: str | None = None
-    become_password: str | None = None
+    become_password: str | Unread | None = None
 
 
 class _Reader:
@@ -77,6 +81,17 @@ class _Reader:
         )
         return None
 
+    def password(self) -> str | Unread | None:
+        """The sudo password; one that comes from a secret is read when it is used."""
+        name = next((n for n in _ALIASES["become_password"] if n in self.variables), "")
+        if not name or not needed([name], self.variables):
+            text = self.text("become_password")
+            KNOWN.add(text, "sudo password", everyday=True)
+            return text
+        origin = self.origins.get(name, self.at)
+        known = {"inventory_hostname": self.host, **self.variables}
+        return Unread(name, origin, partial(_password, name, known, origin))
+
     def port(self) -> int | None:
         name, value = self.value("port")
         if value is None:
@@ -85,6 +100,13 @@ class _Reader:
             return int(value)
         self.note(name, f"{name} must be a number from 1 to 65535, found {value!r}")
         return None
+
+
+def _password(name: str, variables: Mapping[str, Any], origin: Origin) -> str:
+    try:
+        return str(render(variables[name], variables, origin)).strip()
+    except TemplateProblem as error:
+        raise SecretError(error.problem) from None
 
 
 def reach(
@@ -109,7 +131,7 @@ def reach(
         key_file=_home(reader.text("key_file") or options.get("identityfile")),
         proxy_jump=options.get("proxyjump"),
         known_hosts=_home(options.get("userknownhostsfile")),
-        become_password=reader.text("become_password"),
+        become_password=reader.password(),
     )
     return result, reader.problems
 

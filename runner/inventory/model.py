@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.errors import Origin
+from runner.secrets.value import Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Host:
     proxy_jump: str | None = None
     known_hosts: str | None = None
     """A known_hosts file of this host's own (UserKnownHostsFile in ansible_ssh_common_args)."""
-    become_password: str | None = field(default=None, repr=False)
+    become_password: str | Unread | None = field(default=None, repr=False)
     groups: tuple[str, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Merged: group_vars by depth, then host_vars and host lines."""

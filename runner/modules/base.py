@@ -87,10 +87,17 @@ class Probe:
     stdin: bytes = b""
     become: bool = True
     brief: bool = True
+    user: str = "root"
 
     def command(self) -> Command:
         return Command(
-            self.key, self.shell, self.stdin, self.timeout, self.become, brief=self.brief
+            self.key,
+            self.shell,
+            self.stdin,
+            self.timeout,
+            self.become,
+            brief=self.brief,
+            user=self.user,
         )
 
 
@@ -220,7 +227,9 @@ class Context:
         notified: True when the task is a handler being run.
         timeout: the task's `timeout` in seconds, if it has one.
         become: the task's `become`.
+        user: whom it becomes then.
         environment: the task's `environment`, for commands.
+        secret_in: the name of a secret that stands in a text, "" without one.
     """
 
     host: str
@@ -231,6 +240,8 @@ class Context:
     timeout: float | None = None
     become: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    secret_in: Callable[[str], str] = lambda text: ""
+    user: str = "root"
 
 
 class Module(ABC, Generic[A]):

@@ -163,15 +163,16 @@ def _look(script: str, args: ExecuteArguments, context: Context, given: bytes = 
     """A probe that runs a script of the playbook; its key tells equal looks from others."""
     shell, stdin = text_for_host(script, args, context, given)
     timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
-    digest = look_digest(shell, stdin, timeout, context.become)
+    digest = look_digest(shell, stdin, timeout, context)
     parse = partial(_seen, script)
     return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
 
 
-def look_digest(shell: str, stdin: bytes, timeout: float, become: bool) -> str:
+def look_digest(shell: str, stdin: bytes, timeout: float, context: Context) -> str:
     """Tells equal looks from others; nothing of their standard input can be guessed from it."""
     secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
-    told = f"{shell}\0{timeout}\0{become}\0".encode() + secret
+    login = f"{context.become}\0{context.user}"
+    told = f"{shell}\0{timeout}\0{login}\0".encode() + secret
     return hashlib.sha256(told).hexdigest()[:16]
 
 

@@ -43,7 +43,8 @@ class Copy(Module[CopyArguments]):
     """Put a file on the host: from a file of the playbook or from text.
 
     The file is written beside its target, validated, synced and renamed, with mode and owner set
-    before. A new file gets mode 0644 and the user it is written as; an existing one keeps its own.
+    before. A new file gets mode 0644 (0600 if it holds a secret) and the user it is written as; an
+    existing one keeps its own. A `src` encrypted with ansible-vault is decrypted.
     """
 
     name = "copy"

@@ -15,7 +15,7 @@ from runner.modules.base import Context, Module, Outcome, Probe
 from runner.modules.command import exported
 from runner.modules.files import shell
 from runner.modules.files.arguments import Content, HostPath
-from runner.modules.files.change import plan_file
+from runner.modules.files.change import NewFile, plan_file
 from runner.modules.files.state import FileState, follow, probes, state_of
 from runner.modules.web import RequestArguments, curl_options
 
@@ -84,7 +84,7 @@ class GetUrl(Module[GetUrlArguments]):
         def write(state: FileState, backup: str) -> Command:
             return _download(args, state, backup, context)
 
-        return plan_file(args.path, after, args, write, observed, context)
+        return plan_file(NewFile(args.path, after, args, write), observed, context)
 
 
 def _download(args: GetUrlArguments, state: FileState, backup: str, context: Context) -> Command:

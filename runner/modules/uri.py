@@ -131,7 +131,7 @@ class Uri(Module[UriArguments]):
             return ()
         shell, stdin = _request(args, context, _ANSWER)
         timeout = _seconds(args, context) + 10
-        key = f"uri:{look_digest(shell, stdin, timeout, context.become)}"
+        key = f"uri:{look_digest(shell, stdin, timeout, context)}"
         parse = partial(parse_answer, args.url)
         return (Probe(key, shell, parse, timeout, stdin, context.become, brief=False),)
 

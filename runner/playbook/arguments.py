@@ -20,6 +20,7 @@ from runner.playbook.keywords import (
     nearest,
 )
 from runner.playbook.source import TEMPLATE_MARK, BooleanWord
+from runner.secrets.value import Unread
 
 _LISTED = "gpurun doc lists the modules."
 
@@ -202,7 +203,9 @@ def _accepts(annotation: Any, kind: type) -> bool:
 
 
 def holds_template(value: Any) -> bool:
-    """Whether a template stands in the value, at any depth."""
+    """Whether a template stands in the value, or a secret not read yet, at any depth."""
+    if isinstance(value, Unread):
+        return True
     if isinstance(value, str):
         return bool(TEMPLATE_MARK.search(value))
     if isinstance(value, Mapping):

@@ -31,6 +31,7 @@ class Inherited:
     when: tuple[str, ...] = ()
     variables: Map = field(default_factory=Map)
     become: bool | None = None
+    become_user: str = ""
     environment: Map = field(default_factory=Map)
     tags: tuple[str, ...] = ()
     ignore_errors: bool = False
@@ -168,7 +169,7 @@ class Reading:
     ) -> Inherited:
         fields = Fields(value, what, self.problems)
         fields.unknown_keys(known, REFUSED_BLOCK_KEYS)
-        fields.root_only()
+        fields.only_sudo()
         fields.text("name")
         become = fields.flag("become")
         ignore = fields.flag("ignore_errors")
@@ -181,6 +182,7 @@ class Reading:
             when=(*outer.when, *when),
             variables=_merged(outer.variables, own["vars"]),
             become=outer.become if become is None else become,
+            become_user=fields.text("become_user") or outer.become_user,
             environment=_merged(outer.environment, own["environment"]),
             tags=tuple(dict.fromkeys((*outer.tags, *fields.texts("tags", commas=True)))),
             ignore_errors=outer.ignore_errors if ignore is None else ignore,
@@ -205,6 +207,7 @@ def _inherit(task: Task, written: Map, outer: Inherited) -> Task:
         when=(*outer.when, *task.when),
         variables=_merged(outer.variables, task.variables),
         become=outer.become if task.become is None else task.become,
+        become_user=task.become_user or outer.become_user,
         environment=_merged(outer.environment, task.environment),
         tags=tuple(dict.fromkeys((*outer.tags, *task.tags))),
         ignore_errors=task.ignore_errors if own_ignore else outer.ignore_errors,

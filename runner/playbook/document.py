@@ -93,6 +93,8 @@ class Task:
     variables: Map = field(default_factory=Map)
     become: bool | None = None
     """None: as the play says."""
+    become_user: str = ""
+    """Whom it becomes, may be a template; "": as the play says."""
     timeout: float | None = None
     environment: Map = field(default_factory=Map)
     risk: Risk | None = None
@@ -131,6 +133,8 @@ class Play:
     verify: tuple[Task, ...] = ()
     variables: Map = field(default_factory=Map)
     become: bool = False
+    become_user: str = ""
+    """Whom its tasks become; "": root."""
     environment: Map = field(default_factory=Map)
     risk: Risk | None = None
     """The least risk of every change of the play."""

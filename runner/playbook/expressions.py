@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing, pass_context
 
 from runner.playbook import filters
+from runner.secrets.value import SecretError
 
 MAX_TEXT = 10_000_000
 """Characters one value or file may come to."""
@@ -71,9 +72,12 @@ class Deferred(jinja2.StrictUndefined):
 
 
 def is_known(value: Any) -> bool:
-    """Whether a value is defined. Raises `NotYetKnown` where that cannot be told yet."""
-    if isinstance(value, Deferred) and isinstance(value._cause, NotYetKnown):
-        raise value._cause
+    """Whether a value is defined. Raises `NotYetKnown` where that cannot be told yet, and
+    `SecretError` for a secret that cannot be read: it is defined, and a default is not it."""
+    if isinstance(value, Deferred):
+        for cause in (value._cause, value._cause.__cause__):
+            if isinstance(cause, NotYetKnown | SecretError):
+                raise cause
     return not isinstance(value, Undefined)
 
 

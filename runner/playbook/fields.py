@@ -11,6 +11,7 @@ from runner.errors import Origin, Problem
 from runner.playbook.document import Map, Seq, TemplateText
 from runner.playbook.keywords import nearest, similar
 from runner.playbook.source import BooleanWord
+from runner.secrets.value import Secret, Unread
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -21,6 +22,8 @@ def kind_of(value: Any) -> str:
     """What a person would call the value."""
     if value is None:
         return "nothing"
+    if isinstance(value, Secret | Unread):
+        return "a secret"
     if isinstance(value, BooleanWord):
         return f"the boolean `{value}`"
     if isinstance(value, bool):
@@ -78,7 +81,7 @@ class Fields:
             return default
         if isinstance(value, str) and not isinstance(value, BooleanWord):
             return value
-        hint = f'Quote it: "{value}".' if not isinstance(value, Map | Seq) else ""
+        hint = f'Quote it: "{value}".' if not isinstance(value, Map | Seq | Unread) else ""
         self.expected(key, "text", hint)
         return default
 
@@ -169,16 +172,8 @@ class Fields:
         self.expected(key, "a mapping (name: value)")
         return Map()
 
-    def root_only(self) -> None:
-        """`become_user` and `become_method` as far as they are offered."""
-        user = self.text("become_user", "root")
-        if user != "root":
-            where = self.values.where("become_user")
-            self.note(
-                f"become_user: only root is offered, not {user}",
-                where,
-                f"Use command: runuser -u {user} -- ...",
-            )
+    def only_sudo(self) -> None:
+        """`become_method` as far as it is offered."""
         method = self.text("become_method", "sudo")
         if method != "sudo":
             where = self.values.where("become_method")

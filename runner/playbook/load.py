@@ -19,6 +19,7 @@ from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS, nearest, simi
 from runner.playbook.source import Document, parse_yaml, read_text, read_yaml
 from runner.playbook.tasks import check_templates
 
+_NO_FILE = "no such file"
 _DEFAULT_WAVES = ("1", "100%")
 
 
@@ -92,7 +93,7 @@ def _play(
         )
         return Play("", "", where)
     fields.unknown_keys(PLAY_KEYS, REFUSED_PLAY_KEYS)
-    fields.root_only()
+    fields.only_sudo()
     hosts = ",".join(fields.texts("hosts"))
     if "hosts" not in value:
         fields.note("the play has no hosts", where, "Add hosts: all, a group, or a pattern.")
@@ -122,6 +123,7 @@ def _play(
         origin=where,
         variables=variables,
         become=fields.flag("become") or False,
+        become_user=fields.plain_text("become_user"),
         environment=environment,
         risk=fields.level("risk", Risk),
         drain=_drain(fields),
@@ -165,7 +167,11 @@ def _variables(fields: Fields, folder: Path) -> Map:
     for name in fields.texts("vars_files"):
         document = read_yaml(folder / name)
         fields.problems.extend(
-            Problem(f"vars_files: {p.message}", p.origin, "Its path is relative to the playbook.")
+            Problem(
+                f"vars_files: {p.message}",
+                p.origin,
+                "Its path is relative to the playbook." if p.message == _NO_FILE else p.hint,
+            )
             for p in document.problems
         )
         if isinstance(document.value, Map):

@@ -10,8 +10,28 @@ from runner.kube.state import DrainMode, DrainOptions
 from runner.modules.base import Disruption, Module, Risk
 from runner.modules.registry import MODULES, load_module, task_names
 from runner.playbook.keywords import BLOCK_KEYS, IMPORT_KEYS, PLAY_KEYS, TASK_KEYS
+from runner.playbook.secret_tags import KINDS
 
 _TEMPLATE = {"type": "string", "pattern": r"\{[{%]"}
+_SECRET = {
+    "type": "object",
+    "description": "!secret: where a secret is read from",
+    "additionalProperties": False,
+    "properties": {
+        "env": {"type": "string", "description": KINDS["env"]},
+        "file": {"type": "string", "description": KINDS["file"]},
+        "command": {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "description": KINDS["command"],
+        },
+        "sops": {"type": "string", "description": KINDS["sops"]},
+        "key": {"type": "string", "description": "of sops: which value, a.b.c"},
+    },
+    "oneOf": [{"required": [kind]} for kind in KINDS],
+}
+"""What stands at the tag `!secret`; a schema sees no tags."""
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 _CONDITION = {"type": ["string", "boolean"]}
 _CONDITIONS = {"anyOf": [_CONDITION, {"type": "array", "items": _CONDITION}]}
@@ -34,7 +54,7 @@ _TASKS = {
 
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of a playbook, for editors and for validation in CI."""
-    definitions: dict[str, Any] = {}
+    definitions: dict[str, Any] = {"secret": _SECRET}
     modules = {name: _module(load_module(name), definitions) for name in MODULES}
     definitions["task"] = _task(modules)
     definitions["block"], definitions["import"] = _block(), _import()
@@ -68,7 +88,7 @@ def _play() -> dict[str, Any]:
         "name": _TEXT,
         "hosts": _TEXTS,
         "become": _FLAG,
-        "become_user": {"const": "root"},
+        "become_user": _TEXT,
         "become_method": {"const": "sudo"},
         "vars": _MAPPING,
         "vars_files": _TEXTS,
@@ -107,7 +127,7 @@ def _task(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "vars": _MAPPING,
         "args": _MAPPING,
         "become": _FLAG,
-        "become_user": {"const": "root"},
+        "become_user": _TEXT,
         "become_method": {"const": "sudo"},
         "timeout": _SECONDS,
         "environment": _MAPPING,
@@ -136,7 +156,7 @@ _INHERITED: dict[str, Any] = {
     "name": _TEXT,
     "when": _CONDITIONS,
     "become": _FLAG,
-    "become_user": {"const": "root"},
+    "become_user": _TEXT,
     "become_method": {"const": "sudo"},
     "vars": _MAPPING,
     "environment": _MAPPING,
@@ -162,7 +182,8 @@ def _import() -> dict[str, Any]:
 
 
 def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a module's arguments, in which every value may be a template."""
+    """The schema of a module's arguments, in which every value may be a template or a
+    secret."""
     made = module.arguments.model_json_schema(ref_template="#/$defs/{model}")
     definitions.update(made.pop("$defs", {}))
     # `args:` and the one-line form may bring what is required: the loader checks that.
@@ -173,7 +194,8 @@ def _module(module: Module[Any], definitions: dict[str, Any]) -> dict[str, Any]:
         kept = {key: part[key] for key in ("description", "default", "title") if key in part}
         # One value may stand for a list of one.
         one = [part["items"]] if part.get("items") else []
-        properties[name] = {"anyOf": [part, _TEMPLATE, *one], **kept}
+        secret = {"$ref": "#/$defs/secret"}
+        properties[name] = {"anyOf": [part, _TEMPLATE, secret, *one], **kept}
     for other, own in module.arguments.other_names.items():
         properties[other] = properties[own]
     forms: list[dict[str, Any]] = [made, {"type": "null"}]

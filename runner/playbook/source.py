@@ -18,7 +18,10 @@ from typing import Any
 import yaml
 
 from runner.errors import Origin, Problem
+from runner.playbook import secret_tags
 from runner.playbook.document import Map, Seq, TemplateText
+from runner.secrets.value import Unread
+from runner.secrets.vault import is_encrypted
 
 MAX_BYTES = 10_000_000
 """A file of a person is smaller; a bigger one is a mistake, told before it fills the memory."""
@@ -89,13 +92,25 @@ def read_text(path: Path) -> tuple[str, Problem | None]:
 def read_yaml(path: Path, *, boolean_words: bool = False) -> Document:
     """The YAML file `path`; mistakes are in the document's `problems`, nothing is raised.
 
+    A file of ansible-vault is decrypted; values encrypted by sops are read when they are used.
+
     Args:
         boolean_words: take yes, no, on and off as booleans, as Ansible does (inventories).
     """
     text, problem = read_text(path)
     if problem:
         return Document(str(path), problems=[problem], origin=Origin(str(path)))
-    return parse_yaml(text, str(path), boolean_words=boolean_words)
+    if is_encrypted(text):
+        from runner.playbook.encrypted import decrypted
+
+        return decrypted(text, path, boolean_words=boolean_words)
+    document = parse_yaml(text, str(path), boolean_words=boolean_words)
+    if isinstance(document.value, Map) and "sops" in document.value:
+        from runner.playbook.encrypted import is_of_sops, without_sops
+
+        if is_of_sops(document.value):
+            without_sops(document)
+    return document
 
 
 def parse_yaml(text: str, file: str, *, boolean_words: bool = False) -> Document:
@@ -186,6 +201,8 @@ class _Builder:
         self.values += size
 
     def make(self, node: Any) -> Any:
+        if node.tag in secret_tags.TAGS:
+            return self.secret(node)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node)
         if isinstance(node, yaml.SequenceNode):
@@ -214,6 +231,8 @@ class _Builder:
                 )
                 continue
             result[key] = self.build(value_node)
+            if isinstance(result[key], Unread) and value_node.tag in secret_tags.TAGS:
+                result[key].name = key
             result.origins[key] = _origin(
                 self.document.file, key_node if _is_empty(value_node) else value_node
             )
@@ -256,12 +275,28 @@ class _Builder:
                     merged[key] = item
                     merged.origins[key] = source.where(key) or _origin(self.document.file, node)
 
+    def secret(self, node: Any) -> Unread | None:
+        """What stands for a secret, read when it is used."""
+        where = _origin(self.document.file, node)
+        if node.tag in secret_tags.VAULT:
+            if isinstance(node, yaml.ScalarNode) and is_encrypted(node.value):
+                return secret_tags.vault_value(node.value, where)
+            hint = "Write what ansible-vault encrypt_string prints, beginning with !vault |"
+            self.problem("!vault stands before a text that is not encrypted", node, hint)
+            return None
+        try:
+            value = self.mapping(node) if isinstance(node, yaml.MappingNode) else None
+            return secret_tags.secret_value(value, where, Path(self.document.file).parent)
+        except secret_tags.WrongTag as error:
+            self.problem(str(error), node, secret_tags.FORM)
+            return None
+
     def scalar(self, node: Any) -> Any:
         tag, text = node.tag, node.value
         if tag == "!unsafe":
             return text
         if not tag.startswith(_TAG):
-            self.problem(f"tag {tag} is not known here", node, _tag_hint(tag))
+            self.problem(f"tag {tag} is not known here", node, "Remove the tag.")
             return None
         kind = tag.removeprefix(_TAG)
         if kind == "null":
@@ -281,12 +316,6 @@ class _Builder:
         if TEMPLATE_MARK.search(node.value):
             return TemplateText(node.value, _origin(self.document.file, node))
         return str(node.value)
-
-
-def _tag_hint(tag: str) -> str:
-    if tag == "!vault":
-        return "Encrypted values are not read yet: take the secret from a variable given with -e."
-    return "Remove the tag."
 
 
 def _is_empty(node: Any) -> bool:

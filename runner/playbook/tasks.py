@@ -39,7 +39,7 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         return None
     module = load_module(name)
     fields = Fields(value, "task", problems)
-    fields.root_only()
+    fields.only_sudo()
     noted = len(problems)
     arguments = read_arguments(value, key, module, problems)
     if len(problems) == noted:
@@ -55,6 +55,7 @@ def read_task(value: Any, section: str, where: Origin, problems: list[Problem]) 
         loop=_loop(fields),
         variables=fields.mapping("vars"),
         become=fields.flag("become"),
+        become_user=fields.text("become_user"),
         timeout=fields.seconds("timeout"),
         environment=fields.mapping("environment"),
         risk=fields.level("risk", Risk),

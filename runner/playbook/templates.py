@@ -29,6 +29,8 @@ from runner.playbook.parsing import (
     parsed,
 )
 from runner.playbook.source import TEMPLATE_MARK
+from runner.secrets.redact import KNOWN
+from runner.secrets.value import Secret, SecretError, Unread
 
 __all__ = [
     "NotYetKnown",
@@ -53,7 +55,7 @@ class TemplateProblem(Exception):
 
 def source(value: Any, origin: Origin | None = None) -> Any:
     """Plain data from a user (such as `-e`) as a source of templates, at any depth."""
-    if isinstance(value, str) and not isinstance(value, TemplateText):
+    if isinstance(value, str) and not isinstance(value, TemplateText | Secret):
         return TemplateText(value, origin) if TEMPLATE_MARK.search(value) else value
     if isinstance(value, Mapping):
         made = {key: source(item, origin) for key, item in value.items()}
@@ -77,7 +79,7 @@ def render(value: Any, variables: Mapping[str, Any], origin: Origin | None) -> A
         TemplateProblem: with the place and the cure.
         NotYetKnown: as the variables raised it.
     """
-    if isinstance(value, str) and TEMPLATE_MARK.search(value):
+    if isinstance(value, str) and not isinstance(value, Secret) and TEMPLATE_MARK.search(value):
         value = TemplateText(value, getattr(value, "origin", None) or origin)
     return _Scope(variables, origin).finish(value)
 
@@ -123,11 +125,16 @@ def names(value: Any) -> set[str]:
     """
     found: set[str] = set()
     for text in texts(value):
-        try:
-            found |= _references(parsed(text))
-        except jinja2.TemplateError:
-            continue
+        found |= _names_in(str(text))
     return found
+
+
+@lru_cache(maxsize=4096)
+def _names_in(text: str) -> frozenset[str]:
+    try:
+        return frozenset(_references(parsed(text)))
+    except jinja2.TemplateError:
+        return frozenset()
 
 
 def condition_names(condition: str) -> set[str]:
@@ -188,10 +195,14 @@ class _Scope:
             return done
         if isinstance(value, Seq):
             return Seq([self.finish(item) for item in value], value.origin, value.origins)
+        if isinstance(value, Unread):
+            return self.guarded(value.read, "", value.origin)
         return value
 
     def variable(self, name: str, value: Any) -> Any:
         """The value of a variable that an expression uses."""
+        if isinstance(value, Unread):
+            return value.read()
         if isinstance(value, NotYetKnown):
             raise value
         if not isinstance(value, TemplateText | Map | Seq):
@@ -240,6 +251,8 @@ class _Scope:
             return run()
         except (NotYetKnown, TemplateProblem):
             raise
+        except SecretError as error:
+            raise TemplateProblem(error.problem) from error
         except Exception as error:
             problem = _problem(error, text, origin, self.variables.names(), in_file)
             if called_from:
@@ -317,7 +330,8 @@ def _references(tree: nodes.Template) -> set[str]:
 
 
 def _not_boolean(condition: str, value: Any, origin: Origin | None) -> Problem:
-    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    shown = KNOWN(repr(value))
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
     hint = f"Compare it: {condition} == ...; or write: {condition} | bool"
     if isinstance(value, list | dict | Mapping):
         hint = f"Ask for its length: {condition} | length > 0"

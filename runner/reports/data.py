@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from runner.engine.planning import PlannedStep
 from runner.facts.base import plain
 from runner.modules.base import Change, FileDiff, Unknown
+from runner.secrets.previous import without_previous
+from runner.secrets.redact import KNOWN
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
 
 STATUSES = (
     "ok",
@@ -132,13 +134,24 @@ def diff_text(diff: FileDiff) -> str:
     lines = [f"{name}: {before} -> {after}" for name, before, after in diff.attributes]
     if diff.sensitive:
         return "\n".join([*lines, "(content not shown: the file is readable by its owner only)"])
-    before = _lines(diff.before)
-    after = _lines(diff.after)
+    old, new = _without_secrets(diff)
+    before, after = _lines(old), _lines(new)
+    if old == new and diff.before != diff.after:
+        lines.append("(only the value of a secret differs)")
     names = (
         f"{diff.path} (before)" if diff.before is not None else "/dev/null",
         f"{diff.path} (after)" if diff.after is not None else "/dev/null",
     )
     return "\n".join([*lines, *difflib.unified_diff(before, after, *names, lineterm="")])
+
+
+def _without_secrets(diff: FileDiff) -> tuple[str | None, str | None]:
+    """Before and after without the secret, and without the one that stood in its place."""
+    before = None if diff.before is None else KNOWN(diff.before)
+    after = None if diff.after is None else KNOWN(diff.after)
+    if before is not None and after is not None and after != diff.after:
+        before = without_previous(before, after)
+    return before, after
 
 
 def _lines(text: str | None) -> list[str]:

@@ -7,7 +7,7 @@ through `printable` into rich `Text`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ from rich.text import Text
 from runner.engine.events import Event
 from runner.hosts.display import printable
 from runner.reports.data import host_plan, summary
+from runner.secrets.redact import KNOWN, Redactor
 
 if TYPE_CHECKING:
-    from runner.engine.run import HostState
+    from runner.engine.states import HostState
 
 _STYLES = {
     "pending": "yellow",
@@ -39,10 +40,10 @@ class Terminal:
 
     Args:
         console: where to; `--output json` gives one that writes to stderr.
-        redact: takes secrets out of a text.
+        redact: takes secrets out.
     """
 
-    def __init__(self, console: Console, redact: Callable[[str], str] = str) -> None:
+    def __init__(self, console: Console, redact: Redactor = KNOWN) -> None:
         self._console = console
         self._redact = redact
         self._gone = False
@@ -82,7 +83,7 @@ class Terminal:
         for play in plays.values():
             of_play = [state for state in states if state.play is play]
             self.line(f"Play: {play.name} ({_count(len(of_play), 'host')})", "bold")
-            for group in _groups(of_play):
+            for group in _groups(of_play, self._redact):
                 self._group(*group)
             self.line("")
 
@@ -132,7 +133,7 @@ class Terminal:
                 self._indented(text, "    drain: ")
 
     def _indented(self, text: str, indent: str) -> None:
-        for line in text.splitlines():
+        for line in self._redact(text).splitlines():
             self._sentence(indent + line)
 
     # -- progress -----------------------------------------------------------------------------
@@ -188,11 +189,14 @@ def _diff_style(line: str) -> str:
     return "red" if line.startswith("-") else ""
 
 
-def _groups(states: Iterable[HostState]) -> list[tuple[list[str], dict[str, Any]]]:
+def _groups(
+    states: Iterable[HostState], redact: Redactor
+) -> list[tuple[list[str], dict[str, Any]]]:
     """Hosts with equal plans together, in the order of their first host."""
     groups: dict[str, tuple[list[str], dict[str, Any]]] = {}
     for state in states:
-        plan = host_plan(state)
+        # Before it is cut into lines: a secret may go on in the next one.
+        plan = redact.data(host_plan(state))
         anonymous = {
             **plan,
             "changes": [{k: v for k, v in c.items() if k != "host"} for c in plan["changes"]],

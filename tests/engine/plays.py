@@ -14,6 +14,7 @@ from runner.engine.observe import observe
 from runner.engine.planner import plan_host
 from runner.engine.planning import HostPlan
 from runner.engine.subject import Subject
+from runner.engine.work import Work
 from runner.errors import Origin
 from runner.inventory.model import Host
 from runner.modules.base import Unknown
@@ -51,7 +52,7 @@ class OneHost:
 
     def apply(self, plan: HostPlan | None = None, node: Maintenance | None = None) -> HostResult:
         approved = plan or self.plan()
-        run = HostRun(
+        work = Work(
             self.subject,
             approved,
             self.observed,
@@ -60,7 +61,7 @@ class OneHost:
             Events([self.happened.append]),
             self.stop,
         )
-        return run.run()
+        return HostRun(work).run()
 
     def again(self) -> HostPlan:
         """A fresh look and plan."""

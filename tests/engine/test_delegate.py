@@ -10,10 +10,11 @@ import pytest
 
 from runner.engine import run as engine
 from runner.engine.events import Events
-from runner.engine.run import HostState, Run, Settings
+from runner.engine.run import Run, Settings
+from runner.engine.states import HostState
 from runner.engine.stop import Stop
 from runner.errors import Origin
-from runner.hosts import connection as hosts_connection
+from runner.hosts.connection import Connection as RealConnection
 from runner.inventory.load import select
 from runner.inventory.model import LOCALHOST, Host, Inventory
 from runner.playbook.load import load_playbook
@@ -220,7 +221,6 @@ def test_localhost_needs_no_inventory_entry() -> None:
 
 def test_this_machine_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through its own shell, as with SSH."""
-    real = hosts_connection.Connection
     both = Both(
         tmp_path,
         f"""
@@ -236,7 +236,7 @@ def test_this_machine_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 """,
         monkeypatch,
     )
-    monkeypatch.setattr(engine, "Connection", real)
+    monkeypatch.setattr(engine, "Connection", RealConnection)
     (state,) = both.run()
     assert state.result is not None and state.result.status == "changed", state.result
     assert (tmp_path / "y").read_text() == os.uname().release

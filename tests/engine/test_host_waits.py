@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.engine.planning import HostPlan
-from runner.engine.run import HostState
+from runner.engine.states import HostState
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError
 from runner.hosts.script import Command

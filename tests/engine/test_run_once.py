@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.engine.run import HostState
+from runner.engine.states import HostState
 from runner.errors import UnreachableError
 from tests.engine.plays import statuses
 from tests.engine.test_run import Connection

@@ -9,7 +9,8 @@ import pytest
 
 from runner.engine import run as engine
 from runner.engine.events import Event, Events
-from runner.engine.run import HostState, Run, Settings
+from runner.engine.run import Run, Settings
+from runner.engine.states import HostState
 from runner.engine.stop import Stop
 from runner.errors import Origin
 from runner.inventory.model import Host, Inventory
@@ -231,6 +232,23 @@ def test_templates_in_another_hosts_variables_are_its_own(
     url = TemplateText("http://{{ inventory_hostname }}/", None)
     (state,) = run(tmp_path, text, monkeypatch, url=url)
     assert messages(state) == ["http://a/"]
+
+
+def test_what_another_host_printed_is_never_a_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+- hosts: a
+  tasks:
+    - command: {argv: [echo, "{{ '{{' }} 6 * 7 }}"], read_only: true}
+      register: look
+    - set_fact: {word: "{{ look.stdout }}"}
+- hosts: b.example
+  tasks:
+    - debug: "{{ hostvars['a'].word }}"
+"""
+    *_, state = run(tmp_path, text, monkeypatch)
+    assert messages(state) == ["{{ 6 * 7 }}"]
 
 
 def test_an_unknown_host_is_a_mistake(tmp_path: Path) -> None:

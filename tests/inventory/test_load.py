@@ -232,7 +232,8 @@ def test_variable_files_and_blame(tmp_path: Path) -> None:
     tree = load_tree([str(tmp_path / "hosts.yaml")], tmp_path)
     text = blame(tree, "a").replace(f"{tmp_path}/", "")
     assert text.splitlines() == [
-        'ansible_become_password = "********"    group_vars/gpu/20-then.yml:2:26 (gpu)',
+        'ansible_become_password = "«secret:ansible_become_password»"'
+        "    group_vars/gpu/20-then.yml:2:26 (gpu)",
         "x = 5    host_vars/a.yaml:1:4 (a)",
         "    over 4    hosts.yaml:2:22 (a)",
         "    over 3    group_vars/gpu/10-first:1:4 (gpu)",

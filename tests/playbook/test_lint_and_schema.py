@@ -87,6 +87,8 @@ def test_shipped_playbooks_fit_the_schema(validator: Any, path: Path) -> None:
         {"hosts": "gpu", "tasks": [{"debug": {"msg": "x"}, "reboot": None}]},
         {"hosts": "gpu", "tasks": [{"copy": {"dset": "/x"}}]},
         {"hosts": "gpu", "tasks": [{"file": {"path": "/x", "state": "folder"}}]},
+        {"hosts": "gpu", "tasks": [{"copy": {"dest": "/x", "content": {"environ": "X"}}}]},
+        {"hosts": "gpu", "tasks": [{"copy": {"dest": "/x", "content": {"env": "X", "file": "f"}}}]},
         {"hosts": "gpu", "drain": {"mode": "soft"}},
         {"hosts": "gpu", "risk": "severe"},
     ],
@@ -98,3 +100,9 @@ def test_the_schema_refuses(validator: Any, play: dict[str, Any]) -> None:
 def test_the_schema_accepts_templates_everywhere(validator: Any) -> None:
     task = {"file": {"path": "{{ p }}", "state": "{{ s }}"}, "loop": "{{ l }}"}
     assert validator.is_valid([{"hosts": "gpu", "tasks": [task]}])
+
+
+def test_the_schema_accepts_secrets_as_values_of_arguments(validator: Any) -> None:
+    for secret in ({"env": "X"}, {"command": ["pass", "x"]}, {"sops": "f.yaml", "key": "a.b"}):
+        task = {"copy": {"dest": "/x", "content": secret}}
+        assert validator.is_valid([{"hosts": "gpu", "tasks": [task]}])

@@ -16,6 +16,8 @@ from runner.modules.files.arguments import Content, Ownership
 from runner.modules.files.state import FileState, follow, key, state_of, with_content
 
 NEW_FILE_MODE = 0o644
+SECRET_FILE_MODE = 0o600
+"""Of a new file that holds a secret."""
 NEW_FOLDER_MODE = 0o755
 
 
@@ -37,8 +39,6 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
     Raises:
         Refused: a folder is in the way, the parent folder is missing, a link may not be followed.
     """
-    before = follow(state_of(wanted.path, observed), observed)
-    after = with_content(before, wanted.content)
 
     def write(state: FileState, backup: str) -> Command:
         return shell.write(
@@ -50,54 +50,76 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
             become=context.become,
         )
 
-    return plan_file(wanted.path, after, wanted.options, write, observed, context, wanted)
+    before = follow(state_of(wanted.path, observed), observed)
+    secret = context.secret_in(wanted.content.decode("utf-8", "replace"))
+    options = wanted.options
+    if secret and options.mode is None and not before.exists:
+        options = options.model_copy(update={"mode": f"{SECRET_FILE_MODE:04o}"})
+    file = NewFile(wanted.path, with_content(before, wanted.content), options, write)
+    outcome = plan_file(file, observed, context, secret=bool(secret))
+    told = [_told(change, wanted, before, secret) for change in outcome.changes]
+    return replace(outcome, changes=tuple(told))
 
 
-Writer = Callable[[FileState, str], Command]
-"""Makes the command that writes a state, and keeps the old file at a path ("": nowhere)."""
+def _told(change: Change, wanted: Wanted, before: FileState, secret: str) -> Change:
+    """The change with its risk, and with more to say: no contents where there is one to hide."""
+    hidden = bool(secret) or (change.diff is not None and change.diff.sensitive)
+    after = change.overlay[key(before.path)]
+    summary = describe(before, after, "" if hidden else wanted.summary)
+    if secret:
+        summary += f"; it holds {secret}"
+    return replace(change, summary=summary, risk=wanted.risk)
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file by its SHA-256, and how it is written.
+
+    Args:
+        state: of its mode and owner what `options` do not name is kept.
+        write: makes the command that writes a state, and keeps the old file at a path ("": no).
+    """
+
+    path: str
+    state: FileState
+    options: Content
+    write: Callable[[FileState, str], Command]
 
 
 def plan_file(
-    path: str,
-    after: FileState,
-    options: Content,
-    write: Writer,
-    observed: Mapping[str, Any],
-    context: Context,
-    told: Wanted | None = None,
+    file: NewFile, observed: Mapping[str, Any], context: Context, *, secret: bool = False
 ) -> Outcome:
-    """One change that brings a path to the file `after`, with the options' mode and owner.
+    """One change that makes a path that file, or none.
 
     Args:
-        after: the file by its SHA-256; of its mode and owner what `options` do not name is kept.
-        told: risk and summary of the change, where there is more to say than "write PATH".
+        secret: it holds one, so no digest is shown from which what is short could be guessed.
 
     Raises:
         Refused: as `plan_content`.
     """
-    link = state_of(path, observed)
-    if link.kind == "link" and not options.follow:
-        raise Refused(f"{path} is a link to {link.target} and `follow` is false")
+    link = state_of(file.path, observed)
+    if link.kind == "link" and not file.options.follow:
+        raise Refused(f"{file.path} is a link to {link.target} and `follow` is false")
     before = follow(link, observed)
     check_place(before)
-    after = with_attributes(after, options, before)
+    after = with_attributes(file.state, file.options, before)
     writes = not before.exists or before.sha256 != after.sha256
     backup = ""
-    if options.backup and before.exists and writes:
+    if file.options.backup and before.exists and writes:
         backup = f"{before.path}.{before.sha256[:12]}~"
     result = {"path": before.path, "sha256": after.sha256, "size": after.size, "backup": backup}
     if same(before, after):
         return Outcome(result=result)
     diff = difference(before, after)
+    hidden = secret or diff.sensitive
     become = context.become
     attributes = shell.set_attributes(after.path, shell.attributes_of(after), become)
     change = Change(
-        summary=describe(before, after, told.summary if told and not diff.sensitive else ""),
-        do=(write(after, backup) if writes else attributes,),
+        summary=describe(before, after),
+        do=(file.write(after, backup) if writes else attributes,),
         guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
-        risk=told.risk if told else Risk.LOW,
-        before=plain(before),
-        after=plain(after),
+        before=plain(before, hidden=hidden),
+        after=plain(after, hidden=hidden),
         diff=diff,
         overlay=overlay(link, after),
         undo=_undo(before, after, backup, become),
@@ -243,8 +265,12 @@ def _digest(state: FileState) -> str | None:
     return f"({size}sha256 {state.sha256})\n"
 
 
-def plain(state: FileState) -> dict[str, Any]:
-    """A state for people and JSON: no contents."""
+def plain(state: FileState, *, hidden: bool = False) -> dict[str, Any]:
+    """A state for people and JSON: no contents.
+
+    Args:
+        hidden: nor a digest, from which what is short could be guessed.
+    """
     if not state.exists:
         return {"path": state.path, "state": "absent"}
     data: dict[str, Any] = {"path": state.path, "state": state.kind}
@@ -252,5 +278,5 @@ def plain(state: FileState) -> dict[str, Any]:
         return data | {"src": state.target}
     data |= {"mode": f"{state.mode:04o}", "owner": state.owner, "group": state.group}
     if state.kind == "file":
-        data |= {"size": state.size, "sha256": state.sha256}
+        data |= {"size": state.size} if hidden else {"size": state.size, "sha256": state.sha256}
     return data

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.modules.files.data import MISSING, same
 from runner.modules.files.toml_style import inline, key_text
+from runner.secrets.redact import KNOWN
 
 _MOST = 3
 
@@ -47,4 +48,5 @@ def _only_tables(table: Mapping[str, Any]) -> bool:
 
 
 def _short(text: str) -> str:
+    text = KNOWN(text)
     return text if len(text) <= 60 else text[:57] + "..."

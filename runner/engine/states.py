@@ -1,0 +1,67 @@
+"""What a run knows of each host of a play, and who of them goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runner.engine.ending import HostResult
+from runner.engine.gates import Gate
+from runner.engine.planning import HostPlan, StepKey
+from runner.engine.subject import Once, Subject
+from runner.hosts.connection import Connection
+from runner.inventory.model import Host
+from runner.kube.drain import DrainPreview
+from runner.kube.state import NodeState
+from runner.modules.base import Unknown
+from runner.playbook.document import Play
+
+WENT_WELL = ("ok", "changed")
+"""How a host ended that later plays may build on."""
+
+
+@dataclass(slots=True)
+class HostState:
+    """All that a run knows of one host of one play."""
+
+    host: Host
+    play: Play
+    subject: Subject
+    observed: dict[str, Any] = field(default_factory=dict)
+    connection: Connection | None = None
+    plan: HostPlan | None = None
+    node: NodeState | Unknown | None = None
+    preview: DrainPreview | Unknown | None = None
+    gate: Gate = Gate("allow")  # noqa: RUF009
+    result: HostResult | None = None
+    kept: Mapping[str, Any] | None = None
+    """What its tasks registered and set, once they are done."""
+
+    leads: bool = False
+    """It does what is done once for all hosts of the play."""
+
+    @property
+    def leads_on(self) -> bool:
+        """What is done once has not gone wrong here."""
+        return self.result is None or self.result.status in WENT_WELL
+
+    @property
+    def waits_for_work(self) -> bool:
+        """Passed the gates with something to do."""
+        return self.result is None and self.plan is not None and self.gate.verdict != "deny"
+
+
+def tell_others(
+    states: Sequence[HostState], leader: HostState, kept: Mapping[StepKey, Mapping[str, Any]]
+) -> None:
+    """Let the other hosts of a play have what the one that does things once kept."""
+    for state in states:
+        if state is not leader:
+            state.subject = replace(state.subject, once=Once(leader.host.name, kept))
+
+
+def leader_first(wave: Sequence[HostState]) -> list[list[HostState]]:
+    """A wave as groups that are begun one after the other."""
+    groups = [[s for s in wave if s.leads], [s for s in wave if not s.leads]]
+    return [group for group in groups if group]

@@ -1,0 +1,436 @@
+"""Doing the steps of an approved plan, until all are done or one has failed for good."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.engine.approved import check_within
+from runner.engine.batches import (
+    blocks,
+    cluster_actions,
+    first_batch,
+    host_waits,
+    reboots,
+    undo_block,
+)
+from runner.engine.delegates import Delegates
+from runner.engine.ending import Drifted, Interrupted, StepFailed
+from runner.engine.events import Events
+from runner.engine.maintenance import Maintenance
+from runner.engine.observe import Hosts, no_delegate, observe, parsed
+from runner.engine.pending import mark, owed_marks, unmark, unnotified
+from runner.engine.planner import Progress, kept_after, plan_host
+from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey, seen_as
+from runner.engine.proof import check_seen, output, why
+from runner.engine.results import failure, judged, judges_itself, reached
+from runner.engine.subject import Subject
+from runner.engine.tries import Tries, forget
+from runner.engine.waiting import wait_on_host
+from runner.errors import GpurunError, UnreachableError
+from runner.hosts.script import Block, BlockResult, Result
+from runner.inventory.model import Host
+from runner.modules.base import Refused
+
+
+@dataclass(slots=True)
+class Work:
+    """The steps of one host of one play, done in order, in its own thread.
+
+    Args:
+        approved: the plan that passed the gates; nothing beyond it is done.
+        observed: what the plan was made from; kept up to date by every re-read.
+        touched: something on the host may differ from before; true from the start for a node
+            that an earlier try of this run left in maintenance.
+    """
+
+    subject: Subject
+    approved: HostPlan
+    observed: dict[str, Any]
+    connection: Hosts
+    node: Maintenance
+    events: Events
+    stop: threading.Event
+    delegates: Delegates = field(default_factory=lambda: Delegates(_not_here, {}))
+    done: dict[StepKey, Done] = field(default_factory=dict)
+    touched: bool = False
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    plan: HostPlan = field(init=False)
+    """The approved plan, later with what became known after its changes."""
+    tries: Tries = field(init=False)
+    failures: dict[StepKey, StepFailed] = field(default_factory=dict)
+    outdated: bool = False
+    """The plan is to be made anew before anything else is done."""
+    owed: frozenset[str] = frozenset()
+    """Marks of handlers that were there before the first change."""
+
+    def __post_init__(self) -> None:
+        self.plan = self.approved
+        self.tries = Tries(self._progress, self.stop)
+        self.owed = owed_marks(self.observed)
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the play's tasks have registered and set on this host."""
+        return kept_after(self.subject, self.plan, self.done)
+
+    @property
+    def changed(self) -> int:
+        """How many steps changed something."""
+        return sum(1 for done in self.done.values() if done.changed)
+
+    @property
+    def rescued(self) -> list[str]:
+        """The failures that the play went on after."""
+        failed = {step.key: step.reason for step in self.plan.steps if step.fails}
+        return list((failed | {key: e.message for key, e in self.failures.items()}).values())
+
+    def check_stop(self) -> None:
+        """Raise what ends the work before its next step, if anything does."""
+        if self.stop.is_set() and self.plan.failed is not None:
+            raise self.failures[self.plan.failed]
+        if self.stop.is_set():
+            raise Interrupted("stopped before this host was finished")
+        if self.node.lost():
+            raise StepFailed("the lock on this node was lost; nothing more is done to it")
+
+    def do_all(self) -> None:
+        """Do what is left of the plan.
+
+        Raises:
+            StepFailed: a step failed and nothing rescued it.
+            Drifted, Interrupted, UnreachableError, HostError, ClusterError: as they say.
+        """
+        going = True
+        while going:
+            try:
+                going = self._next()
+            except StepFailed as error:
+                self._failed(error)
+
+    def _next(self) -> bool:
+        """Do the next batch of steps; False when none is left."""
+        if self.outdated:
+            self.plan = self._planned_anew()
+            self.outdated = False
+        batch = first_batch([step for step in self.plan.steps if step.key not in self.done])
+        if not batch:
+            if self.plan.failed is not None:
+                raise self.failures[self.plan.failed]
+            return False
+        if not (self.touched and _finishes(batch[0])):
+            self.check_stop()
+        self._settled_before(batch[0])
+        if batch[0].status == "deferred":
+            self._known_now(batch[0])
+        elif batch[0].waits or cluster_actions(batch[0]) or reboots(batch[0]):
+            self._boundary(batch[0])
+        elif batch[0].delegate:
+            self._elsewhere(batch)
+        else:
+            self._batch(batch)
+        return True
+
+    def _settled_before(self, next_step: PlannedStep) -> None:
+        """What was looked at and judged before a change stays as it was then: it is not asked
+        again when the rest is planned anew."""
+        for step in self.plan.steps:
+            if step.key == next_step.key:
+                return
+            if step.key not in self.done and step.status in ("ok", "skipped"):
+                skipped = step.status == "skipped"
+                result = {"changed": False, "skipped": skipped, **step.result}
+                self.done[step.key] = Done(result, changed=False, failed=step.fails)
+
+    # -- failures -----------------------------------------------------------------------------
+
+    def _failed(self, error: StepFailed) -> None:
+        """Go on after a failure where the playbook says how; else raise it."""
+        step = error.step
+        if step is None or step.key in self.failures:
+            raise error
+        self._settled_before(step)
+        self.emit("step-failed", step, reason=error.message)
+        result = {**failure(error.message, error.result), "changed": error.changed}
+        ignored = step.task.ignore_errors
+        self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
+        if ignored:
+            self.observed.clear()  # how far it came is not known
+            return
+        self.failures[step.key] = error
+        if not step.task.blocks:
+            raise error
+        self.outdated = True
+
+    # -- changes on the host ------------------------------------------------------------------
+
+    def _elsewhere(self, batch: list[PlannedStep]) -> None:
+        """Changes of another host, which other hosts of the play may have made meanwhile: it is
+        looked at again, and kept to this thread until they are done."""
+        delegate = batch[0].delegate
+        with self.delegates.held(delegate):
+            for step in batch:
+                forget(self.observed, step)
+            self.plan = self._planned_anew(fresh=False)
+            keys = {step.key for step in batch}
+            left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
+            for step in left:
+                self._mark_handlers(step)
+            results = self._changed_by(left, self.delegates.connection(delegate))
+        self._settle_all(left, results)
+        for step in batch:
+            if step.key in self.done:
+                self._unmark(step)
+
+    def _batch(self, batch: list[PlannedStep]) -> None:
+        self._settle_all(batch, self._changed_by(batch, self.connection))
+
+    def _changed_by(self, batch: list[PlannedStep], connection: Hosts) -> dict[str, BlockResult]:
+        """One exec: guard, do and re-read of every step."""
+        for step in batch:
+            self.emit("step-started", step)
+        touched_before, self.touched = self.touched, True
+        wanted = [block for step in batch for block in blocks(self.subject.play, step)]
+        found = connection.change(wanted) if wanted else []
+        results = {result.key: result for result in found}
+        if all(result.status in ("drifted", "not run") for result in results.values()):
+            self.touched = touched_before
+        return results
+
+    def _settle_all(self, batch: list[PlannedStep], results: Mapping[str, BlockResult]) -> None:
+        for step in batch:
+            found = [results[f"{step.key}#{n}"] for n in range(len(step.changes))]
+            try:
+                self._settle(step, found)
+            except StepFailed as error:
+                if not self.tries.again(step, error):
+                    raise
+                self.outdated = True
+                return
+
+    def _settle(self, step: PlannedStep, results: list[BlockResult]) -> None:
+        for number, result in enumerate(results):
+            if result.status == "drifted":
+                raise Drifted(
+                    f"{step.label}: the host is no longer as it was when this was planned",
+                    "run gpurun plan again to see what it is now",
+                )
+            if result.status == "not run":
+                raise StepFailed(f"{step.label}: was not run")
+            if result.status == "failed":
+                self._broken(step, number, result)
+                return
+        states = self._reread(step, results[-1])
+        try:
+            if all(change.predictable for change in step.changes):
+                check_seen(step, states)
+        except StepFailed as error:
+            raise StepFailed(error.message, step=step, changed=True) from None
+        last = results[-1].do[-1 - self._marks_after(step)]
+        self._finish(step, states, last)
+
+    def _connection(self, step: PlannedStep) -> Hosts:
+        return self.delegates.connection(step.delegate) if step.delegate else self.connection
+
+    def _marks_after(self, step: PlannedStep) -> int:
+        return 1 if step.key.section == "handlers" and not step.delegate else 0
+
+    def _reread(self, step: PlannedStep, result: BlockResult) -> dict[str, Any]:
+        reread = result.reread or {}
+        return {
+            probe.key: parsed(probe, reread[f"{step.key}|{probe.key}"]) for probe in step.probes
+        }
+
+    def _finish(self, step: PlannedStep, states: Mapping[str, Any], last: Result) -> None:
+        unpredictable = any(not change.predictable for change in step.changes)
+        if unpredictable:
+            self.observed.clear()
+        self.observed.update({seen_as(key, step.delegate): s for key, s in states.items()})
+        printed = {"rc": last.rc, **output(last)} if unpredictable else {}
+        result = self._judged(step, {"changed": True, **self.tries.told(step), **printed})
+        self._take_back_notice(step, result)
+        self.done[step.key] = Done(result, changed=bool(result["changed"]))
+        self.emit("step-done", step)
+
+    def _judged(self, step: PlannedStep, result: Mapping[str, Any]) -> dict[str, Any]:
+        """The result as the task's own conditions see it."""
+        variables = {**step.variables, **self.kept}
+        try:
+            told = judged(step.task, variables, result)
+            ends = reached(step.task, variables, told)
+        except Refused as error:
+            text = f"{step.label}: {error}"
+            raise StepFailed(text, step=step, result=error.result, changed=True) from None
+        if not ends:
+            text = f"{step.label}: until does not hold: {' and '.join(step.task.until)}"
+            raise StepFailed(text, step=step, result=told, changed=True)
+        return told
+
+    def _take_back_notice(self, step: PlannedStep, result: Mapping[str, Any]) -> None:
+        """Handlers were marked before the step, which now says that it changed nothing."""
+        if result["changed"] or not step.notify:
+            return
+        notified = {
+            handler
+            for other in self.plan.steps
+            if other.key in self.done and self.done[other.key].result.get("changed")
+            for handler in other.task.notify
+        }
+        play = self.subject.play
+        idle = unnotified(play, step.notify, notified, self.owed)
+        if idle:
+            commands = tuple(unmark(play, name, f"{step.key}/{name}") for name in idle)
+            self.connection.change([Block(str(step.key), None, commands)])
+
+    def _broken(self, step: PlannedStep, number: int, result: BlockResult) -> None:
+        """A command of the step failed; unless the task itself judges what that means."""
+        last = result.do[-1] if result.do else Result(1)
+        marks = bool(step.notify and not number and not step.delegate)
+        ran = len(result.do) == len(step.changes[number].do) + marks
+        unpredictable = not step.changes[number].predictable
+        if judges_itself(step.task) and unpredictable and ran and not last.timed_out:
+            self._finish(step, self._reread(step, result), last)
+            self._unmark(step)
+            return
+        text = f"{step.label}: {why(step, number, result)}"
+        told = {"rc": last.rc, **output(last), **self.tries.told(step)}
+        raise StepFailed(text + self._undone(step, number), step=step, result=told, changed=True)
+
+    def _undone(self, step: PlannedStep, number: int) -> str:
+        undo = undo_block(step, number)
+        if undo is None or step.task.ignore_errors:
+            return ""
+        if self._connection(step).change([undo])[0].status == "done":
+            return "; what it had begun was undone"
+        return "; undoing what it had begun failed too"
+
+    # -- boundaries ---------------------------------------------------------------------------
+
+    def _boundary(self, step: PlannedStep) -> None:
+        self.emit("step-started", step)
+        try:
+            self._act(step)
+        except (UnreachableError, Drifted, Interrupted) as error:
+            self.emit("step-failed", step, reason=str(error))
+            raise
+        except GpurunError as error:
+            text = f"{step.label}: {error.message}"
+            changed = bool(step.changes)
+            failed = StepFailed(text, error.hint, step, self.tries.told(step), changed)
+            if self.tries.again(step, failed):
+                self.outdated = True
+                return
+            raise failed from error
+        self._unmark(step)
+        result = {"changed": bool(step.changes), **self.tries.told(step)}
+        self.done[step.key] = Done(result, bool(step.changes))
+        self.emit("step-done", step)
+
+    def _act(self, step: PlannedStep) -> None:
+        if reboots(step):
+            self._reboot(step)
+        elif host_waits(step):
+            self.wait(step)
+        else:
+            self._cluster(step)
+
+    def wait(self, step: PlannedStep) -> None:
+        """Wait for what a step says of its host."""
+        for wait in host_waits(step):
+            if wait.look is not None and step.context is not None:
+                wait = replace(wait, look=replace(wait.look, user=step.context.user))
+            try:
+                wait_on_host(wait, self._connection(step), self.stop)
+            except GpurunError as error:
+                if self.stop.is_set():
+                    raise Interrupted(error.message, error.hint) from error
+                raise
+
+    def _unmark(self, step: PlannedStep) -> None:
+        """A handler that has run is no longer owed."""
+        play = self.subject.play
+        as_root = play.become and play.become_user in ("", "root")
+        gone = bool(reboots(step)) and as_root  # /run is empty after a reboot, a home is not
+        if step.key.section == "handlers" and step.changes and not gone:
+            command = unmark(play, step.task.name, str(step.key))
+            self.connection.change([Block(str(step.key), None, (command,))])
+
+    def _cluster(self, step: PlannedStep) -> None:
+        self._mark_handlers(step)
+        self.node.resume_pods()
+        for action in cluster_actions(step):
+            self.touched = self.touched or bool(step.changes)
+            self.node.perform(action, self.since)
+        for key in [key for key in self.observed if key.startswith("kubernetes:")]:
+            del self.observed[key]
+
+    def _mark_handlers(self, step: PlannedStep) -> None:
+        """A run that is killed after the cluster changed must not lose the restart it calls for."""
+        if step.changes and step.notify:
+            command = mark(self.subject.play, step.notify, str(step.key))
+            self.connection.change([Block(str(step.key), None, (command,))])
+
+    def _reboot(self, step: PlannedStep) -> None:
+        for reboot in reboots(step):
+            self.touched = True
+            self.connection.reboot(reboot.timeout)
+        self.observed.clear()
+
+    # -- what is only known now ---------------------------------------------------------------
+
+    def _known_now(self, deferred: PlannedStep) -> None:
+        """Plan the rest with what is known now; a step that waits for something, waits."""
+        plan = self._planned_anew(fresh=deferred.key not in self.tries.counts)
+        still = next((s for s in plan.steps if s.key == deferred.key), None)
+        if still is not None and still.waits_until:
+            self.tries.wait(still, still.reason)
+            forget(self.observed, still)
+        elif still is not None and still.status == "deferred":
+            text = f"{deferred.label}: still not known: {still.reason}"
+            raise StepFailed(text, step=deferred)
+        self.plan = plan
+
+    def _planned_anew(self, fresh: bool = True) -> HostPlan:
+        """The rest of the plan as things are; refused if it asks for more than was approved."""
+        if fresh:
+            self.observed.clear()
+        progress = Progress(self.done, self.tries.counts)
+        plan = self.observe(lambda seen: plan_host(self.subject, seen, progress))
+        problem = plan.problem
+        if problem:
+            self.plan = plan
+            text = f"{problem.label}: {problem.reason}"
+            raise StepFailed(text, step=problem, result=problem.result)
+        check_within(self.approved, plan)
+        return plan
+
+    def observe(self, plan: Any) -> HostPlan:
+        """The plan that `plan` gives, with all that it asks to look at."""
+        node = self.node
+        return observe(
+            plan,
+            self.observed,
+            self.connection,
+            node.read_node,
+            node.read_object,
+            self.delegates.connection,
+        )
+
+    def emit(self, kind: str, step: PlannedStep, **data: Any) -> None:
+        """Tell what happens to a step."""
+        self.events.emit(kind, self.subject.host.name, step.label, step=str(step.key), **data)
+
+    def _progress(self, text: str) -> None:
+        self.events.emit("progress", self.subject.host.name, text)
+
+
+def _not_here(host: Host) -> Hosts:
+    return no_delegate(host.name)
+
+
+def _finishes(step: PlannedStep) -> bool:
+    """A step that a changed host needs to be whole again: not left out when the run is stopped."""
+    return step.key.section == "handlers" or bool(step.waits)
