@@ -12,6 +12,7 @@ from runner.engine.files import reader
 from runner.engine.results import judges_itself
 from runner.engine.subject import Subject
 from runner.modules.base import Context, Module, Outcome, Refused
+from runner.modules.registry import load_module
 from runner.playbook.document import Map, Task
 from runner.playbook.filters.data import plain
 from runner.playbook.templates import holds, render, render_text
@@ -60,11 +61,18 @@ def context_of(subject: Subject, task: Task, variables: Mapping[str, Any]) -> Co
         template=lambda text, name: render_text(text, variables, task.origin, name),
         notified=True,
         timeout=task.timeout,
-        become=play.become if task.become is None else task.become,
+        become=becomes(subject, task),
         environment={str(k): str(v) for k, v in environment.items()},
         secret_in=KNOWN.found_in,
         user=_user(subject, task, variables),
     )
+
+
+def becomes(subject: Subject, task: Task) -> bool:
+    """Whether the task works as root. On the controller only if it says so itself."""
+    if task.become is not None:
+        return task.become
+    return subject.play.become and not load_module(task.module).on_controller
 
 
 def _user(subject: Subject, task: Task, variables: Mapping[str, Any]) -> str:

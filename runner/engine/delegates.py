@@ -12,6 +12,7 @@ from runner.engine.subject import Subject
 from runner.errors import GpurunError, UnreachableError
 from runner.inventory.model import LOCALHOST, Host
 from runner.modules.base import Disruption, Refused
+from runner.modules.registry import load_module
 from runner.playbook.document import Task
 from runner.playbook.keywords import similar
 from runner.playbook.templates import render
@@ -63,9 +64,12 @@ def delegate_of(subject: Subject, task: Task, variables: Mapping[str, object]) -
     Raises:
         Refused: there is no such host. NotYetKnown, TemplateProblem: as its template raised it.
     """
-    if not task.delegate_to:
+    if task.delegate_to:
+        name = render(task.delegate_to, variables, task.origin)
+    elif load_module(task.module).on_controller:
+        name = LOCALHOST.name
+    else:
         return ""
-    name = render(task.delegate_to, variables, task.origin)
     if name == subject.host.name:
         return ""
     if not isinstance(name, str) or found(name, subject.hosts) is None:

@@ -87,7 +87,7 @@ def step_for_later(
     module = load_module(task.module)
     if task.until or task.retries:
         why = f"{why}; tried {patience(task)}"
-    if module.changes_nothing or task.arguments.get("read_only") is True:
+    if module.looks_only(task.arguments):
         return PlannedStep(key, task, label, status, reason=why, looks=True)
     return PlannedStep(
         key,

@@ -264,6 +264,14 @@ class Module(ABC, Generic[A]):
     changes_nothing: ClassVar[bool] = False
     """May stand in `preconditions` and `verify` (assert, debug, waits, read-only looks)."""
 
+    on_controller: ClassVar[bool] = False
+    """It works on the machine gpurun runs on, as with `delegate_to: localhost` and without root,
+    unless the task says otherwise."""
+
+    def looks_only(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether a task changes nothing, by its arguments as they are written."""
+        return self.changes_nothing or arguments.get("read_only") is True
+
     @abstractmethod
     def probes(self, args: A, context: Context) -> Sequence[Probe]:
         """What to read from the host before planning."""

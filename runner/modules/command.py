@@ -138,12 +138,17 @@ def text_for_host(
     Environment values may be secrets, so they travel on standard input before the command's own:
     `read` takes no byte beyond its lines, the command finds the rest.
     """
-    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in context.environment.items())
-    lines = exports.count("\n")
-    shell = _READ_ENVIRONMENT.format(lines=lines) if lines else ""
+    shell, exports = exported(context)
     if args.chdir:
         shell += f"cd -- {shlex.quote(args.chdir)} || exit 126\n"
-    return shell + script, exports.encode() + stdin
+    return shell + script, exports + stdin
+
+
+def exported(context: Context) -> tuple[str, bytes]:
+    """What takes the task's environment from standard input, and what it reads there."""
+    exports = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in context.environment.items())
+    lines = exports.count("\n")
+    return _READ_ENVIRONMENT.format(lines=lines) if lines else "", exports.encode()
 
 
 _READ_ENVIRONMENT = """\
@@ -157,12 +162,18 @@ eval "$e"; unset n l e
 def _look(script: str, args: ExecuteArguments, context: Context, given: bytes = b"") -> Probe:
     """A probe that runs a script of the playbook; its key tells equal looks from others."""
     shell, stdin = text_for_host(script, args, context, given)
-    secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
     timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
-    told = f"{shell}\0{timeout}\0{context.become}\0{context.user}\0".encode() + secret
-    digest = hashlib.sha256(told).hexdigest()[:16]
+    digest = look_digest(shell, stdin, timeout, context)
     parse = partial(_seen, script)
     return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
+
+
+def look_digest(shell: str, stdin: bytes, timeout: float, context: Context) -> str:
+    """Tells equal looks from others; nothing of their standard input can be guessed from it."""
+    secret = hmac.new(_SALT, stdin, hashlib.sha256).digest() if stdin else b""
+    login = f"{context.become}\0{context.user}"
+    told = f"{shell}\0{timeout}\0{login}\0".encode() + secret
+    return hashlib.sha256(told).hexdigest()[:16]
 
 
 def _seen(script: str, result: Result) -> Result:

@@ -13,7 +13,8 @@ from typing import Any
 
 from runner.facts.containerd import CRI_PLUGINS, ContainerdState, cri_table
 from runner.modules.base import Refused
-from runner.modules.files.toml_edit import find, merge, parse, same
+from runner.modules.files.data import find, merge, same
+from runner.modules.files.toml_edit import parse
 
 Keys = tuple[str, ...]
 

@@ -17,8 +17,8 @@ from runner.modules.containerd_config import Patch, Request
 from runner.modules.files.arguments import Content, HostPath, Switch
 from runner.modules.files.change import Wanted, plan_content
 from runner.modules.files.state import follow, probes, state_of
+from runner.modules.files.summary import differences
 from runner.modules.files.toml_edit import edit, parse
-from runner.modules.files.toml_summary import differences
 from runner.modules.toml import toml_text
 
 _GENERATED = {

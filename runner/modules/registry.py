@@ -18,7 +18,9 @@ MODULES: dict[str, str] = {
     "debug": "runner.modules.debug:Debug",
     "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
+    "get_url": "runner.modules.get_url:GetUrl",
     "ini_file": "runner.modules.ini_file:IniFile",
+    "json": "runner.modules.json_file:Json",
     "kubernetes_object": "runner.modules.kubernetes_object:KubernetesObject",
     "lineinfile": "runner.modules.lineinfile:Lineinfile",
     "mig": "runner.modules.mig:Mig",
@@ -35,8 +37,10 @@ MODULES: dict[str, str] = {
     "sysctl": "runner.modules.sysctl:Sysctl",
     "template": "runner.modules.template:Template",
     "toml": "runner.modules.toml:Toml",
+    "uri": "runner.modules.uri:Uri",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
     "wait_for": "runner.modules.wait_for:WaitFor",
+    "yaml": "runner.modules.yaml_file:Yaml",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
 

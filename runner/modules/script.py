@@ -49,8 +49,10 @@ class ScriptArguments(ExecuteArguments):
         return _RUN.format(digest=digest, line=f"{program} {arguments}".rstrip())
 
     def shown(self, context: Context) -> str:
-        digest = hashlib.sha256(self.input(context)).hexdigest()
-        return f"script {self.cmd} (sha256 {digest[:12]})"
+        content = self.input(context)
+        if context.secret_in(content.decode("utf-8", "replace")):
+            return f"script {self.cmd}"  # a digest would help to guess what is secret in it
+        return f"script {self.cmd} (sha256 {hashlib.sha256(content).hexdigest()[:12]})"
 
 
 _RUN = """\

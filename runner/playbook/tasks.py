@@ -223,10 +223,10 @@ def _check_lowered(task: Task, module: Module[Any], written: Map, problems: list
 def _check_looks_only(
     task: Task, module: Module[Any], section: str, where: Origin | None, problems: list[Problem]
 ) -> None:
-    if module.changes_nothing:
+    if module.looks_only(task.arguments):
         return
     read_only = task.arguments.get("read_only")
-    if task.module in _COMMANDS and (read_only is True or holds_template(read_only)):
+    if task.module in _COMMANDS and holds_template(read_only):
         return
     hint = "Use assert, debug or a waiting module; put what changes hosts into tasks."
     if task.module in _COMMANDS:

@@ -173,6 +173,8 @@ def _traits(module: Module[Any]) -> str:
     else:
         risk, disruption = module.risk.name.lower(), module.disruption.name.lower()
         facts = [f"Risk: up to {risk}. Disruption: up to `{disruption}`."]
+    if module.on_controller:
+        facts.append("Works on the machine gpurun runs on.")
     if module.needs_cluster:
         facts.append("Needs the Kubernetes API.")
     others = [f"`{other}`" for other in task_names(module.name)[1:] if "." not in other]
@@ -186,9 +188,15 @@ def _traits(module: Module[Any]) -> str:
 def _arguments(module: Module[Any]) -> str:
     schema = module.arguments.model_json_schema()
     required = set(schema.get("required", ()))
-    own = vars(module.arguments).get("__annotations__", {})
     # The module's own arguments before those it shares with others.
-    properties = sorted(schema.get("properties", {}).items(), key=lambda pair: pair[0] not in own)
+    distance = {
+        name: number
+        for number, kind in reversed(list(enumerate(module.arguments.__mro__)))
+        for name in vars(kind).get("__annotations__", {})
+    }
+    properties = sorted(
+        schema.get("properties", {}).items(), key=lambda pair: distance.get(pair[0], 99)
+    )
     others = _other_names(module)
     rows = [
         (

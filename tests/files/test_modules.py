@@ -15,9 +15,10 @@ from runner.modules.base import Change, Context, Refused, Unknown
 from runner.modules.copy import CopyArguments
 from runner.modules.file import FileArguments
 from runner.modules.files import shell
+from runner.modules.files.patch import dotted
 from runner.modules.files.state import LARGEST_CONTENT, FileState, parse, probe
 from runner.modules.template import Template, TemplateArguments
-from runner.modules.toml import TomlArguments, dotted
+from runner.modules.toml import TomlArguments
 from runner.playbook.templates import TemplateProblem, render_text
 from tests.files.local import Local, build, overlaid, run, snapshot
 

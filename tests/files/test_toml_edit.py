@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.modules.base import Refused
-from runner.modules.files.toml_edit import edit, find, merge, same
+from runner.modules.files.data import find, merge, same
+from runner.modules.files.toml_edit import edit
 from runner.modules.files.toml_layout import scan
 
 KEYS = st.sampled_from(["a", "b", "c-d", "x.y", "io.containerd.grpc.v1.cri", "", "ü", '"'])

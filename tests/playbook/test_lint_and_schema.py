@@ -48,6 +48,10 @@ def test_a_handler_nobody_notifies() -> None:
         ("nvidia-smi mig -cgi 19", "mig"),
         ("sudo reboot", "reboot"),
         ("kubectl label node x a=b", "node_label"),
+        ("sed -E -i s/a/b/ /etc/x", "lineinfile"),
+        ("sysctl -w vm.swappiness=1", "sysctl"),
+        ("modprobe br_netfilter", "modprobe"),
+        ("curl -L https://example.com/x -o /x", "get_url"),
     ],
 )
 def test_a_command_for_what_a_module_does(command: str, module: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
@@ -39,31 +39,85 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
     Raises:
         Refused: a folder is in the way, the parent folder is missing, a link may not be followed.
     """
-    link = state_of(wanted.path, observed)
-    if link.kind == "link" and not wanted.options.follow:
-        raise Refused(f"{wanted.path} is a link to {link.target} and `follow` is false")
-    before = follow(link, observed)
-    check_place(before)
+
+    def write(state: FileState, backup: str) -> Command:
+        return shell.write(
+            state.path,
+            wanted.content,
+            shell.attributes_of(state),
+            validate=wanted.options.validate_with,
+            backup=backup,
+            become=context.become,
+        )
+
+    before = follow(state_of(wanted.path, observed), observed)
     secret = context.secret_in(wanted.content.decode("utf-8", "replace"))
     options = wanted.options
     if secret and options.mode is None and not before.exists:
         options = options.model_copy(update={"mode": f"{SECRET_FILE_MODE:04o}"})
-    after = with_attributes(with_content(before, wanted.content), options, before)
+    file = NewFile(wanted.path, with_content(before, wanted.content), options, write)
+    outcome = plan_file(file, observed, context, secret=bool(secret))
+    told = [_told(change, wanted, before, secret) for change in outcome.changes]
+    return replace(outcome, changes=tuple(told))
+
+
+def _told(change: Change, wanted: Wanted, before: FileState, secret: str) -> Change:
+    """The change with its risk, and with more to say: no contents where there is one to hide."""
+    hidden = bool(secret) or (change.diff is not None and change.diff.sensitive)
+    after = change.overlay[key(before.path)]
+    summary = describe(before, after, "" if hidden else wanted.summary)
+    if secret:
+        summary += f"; it holds {secret}"
+    return replace(change, summary=summary, risk=wanted.risk)
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file by its SHA-256, and how it is written.
+
+    Args:
+        state: of its mode and owner what `options` do not name is kept.
+        write: makes the command that writes a state, and keeps the old file at a path ("": no).
+    """
+
+    path: str
+    state: FileState
+    options: Content
+    write: Callable[[FileState, str], Command]
+
+
+def plan_file(
+    file: NewFile, observed: Mapping[str, Any], context: Context, *, secret: bool = False
+) -> Outcome:
+    """One change that makes a path that file, or none.
+
+    Args:
+        secret: it holds one, so no digest is shown from which what is short could be guessed.
+
+    Raises:
+        Refused: as `plan_content`.
+    """
+    link = state_of(file.path, observed)
+    if link.kind == "link" and not file.options.follow:
+        raise Refused(f"{file.path} is a link to {link.target} and `follow` is false")
+    before = follow(link, observed)
+    check_place(before)
+    after = with_attributes(file.state, file.options, before)
+    writes = not before.exists or before.sha256 != after.sha256
     backup = ""
-    if wanted.options.backup and before.exists and before.sha256 != after.sha256:
+    if file.options.backup and before.exists and writes:
         backup = f"{before.path}.{before.sha256[:12]}~"
     result = {"path": before.path, "sha256": after.sha256, "size": after.size, "backup": backup}
     if same(before, after):
         return Outcome(result=result)
-    become = context.become
-    writes = not before.exists or before.sha256 != after.sha256
     diff = difference(before, after)
-    hidden = diff.sensitive or bool(secret)
+    hidden = secret or diff.sensitive
+    become = context.become
+    attributes = shell.set_attributes(after.path, shell.attributes_of(after), become)
     change = Change(
-        summary=_summary(before, after, wanted, hidden, secret),
-        do=(_do(before, after, wanted, backup, become),),
+        summary=describe(before, after),
+        do=(file.write(after, backup) if writes else attributes,),
         guard=" && ".join(shell.guard(each, content=writes) for each in _chain(link, before)),
-        risk=wanted.risk,
         before=plain(before, hidden=hidden),
         after=plain(after, hidden=hidden),
         diff=diff,
@@ -71,12 +125,6 @@ def plan_content(wanted: Wanted, observed: Mapping[str, Any], context: Context) 
         undo=_undo(before, after, backup, become),
     )
     return Outcome(changes=(change,), result=result)
-
-
-def _summary(before: FileState, after: FileState, wanted: Wanted, hidden: bool, secret: str) -> str:
-    """What happens, without contents where there is something to hide."""
-    text = describe(before, after, "" if hidden else wanted.summary)
-    return f"{text}; it holds {secret}" if secret else text
 
 
 def _chain(link: FileState, end: FileState) -> tuple[FileState, ...]:
@@ -134,16 +182,6 @@ def same(before: FileState, after: FileState) -> bool:
 
 def same_attributes(before: FileState, after: FileState) -> bool:
     return (before.mode, before.owner, before.group) == (after.mode, after.owner, after.group)
-
-
-def _do(before: FileState, after: FileState, wanted: Wanted, backup: str, become: bool) -> Command:
-    attributes = shell.attributes_of(after)
-    if before.exists and before.sha256 == after.sha256:
-        return shell.set_attributes(after.path, attributes, become)
-    validate = wanted.options.validate_with
-    return shell.write(
-        after.path, wanted.content, attributes, validate=validate, backup=backup, become=become
-    )
 
 
 def _undo(before: FileState, after: FileState, backup: str, become: bool) -> tuple[Command, ...]:
@@ -223,7 +261,8 @@ def _text(state: FileState) -> str | None:
 def _digest(state: FileState) -> str | None:
     if not state.exists:
         return None
-    return f"({state.size} bytes, sha256 {state.sha256})\n"
+    size = "" if state.size is None else f"{state.size} bytes, "
+    return f"({size}sha256 {state.sha256})\n"
 
 
 def plain(state: FileState, *, hidden: bool = False) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from shlex import quote
 
 from runner.hosts.script import Command
@@ -70,9 +70,28 @@ export LC_ALL=C
 t=$(mktemp "$d/.gpurun.XXXXXXXX")
 trap 'rm -f -- "$t"' EXIT
 trap 'exit 129' HUP INT TERM
-cat > "$t"
+"""
+
+_ARRIVE = """cat > "$t"
 if [ "$(sha256sum < "$t")" != "$sha256  -" ]; then
   echo "$p: the new content did not arrive whole; the old file is untouched" >&2
+  exit 1
+fi
+"""
+
+# curl reads its configuration, secrets included, from standard input. wget has no such way.
+_DOWNLOAD = """config=$(cat; echo .)
+if command -v curl > /dev/null; then
+  printf %s "${config%.}" | curl -K - -o "$t" || exit $?
+elif [ -n "$plain" ] && command -v wget > /dev/null; then
+  wget -q -O "$t" -T "$seconds" -- "$url" || exit $?
+else
+  echo "$p: this host has no curl to download with${plain:+, and no wget}" >&2
+  exit 127
+fi
+got=$(sha256sum < "$t" | cut -c 1-64)
+if [ "$got" != "$sha256" ]; then
+  echo "$p: what was downloaded has the SHA-256 $got, not $sha256; the old file is untouched" >&2
   exit 1
 fi
 """
@@ -106,18 +125,55 @@ def write(
         backup: where a copy of the old file is kept, in the same folder; "": nowhere.
     """
     digest = hashlib.sha256(content).hexdigest()
+    shell = _placed(path, digest, _ARRIVE, attributes, validate, backup)
+    # What a validation prints, and a copy of the old file, may be of any size.
+    brief = not validate and not backup and len(content) <= LARGEST_CONTENT
+    return Command(f"write:{path}:{digest[:12]}", shell, content, become=become, brief=brief)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Where a file comes from. `config` is curl's, and may hold secrets; `seconds` limits all."""
+
+    url: str
+    config: bytes = field(repr=False)
+    seconds: float
+    plain: bool
+    """No more than the URL is needed, so that wget will do."""
+
+
+def download(
+    path: str,
+    digest: str,
+    source: Download,
+    attributes: Attributes,
+    *,
+    validate: str | None = None,
+    backup: str = "",
+    become: bool = True,
+) -> Command:
+    """Replace or create a file by what the host downloads, once it has the wanted SHA-256."""
+    names = f"plain={'yes' if source.plain else ''}; seconds={source.seconds:g}\n"
+    names += f"url={quote(source.url) if source.plain else ''}\n"
+    shell = _placed(path, digest, names + _DOWNLOAD, attributes, validate, backup)
+    timeout = source.seconds + 30
+    return Command(f"download:{path}:{digest[:12]}", shell, source.config, timeout, become)
+
+
+def _placed(
+    path: str, digest: str, arrive: str, attributes: Attributes, validate: str | None, backup: str
+) -> str:
+    """A file is made beside its target by `arrive`, and takes its place in one step."""
     parts = [
         f"p={quote(path)}; d={quote(posixpath.dirname(path))}; sha256={digest}\n",
         _BEGIN,
+        arrive,
         attributes.shell,
         _validation(validate) if validate else "",
         f'cp -fpT -- "$p" {quote(backup)}\nsync -- {quote(backup)}\n' if backup else "",
         _END,
     ]
-    # What a validation prints, and a copy of the old file, may be of any size.
-    brief = not validate and not backup and len(content) <= LARGEST_CONTENT
-    key = f"write:{path}:{digest[:12]}"
-    return Command(key, "".join(parts), content, become=become, brief=brief)
+    return "".join(parts)
 
 
 def _validation(command: str) -> str:

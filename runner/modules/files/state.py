@@ -37,8 +37,9 @@ class FileState:
 
     For an absent path `owner`, `group`, `uid` and `gid` are those a new file would get. `uid` and
     `gid` are None when only the name is known (planned, not yet read). `content` is None for what
-    is not a regular file, or larger than `LARGEST_CONTENT`. `resolved` is what a link leads to;
-    None when it leads nowhere (a loop, a missing folder).
+    is not a regular file, or larger than `LARGEST_CONTENT`; `size` is None while only the SHA-256
+    is known (a download that is planned). `resolved` is what a link leads to; None when it leads
+    nowhere (a loop, a missing folder).
     """
 
     path: str
@@ -48,7 +49,7 @@ class FileState:
     group: str = ""
     uid: int | None = None
     gid: int | None = None
-    size: int = 0
+    size: int | None = 0
     sha256: str = ""
     content: bytes | None = None
     target: str = ""

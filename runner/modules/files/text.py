@@ -71,6 +71,11 @@ def content_of(state: FileState, kind: str = "file") -> bytes:
         return b""
     if state.kind != "file":
         raise Refused(f"{state.path} is a {state.kind}, a {kind} is wanted there")
+    if state.size is None:
+        raise Refused(
+            f"{state.path} is downloaded by an earlier task of this play, so what is in it is not"
+            " known yet; edit it in a play of its own after this one"
+        )
     if state.content is None:
         raise Refused(
             f"{state.path} has {state.size} bytes; {kind}s up to {LARGEST_CONTENT} are edited"

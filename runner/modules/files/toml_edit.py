@@ -16,10 +16,10 @@ from typing import Any
 import tomlkit
 
 from runner.modules.base import Refused
+from runner.modules.files import data
+from runner.modules.files.data import Keys, check_kinds, find, merge, missing_items, same
 from runner.modules.files.toml_layout import Statement
 from runner.modules.files.toml_style import Style, inline, starts_with
-
-Keys = tuple[str, ...]
 
 
 def parse(text: str, name: str = "the file") -> dict[str, Any]:
@@ -52,15 +52,15 @@ def edit(
     expected = parse(text, name)
     for keys in remove:
         text = _removed(text, keys)
-        _remove_data(expected, keys)
+        data.remove(expected, keys)
     if wanted:
-        _check_kinds(expected, wanted, name)
+        check_kinds(expected, wanted, name)
         text = _merged(text, (), wanted)
         merge(expected, wanted)
     for keys, values in (append or {}).items():
-        for value in _missing_items(expected, keys, values, name):
+        for value in missing_items(expected, keys, values, name):
             text = _appended(text, keys, value)
-            _append_data(expected, keys, value)
+            data.append(expected, keys, value)
     try:
         understood = same(_pruned(tomllib.loads(text), remove), _pruned(expected, remove))
     except tomllib.TOMLDecodeError:
@@ -70,87 +70,13 @@ def edit(
     return text
 
 
-# ---- data ------------------------------------------------------------------------------------
-
-
-def merge(data: dict[str, Any], wanted: Mapping[str, Any]) -> None:
-    """`wanted` into `data`: tables by key, all else replaced."""
-    for name, value in wanted.items():
-        if isinstance(value, Mapping):
-            table = data.setdefault(name, {})
-            merge(table, value)
-        else:
-            data[name] = value
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal in TOML's sense: 1, 1.0 and true differ, and nan is nan."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if type(one) is not type(other):
-        return False
-    return bool(one == other or (one != one and other != other))
-
-
-def find(data: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """The value at a path; None when there is none (TOML has no null)."""
-    value: Any = data
-    for key in keys:
-        if not isinstance(value, Mapping) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
-def _check_kinds(
-    data: Mapping[str, Any], wanted: Mapping[str, Any], name: str, above: Keys = ()
-) -> None:
-    for key, value in wanted.items():
-        there = data.get(key)
-        where = ".".join((*above, key))
-        if there is None:
-            continue
-        if isinstance(value, Mapping) != isinstance(there, Mapping):
-            kinds = ("a table", "a value") if isinstance(value, Mapping) else ("a value", "a table")
-            raise Refused(f"{name}: {where} is {kinds[1]}, {kinds[0]} is wanted; remove it first")
-        if isinstance(value, Mapping):
-            _check_kinds(there, value, name, (*above, key))
-
-
-def _remove_data(data: dict[str, Any], keys: Keys) -> None:
-    table = find(data, keys[:-1])
-    if isinstance(table, dict):
-        table.pop(keys[-1], None)
-
-
-def _pruned(data: dict[str, Any], removed: Sequence[Keys]) -> dict[str, Any]:
+def _pruned(document: dict[str, Any], removed: Sequence[Keys]) -> dict[str, Any]:
     """Without the tables that are empty because all in them was removed (implicit tables go)."""
     for keys in removed:
         for length in range(len(keys) - 1, 0, -1):
-            if find(data, keys[:length]) == {}:
-                _remove_data(data, keys[:length])
-    return data
-
-
-def _missing_items(
-    data: Mapping[str, Any], keys: Keys, values: Sequence[Any], name: str
-) -> list[Any]:
-    there = find(data, keys)
-    if there is not None and not isinstance(there, list):
-        raise Refused(f"{name}: {'.'.join(keys)} is not an array; nothing can be appended to it")
-    missing: list[Any] = []
-    for value in values:
-        if not any(same(value, item) for item in [*(there or []), *missing]):
-            missing.append(value)
-    return missing
-
-
-def _append_data(data: dict[str, Any], keys: Keys, value: Any) -> None:
-    for key in keys[:-1]:
-        data = data.setdefault(key, {})
-    data.setdefault(keys[-1], []).append(value)
+            if find(document, keys[:length]) == {}:
+                data.remove(document, keys[:length])
+    return document
 
 
 # ---- text ------------------------------------------------------------------------------------
