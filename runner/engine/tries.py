@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.engine.ending import Interrupted, StepFailed
+from runner.engine.no_log import HIDDEN
 from runner.engine.planning import PlannedStep, StepKey, seen_as
 from runner.engine.results import most_tries, pause_after
 
@@ -48,6 +49,7 @@ class Tries:
         seconds = pause_after(step.task, tries)
         until = " and ".join(step.task.until)
         reason = reason or str(step.result.get("msg") or f"{until} does not hold yet")
+        reason = HIDDEN if step.task.no_log else reason
         of = f"try {tries} of {most_tries(step.task)}"
         self._progress(f"{step.label}: {of}: {reason}; again in {seconds:g} s")
         if self._stop.wait(seconds):
