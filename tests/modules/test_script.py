@@ -78,6 +78,13 @@ def test_a_plan_names_the_script_by_its_digest(tmp_path: Path) -> None:
     assert change.summary == "run script plain one (sha256 56252f7e2b06)"
 
 
+def test_a_script_that_holds_a_secret_is_not_told_by_its_digest(tmp_path: Path) -> None:
+    args = ScriptArguments.model_validate({"cmd": "plain one"})
+    hides = context(tmp_path, secret_in=lambda text: "a secret")
+    (change,) = Script().plan(args, {}, hides).changes
+    assert change.summary == "run script plain one"
+
+
 def test_a_read_only_script_runs_while_looking(tmp_path: Path) -> None:
     args = ScriptArguments.model_validate(
         {"cmd": "plain two", "executable": "sh", "read_only": True}
