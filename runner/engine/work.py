@@ -28,6 +28,7 @@ from runner.engine.pending import owed_marks
 from runner.engine.planner import Progress, kept_after, plan_host
 from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey, seen_as
 from runner.engine.proof import check_seen, output, why
+from runner.engine.restoring import way_back
 from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
@@ -68,6 +69,8 @@ class Work:
     outdated: bool = False
     """The plan is to be made anew before anything else is done."""
     marks: Marks = field(init=False)
+    changes: list[PlannedStep] = field(default_factory=list)
+    """The steps that have changed the play's own host, in order."""
 
     def __post_init__(self) -> None:
         self.plan = self.approved
@@ -166,6 +169,8 @@ class Work:
         if step is None or step.key in self.failures:
             raise error
         self._settled_before(step)
+        if step.key.section == "handlers":
+            error = self._put_back(step, error)
         self.emit("step-failed", step, reason=error.message)
         result = {**failure(error.message, error.result), "changed": error.changed}
         ignored = step.task.ignore_errors
@@ -179,6 +184,28 @@ class Work:
             raise error
         self._progress(f"{error.message}; the rest of its block is left out")
         self.outdated = True
+
+    def _put_back(self, handler: PlannedStep, error: StepFailed) -> StepFailed:
+        """A handler failed: it runs again with the files that called for it as they were."""
+        wanted = way_back(self.subject.play, handler, self.changes)
+        if not wanted:
+            return error
+        self._progress(f"{error.message}; putting back the files that called for it")
+        self.observed.clear()
+        results = self.connection.change(wanted)
+        broken = next((result for result in results if result.status != "done"), None)
+        try:
+            if broken is None:
+                check_seen(handler, self._reread(handler, results[-1]))
+                self.marks.remove(handler)
+                note = "the files that called for it are as they were, and with them it succeeded"
+            else:
+                last = broken.do[-1].error_text[-500:] if broken.do else ""
+                note = f"putting back the files that called for it did not help: {last}"
+        except StepFailed as still:
+            note = f"putting back the files that called for it did not help: {still.message}"
+        text = f"{error.message}; {note}"
+        return StepFailed(text, error.hint, handler, error.result, error.changed)
 
     # -- changes on the host ------------------------------------------------------------------
 
@@ -268,6 +295,7 @@ class Work:
         result = self._judged(step, {"changed": True, **self.tries.told(step), **printed})
         self._take_back_notice(step, result)
         self.done[step.key] = Done(result, changed=bool(result["changed"]))
+        self.changes.append(step)
         self.emit("step-done", step)
 
     def _judged(self, step: PlannedStep, result: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -51,6 +52,39 @@ def test_the_toolkit_and_the_runtime_from_nothing(
         code, again = program.json("apply", playbook, "--yes", "--limit", "gpu-a2")
         assert (code, again["changes"]) == (0, []), again
     assert host.check_output("systemctl show containerd -p InvocationID --value") == after
+
+
+REFUSING = """\
+[Service]
+ExecStartPre=/bin/sh -c '! grep -q nvidia /etc/containerd/config.toml'
+"""
+"""A containerd that does not start with the runtime in its configuration."""
+
+
+def test_a_containerd_that_does_not_start_runs_on_with_its_old_file(
+    fresh: LabUnderTest, program: Program, cluster: Cluster
+) -> None:
+    host = fresh.host("gpu-a2")
+    packages = " ".join(f"{name}=1.18.0-1" for name in SET)
+    host.check_output(f"DEBIAN_FRONTEND=noninteractive apt-get -y -q install {packages}")
+    drop_in = "/etc/systemd/system/containerd.service.d/refuse.conf"
+    host.check_output(f"mkdir -p {drop_in.rpartition('/')[0]}")
+    host.check_output(f"printf %s {quote(REFUSING)} > {drop_in} && systemctl daemon-reload")
+    before = host.check_output("sha256sum /etc/containerd/config.toml")
+
+    code, applied = program.json("apply", PATCH, "--yes", "--limit", "gpu-a2")
+    assert code == 1, applied
+    (result,) = applied["hosts"]
+    assert "as they were, and with them it succeeded" in str(result)
+    assert host.check_output("sha256sum /etc/containerd/config.toml") == before
+    assert host.service("containerd").is_running
+    assert cluster.cordoned("gpu-a2"), "not proven, so not given back"
+
+    host.check_output(f"rm {drop_in} && systemctl daemon-reload")
+    resumed = program.run("resume", "--yes")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert "nvidia-container-runtime" in host.check_output("containerd config dump")
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
 
 
 def test_a_reboot_is_a_new_boot_and_the_node_comes_back(
