@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.facts.containerd import CRI_PLUGINS, ContainerdState, cri_table
 from runner.modules.base import Refused
-from runner.modules.files.data import find, merge, same
+from runner.modules.files.data import find, merge, remove, same
 from runner.modules.files.toml_edit import parse
 
 Keys = tuple[str, ...]
@@ -54,11 +54,15 @@ class Patch:
 
     def differs(self, data: Mapping[str, Any]) -> bool:
         """Whether `data` is not yet as the patch wants it."""
-        if any(find(data, keys) is not None for keys in self.remove):
-            return True
+        return not same(self.applied(data), data)
+
+    def applied(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """`data` as the patch wants it."""
         after = deepcopy(dict(data))
+        for keys in self.remove:
+            remove(after, keys)
         merge(after, self.wanted)
-        return not same(after, data)
+        return after
 
 
 def version_of(data: Mapping[str, Any]) -> int:
