@@ -151,6 +151,14 @@ def test_a_disabled_cri_is_enabled_and_said_so(host: Local) -> None:
     assert 'disabled_plugins = ["x"]\n' in (host.root / "config.toml").read_text()
 
 
+def test_a_copy_of_another_default_stays_one_once_it_is_the_default(host: Local) -> None:
+    kata = f'[{CRI}.containerd.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n'
+    path = write(host, RUNC + f'[{CRI}.containerd]\ndefault_runtime_name = "kata"\n' + kata)
+    assert len(applied(host, set_as_default=True)) == 1
+    assert path.read_text().count("io.containerd.kata.v2") == 2
+    assert applied(host, set_as_default=True) == []
+
+
 def test_a_missing_systemd_cgroup_is_pointed_out(host: Local) -> None:
     write(host, RUNC.replace("true", "false"))
     outcome = host.plan(MODULE, arguments(host), host.observe(MODULE, arguments(host)))
