@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import time
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -22,11 +24,30 @@ def make(group: str) -> list[Path]:
     return folders
 
 
+PATIENCE = 10.0
+"""Seconds a group may stay busy: killed processes are counted until the kernel has let them go."""
+
+
 def remove(group: str) -> None:
-    """Remove a group and those below it; their processes must have ended."""
+    """Remove a group and those below it; their processes must have ended.
+
+    Raises:
+        OSError: a process still runs in one.
+    """
     for hierarchy in hierarchies():
         top = hierarchy / group
         folders = [top, *(path for path in top.rglob("*") if path.is_dir())]
         for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
             if folder.is_dir():
-                folder.rmdir()
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return folder.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

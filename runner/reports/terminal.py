@@ -156,7 +156,8 @@ class Terminal:
 
     def _host_done(self, event: Event) -> None:
         status = event.data["status"]
-        self._indented(f"{event.host}: {status}: {event.text}", "  ")
+        why = f": {event.text}" if event.text else ""
+        self._indented(f"{event.host}: {status}{why}", "  ")
         if event.data.get("left"):
             self._sentence(f"  {event.host}: {event.data['left']}", "bold red")
 

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.lab
 
 INSTALL = "playbooks/runtime-install.yaml"
 PATCH = "playbooks/containerd-nvidia-runtime.yaml"
+ROLLBACK = "playbooks/runtime-rollback.yaml"
 SET = (
     "libnvidia-container1",
     "libnvidia-container-tools",
@@ -52,6 +53,15 @@ def test_the_toolkit_and_the_runtime_from_nothing(
         code, again = program.json("apply", playbook, "--yes", "--limit", "gpu-a2")
         assert (code, again["changes"]) == (0, []), again
     assert host.check_output("systemctl show containerd -p InvocationID --value") == after
+
+    code, back = program.json("apply", ROLLBACK, "--yes", "--limit", "gpu-a2")
+    assert code == 0, back
+    assert "nvidia" not in host.check_output("containerd config dump")
+    assert "nvidia" not in host.file("/etc/containerd/config.toml").content_string
+    assert host.service("containerd").is_running
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    code, again = program.json("apply", ROLLBACK, "--yes", "--limit", "gpu-a2")
+    assert (code, again["changes"]) == (0, []), again
 
 
 REFUSING = """\
