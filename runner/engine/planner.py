@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.engine.asking import answer, arguments_of, context_of
+from runner.engine.batches import reboots
 from runner.engine.delegates import delegate_of, misplaced
 from runner.engine.no_log import concealed
 from runner.engine.pending import PENDING, handler_mark, pending_probe
@@ -397,7 +398,8 @@ class _Walk:
         if step.looks or step.status not in PENDING_STATUSES:
             return
         self.pending_since = self.pending_since or step.label
-        if step.status != "change" or any(not c.predictable for c in step.changes):
+        # What a boot brings, such as another driver, is seen after it.
+        if step.status != "change" or not all(c.predictable for c in step.changes) or reboots(step):
             self.uncertain_since = self.uncertain_since or step.label
 
     def _notify(self, step: PlannedStep) -> None:

@@ -42,7 +42,7 @@ def all_drivers() -> list[Package]:
 
 
 def driver_packages(driver: str) -> list[Package]:
-    """A driver with the proprietary kernel module: module, libraries, tools, and the set of them."""
+    """A driver with the proprietary kernel module: module, libraries, tools, the set of them."""
     branch, version = driver_branch(driver), full_version(driver)
     names = [f"{part}-{branch}-server" for part in ("libnvidia-compute", "nvidia-utils")]
     compute_utils = f"nvidia-compute-utils-{branch}-server"

@@ -212,7 +212,7 @@ def driver_free(target: Node) -> None:
 
 
 def driver_mismatch(target: Node) -> None:
-    """Another version of the driver gets installed, as by unattended-upgrades, and is not loaded."""
+    """Another version of the driver is installed, as by unattended-upgrades, and not loaded."""
     package = driver_packages.driver_package(driver_packages.DRIVERS[1])
     inside(target, f"DEBIAN_FRONTEND=noninteractive apt-get -qq install {package} >/dev/null")
 
