@@ -65,6 +65,7 @@ class DriverPackages:
 
     Args:
         parts: those installed, half installed ones included.
+        held: all held packages of the host.
         unfinished: packages that dpkg left between two states; "dpkg" for its journal.
         runfile: a driver of NVIDIA's .run installer is there too.
         kernels: the running one, and the newest if that is another.
@@ -76,6 +77,7 @@ class DriverPackages:
     """
 
     parts: Mapping[str, Package]
+    held: frozenset[str] = frozenset()
     unfinished: tuple[str, ...] = ()
     runfile: bool = False
     kernels: tuple[Kernel, ...] = ()
@@ -98,6 +100,10 @@ def flavour_of(names: Iterable[str]) -> Flavour:
     return "open" if is_open else "proprietary"
 
 
+ALLOW = "--allow-downgrades --allow-change-held-packages --ignore-hold"
+"""The driver is held, so that nothing else changes it: for apt to remove the old set, holds must not
+count in what it solves. Which held packages would change is looked at in the result."""
+
 _SCRIPT = """\
 export LC_ALL=C
 q=$(dpkg-query -W -f='${{Package}} ${{Version}} ${{db:Status-Want}} ${{db:Status-Status}}\\n') ||
@@ -107,6 +113,8 @@ printf '%s\\n' "$q" | grep -E '^({family})' | grep -Ev ' (not-installed|config-f
 echo '== unfinished'
 printf '%s\\n' "$q" | grep -Ev ' ({finished})$' | cut -d ' ' -f 1
 {interrupted}
+echo '== held'
+printf '%s\\n' "$q" | sed -n 's/ [^ ]* hold [^ ]*$//p'
 echo '== host'
 [ ! -e /usr/bin/nvidia-uninstall ] || echo runfile
 newest=$(ls /boot/vmlinuz-* 2>/dev/null | sed 's,.*/vmlinuz-,,' | sort -V | tail -n 1)
@@ -153,6 +161,18 @@ for part in nvidia-fabricmanager libnvidia-nscq nvidia-imex; do
   named="$named $found"
 done
 printf '== named\\n%s\\n' "$named"
+# What belongs to another branch or flavour has to be named to go: apt keeps the two from excluding
+# each other by keeping what is installed.
+gone=
+for n in $have; do
+  case " $named " in *" $n "*) continue ;; esac
+  case $n in
+  nvidia-firmware-*) ;;
+  nvidia-driver-[0-9]* | nvidia-headless-* | nvidia-open* | cuda-drivers*) gone="$gone $n-" ;;
+  *-"$branch" | *-"$branch"-*) ;;
+  *-[0-9][0-9][0-9] | *-[0-9][0-9][0-9]-*) gone="$gone $n-" ;;
+  esac
+done
 pins=/dev/null
 if [ {branch} != {version} ]; then
   pins=$(mktemp -p /run 2>/dev/null || mktemp) || exit 1
@@ -164,7 +184,7 @@ fi
 echo '== simulation'
 out=$(ulimit -S -f unlimited # its caches are larger than what a look may write
 apt-get -s {flags} -o Dir::Log::Planner=/dev/null -o Dir::Etc::Preferences="$pins" \\
-  --allow-downgrades --allow-change-held-packages install -- $named 2>&1)
+  {allow} install -- $named $gone 2>&1)
 rc=$?
 printf '%s\\n== ended %s\\n' "$out" "$rc"
 echo '== policy'
@@ -194,6 +214,7 @@ def look(version: str, source: Source, flavour: Flavour | None, extra: Sequence[
         source=source,
         extra=" ".join(map(quote, extra)),
         flags=FLAGS,
+        allow=ALLOW,
     )
 
 
@@ -211,6 +232,7 @@ def parse(result: Result) -> DriverPackages:
     kernels = [line.split(" ") for line in host if line.startswith("kernel ")]
     return DriverPackages(
         parts={name: package for name, package in found if is_part(name)},
+        held=frozenset(parts["held"]),
         unfinished=tuple(dict.fromkeys(_UNFINISHED.get(n, n) for n in parts["unfinished"])),
         runfile="runfile" in host,
         kernels=tuple(dict.fromkeys(Kernel(w[1], w[2] == "headers") for w in kernels)),

@@ -179,10 +179,7 @@ echo "{driver} {flavour}" >{module}
 
 DAEMON = """\
 #!/bin/sh
-{check}/usr/lib/lab/simulate daemon start {name} $$ || exit 1
-trap '/usr/lib/lab/simulate daemon stop {name}; exit 0' TERM INT
-sleep infinity &
-wait
+{check}/usr/lib/lab/simulate daemon start {name} $$ && exec sleep infinity
 """
 
 FABRIC_CHECK = """\
@@ -200,6 +197,7 @@ Description={name} (simulated)
 
 [Service]
 ExecStart={command}
+ExecStopPost=/usr/lib/lab/simulate daemon stop {name}
 
 [Install]
 WantedBy=multi-user.target

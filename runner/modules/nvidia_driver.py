@@ -12,6 +12,7 @@ from runner.facts import apt, driver_history
 from runner.facts.apt import FLAGS, Package, Simulation, Step
 from runner.facts.driver_history import Before, Previous
 from runner.facts.driver_packages import (
+    ALLOW,
     FAMILY,
     OTHER,
     DriverPackages,
@@ -189,7 +190,7 @@ class _Task:
         gone = [s.name for s in steps if not s.new and not is_part(s.name)]
         if gone:
             raise Refused(f"apt would remove other packages: {', '.join(sorted(gone))}")
-        held = sorted(n for n in self.state.simulation.held if not is_part(n))
+        held = sorted(s.name for s in steps if s.name in self.state.held and not is_part(s.name))
         if held:
             raise Refused(
                 f"held packages would change: {', '.join(held)}; whoever held them had a reason "
@@ -378,7 +379,7 @@ _REPAIR = f"{QUIET} dpkg --configure -a --force-confdef --force-confold || :"
 
 
 def _install_words(flags: Sequence[str], specs: Iterable[str]) -> str:
-    words = ["--allow-downgrades", "--allow-change-held-packages", *flags, "install", "--"]
+    words = [ALLOW, *flags, "install", "--"]
     text = " ".join([*words, *map(quote, specs)])
     return f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {text}"
 
