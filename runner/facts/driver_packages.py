@@ -101,8 +101,8 @@ def flavour_of(names: Iterable[str]) -> Flavour:
 
 
 ALLOW = "--allow-downgrades --allow-change-held-packages --ignore-hold"
-"""The driver is held, so that nothing else changes it: for apt to remove the old set, holds must not
-count in what it solves. Which held packages would change is looked at in the result."""
+"""The driver is held, so that nothing else changes it: for apt to remove the old set, holds must
+not count in what it solves. Which held packages would change is looked at in the result."""
 
 _SCRIPT = """\
 export LC_ALL=C

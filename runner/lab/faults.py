@@ -136,7 +136,7 @@ def mark(target: Node, name: str, present: bool) -> None:
 
 
 def dkms_fail(target: Node) -> None:
-    """No kernel module can be built: installing a driver fails."""
+    """No module but that of the loaded driver can be built: installing another one fails."""
     mark(target, "dkms-fail", True)
 
 
@@ -187,17 +187,23 @@ def apt_unlock(target: Node) -> None:
     inside(target, "kill $(cat /run/lab/unattended-upgrade.pid)")
 
 
+REPOSITORY = "/srv/lab-repo"
+
+
 def repo_gone(target: Node) -> None:
-    """The node's apt repository does not answer; its package lists stay as they were."""
-    (target.root / REPOSITORY).rename(target.root / f"{REPOSITORY}.gone")
+    """The node's apt repository has lost its packages; what it lists is as it was."""
+    inside(
+        target,
+        f"cd {REPOSITORY} && mkdir /run/lab/repo && cp Packages Release /run/lab/repo && "
+        f"mount --bind /run/lab/repo {REPOSITORY}",
+    )
 
 
 def repo_back(target: Node) -> None:
-    """The node's apt repository answers again."""
-    (target.root / f"{REPOSITORY}.gone").rename(target.root / REPOSITORY)
+    """The node's apt repository is whole again."""
+    inside(target, f"umount {REPOSITORY} && rm -r /run/lab/repo")
 
 
-REPOSITORY = "srv/lab-repo"
 HOLDER = "Xorg"
 
 

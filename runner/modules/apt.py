@@ -242,7 +242,7 @@ class _Task:
             flags = [f"{ONLY}{self.state.architecture}", *flags]
         words = " ".join([*flags, verb, "--", *map(quote, specs)])
         return self._command(
-            verb, LOUD_FAILURE % f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {words}"
+            verb, _LOUD_FAILURE % f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {words}"
         )
 
     def _command(self, key: str, shell: str) -> Command:
@@ -345,7 +345,7 @@ END
 for p in $has; do case $seen in *" $p "*) ;; *) exit 1 ;; esac; done"""
 """What is installed was so before, and what was so before is installed."""
 
-LOUD_FAILURE = """\
+_LOUD_FAILURE = """\
 out=$(%s 2>&1) && exit 0
 rc=$?; printf '%%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
 """apt names the failed package on stderr, but maintainer scripts say why on stdout."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.facts import apt, driver_history
 from runner.facts.apt import FLAGS, Package, Simulation, Step
-from runner.facts.driver_history import Before, Previous
+from runner.facts.driver_history import Before, Previous, Services
 from runner.facts.driver_packages import (
     ALLOW,
     FAMILY,
@@ -27,7 +27,7 @@ from runner.facts.driver_packages import (
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, Driver
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
-from runner.modules.apt import FAST_LOG, KEEP_FILES, LOUD_FAILURE, QUIET
+from runner.modules.apt import FAST_LOG, KEEP_FILES, QUIET
 from runner.modules.base import (
     Change,
     Context,
@@ -301,7 +301,7 @@ class _Task:
         return tuple(commands)
 
     def _apt(self, key: str, flags: Sequence[str], specs: Iterable[str]) -> Command:
-        return self._command(key, LOUD_FAILURE % _install_words(flags, specs))
+        return self._command(key, _SAYS_WHY % _install_words(flags, specs))
 
     def _command(self, key: str, shell: str) -> Command:
         timeout = 1800.0 if self.context.timeout is None else self.context.timeout
@@ -318,13 +318,16 @@ class _Task:
             return ()
         specs = [f"{s.name}={s.old}" if s.old else f"{s.name}-" for s in steps]
         back = _install_words([], specs)
-        shell = LOUD_FAILURE % f"{{ {back} || {{ {_REPAIR}; {back}; }}; }}"
+        shell = _SAYS_WHY % f"{{ {back} || {{ {_REPAIR}; {back}; }}; }}"
         held = [name for name, package in self.state.parts.items() if package.held]
-        forget = [self._command("forget", f"rm -f {driver_history.FOLDER}/gpus.json")]
+        services: Services = self.observed[driver_history.SERVICES_KEY]
+        # Maintainer scripts stop them; what was kept of the GPUs goes only when all is as before.
+        after = [f"systemctl start {name}" for name in services.active]
+        after += [f"rm -f {driver_history.FOLDER}/gpus.json"] if "gpus.json" in kept else []
         return (
             self._command("back", shell),
             *self._holds("hold", held),
-            *(forget if "gpus.json" in kept else ()),
+            *((self._command("as before", " && ".join(after)),) if after else ()),
         )
 
     def _overlay(self, after: Mapping[str, str]) -> dict[str, Any]:
@@ -374,6 +377,13 @@ def _advice(error: str) -> str:
         return "; are the package lists new (`apt-get update`), and is its source there?"
     return ""
 
+
+_SAYS_WHY = """\
+out=$(%s 2>&1) && exit 0
+rc=$?
+printf '%%s\\n' "$out" | tail -n 12 >&2
+printf '%%s\\n' "$out" | grep -A 2 'Error!' | head -n 6 >&2; exit $rc"""
+"""As of the module `apt`; dkms says why in the middle of all that dpkg has to say afterwards."""
 
 _REPAIR = f"{QUIET} dpkg --configure -a --force-confdef --force-confold || :"
 

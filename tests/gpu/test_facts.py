@@ -153,8 +153,8 @@ class TestGpus:
 class TestDriver:
     @staticmethod
     def read(installed: str, loaded: str, rc: int, answer: str = "") -> Driver:
-        license = "Dual MIT/GPL" if "Open" in loaded else "NVIDIA" if installed else ""
-        text = f"installed={installed}\nlicense={license}\nloaded={loaded}\nrc={rc}\n{answer}\n"
+        terms = "Dual MIT/GPL" if "Open" in loaded else "NVIDIA" if installed else ""
+        text = f"installed={installed}\nlicense={terms}\nloaded={loaded}\nrc={rc}\n{answer}\n"
         return parse_driver(Result(0, text.encode()))
 
     LOADED = (
