@@ -134,15 +134,17 @@ class _Task:
                 "a driver of NVIDIA's .run installer is on this host (/usr/bin/nvidia-uninstall); "
                 "packages beside it break both: run nvidia-uninstall first"
             )
-        if self._is_wanted(self.versions()) and not self._unfinished():
+        half_done = any(is_part(name) for name in self.state.unfinished)
+        if self._is_wanted(self.versions()) and not half_done:
             return self._holds_only()
+        self._refuse_unfinished()
         steps, error = self.state.simulation.steps, self.state.simulation.error
         if error:
             raise Refused(f"apt cannot do this: {error}{_advice(error)}")
         after = self._after(steps)
         self._refuse_result(steps, after)
         self._refuse_build(steps)
-        self._refuse_no_way_back()
+        self._refuse_no_way_back(steps)
         return self._install(steps, after)
 
     def _is_wanted(self, versions: Mapping[str, str]) -> bool:
@@ -154,15 +156,14 @@ class _Task:
             and all(name in versions for name in self.state.named)
         )
 
-    def _unfinished(self) -> list[str]:
-        """What dpkg has left half done of the driver. Refused where it is of other packages."""
+    def _refuse_unfinished(self) -> None:
+        """Of the driver's own packages unfinished work is finished; that of others is not ours."""
         others = [n for n in self.state.unfinished if n != "dpkg" and not is_part(n)]
         if others:
             raise Refused(
                 f"dpkg has unfinished work ({', '.join(others)}); look at `dpkg --audit`, then run "
                 "`dpkg --configure -a` on the host"
             )
-        return list(self.state.unfinished)
 
     def _after(self, steps: Sequence[Step]) -> dict[str, str]:
         """All parts and their versions once the steps are done."""
@@ -217,13 +218,10 @@ class _Task:
                 "signed linux-modules-nvidia packages"
             )
 
-    def _refuse_no_way_back(self) -> None:
+    def _refuse_no_way_back(self, steps: Sequence[Step]) -> None:
         offered = self.state.available
-        lost = [
-            f"{name}={version}"
-            for name, version in self.versions().items()
-            if upstream(version) and version not in offered.get(name, ())
-        ]
+        changed = [step for step in steps if is_part(step.name) and upstream(step.old)]
+        lost = [f"{s.name}={s.old}" for s in changed if s.old not in offered.get(s.name, ())]
         if lost and not self.args.without_way_back:
             raise Refused(
                 f"there would be no way back: no source of this host offers {', '.join(lost)} any "

@@ -94,8 +94,8 @@ def test_back_to_the_driver_from_before_and_only_once(
     before = installed(host)
     code, nothing = program.json("apply", ROLLBACK, *ONE)
     assert (code, status(nothing)[0]) == (4, "denied")
-    for flavour in ("proprietary", "open"):
-        more = ("-e", f"driver_version={NEW}", "-e", f"flavour={flavour}")
+    for flavour, way in (("proprietary", "if_needed"), ("open", "always")):
+        more = ("-e", f"driver_version={NEW}", "-e", f"flavour={flavour}", "-e", f"reboot={way}")
         code, up = program.json("apply", UPGRADE, *ONE, *more)
         assert code == 0, up
     assert "Open Kernel Module" in host.file("/proc/driver/nvidia/version").content_string

@@ -18,6 +18,7 @@ def test_a_new_project_has_what_one_begins_with(gpurun: Gpurun, tmp_path: Path) 
     folder = tmp_path / "work" / "mine"
     assert code == 0
     assert "cp inventory/prod.example.yaml inventory/prod.yaml" in printed
+    assert (folder / "playbooks/tasks/load-driver.yaml").is_file(), "what playbooks import goes along"
     for path in (shipped() / "playbooks").glob("*.yaml"):
         assert (folder / "playbooks" / path.name).read_text() == MODELINE + path.read_text()
     for name in ("README.md", ".gitignore", "gpurun.toml", "inventory/prod.example.yaml"):
@@ -33,14 +34,14 @@ def test_editors_are_pointed_at_the_schema(gpurun: Gpurun, tmp_path: Path) -> No
     assert (folder / pointed).resolve() == (folder / "playbooks" / named).resolve()
     assert json.loads((folder / pointed).read_text()) == schema()
     found = {path for pattern in globs for path in folder.glob(pattern)}
-    assert found == set((folder / "playbooks").iterdir())
+    assert found == set((folder / "playbooks").glob("*.yaml"))
 
 
 def test_it_works_at_once(gpurun: Gpurun, tmp_path: Path) -> None:
     gpurun("init", ".")
     folder = tmp_path / "work"
     assert "0 errors, 0 warnings" in gpurun("lint", "playbooks")[1]
-    assert set(known_playbooks(folder).values()) == set((folder / "playbooks").iterdir())
+    assert set(known_playbooks(folder).values()) == set((folder / "playbooks").glob("*.yaml"))
     assert load_inventory([str(folder / "inventory" / "prod.example.yaml")], folder).hosts
     assert "Cut every GPU" in gpurun("playbooks")[1]
 
