@@ -143,14 +143,18 @@ class Work:
     def _settled_before(self, next_step: PlannedStep | None) -> None:
         """What was looked at and judged before a change stays as it was then: it is not asked
         again when the rest is planned anew."""
+        settled = []
         for step in self.plan.steps:
             if next_step is not None and step.key == next_step.key:
-                return
+                break
             if step.key not in self.done and step.status in ("ok", "skipped"):
                 self._tell_what_is_new(step)
                 skipped = step.status == "skipped"
                 result = {"changed": False, "skipped": skipped, **step.result}
                 self.done[step.key] = Done(result, changed=False, failed=step.fails)
+                settled.append(step)
+        left = {s.task.name for s in self.plan.steps if s.key not in self.done or s.fails}
+        self.marks.remove_settled(settled, left)
 
     def _tell_what_is_new(self, step: PlannedStep) -> None:
         """Messages that the approved plan could not know."""
