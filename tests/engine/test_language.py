@@ -191,6 +191,25 @@ def test_no_log_hides_it_from_every_sink(tmp_path: Path, task: str, no_log: str)
     assert SECRET not in everything(hidden(tmp_path, f"{task}, no_log: {no_log}", hide=True))
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "copy: {dest: DIR/f, content: '{{ secret }}', mode: '0644'}",
+        "shell: 'echo {{ secret }} >&2; exit 3'",
+        "command: 'echo x', loop: [{a: '{{ secret }}'}]",
+    ],
+)
+def test_a_no_log_that_is_false_hides_nothing(tmp_path: Path, task: str) -> None:
+    shown = []
+    for more in ("", ", no_log: '{{ hide }}'"):
+        task = task.replace("DIR", str(tmp_path))
+        host = hidden(tmp_path, f"{task}{more}", hide=False)
+        planned = everything(host)
+        shown.append([planned, everything(host, host.apply())])
+        (tmp_path / "f").unlink(missing_ok=True)
+    assert shown[0] == shown[1] and SECRET in shown[0][0]
+
+
 def test_that_it_changes_and_its_risk_are_still_seen(tmp_path: Path) -> None:
     task = f"copy: {{dest: {tmp_path}/f, content: x}}, risk: high, no_log: true"
     host = hidden(tmp_path, task)
