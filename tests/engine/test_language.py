@@ -152,6 +152,49 @@ def test_results_of_a_loop_name_the_item_as_the_loop_does(tmp_path: Path) -> Non
     assert says(OneHost(tmp_path, text)) == ["ab b"]
 
 
+# -- names of tasks ---
+
+
+def test_templates_in_a_name_are_filled_in_where_they_can_be(tmp_path: Path) -> None:
+    text = f"""
+- hosts: all
+  tasks:
+    - name: the file of {{{{ site }}}}
+      copy: {{dest: {tmp_path}/f, content: x}}
+      register: made
+    - name: round {{{{ item }}}} at {{{{ site }}}}
+      debug: {{msg: x}}
+      loop: [1]
+    - {{name: "{{{{ nobody }}}}", debug: {{msg: x}}}}
+    - {{name: "{{{{ made.size }}}}", debug: {{msg: x}}}}
+    - {{name: "hides {{{{ site }}}}", debug: {{msg: x}}, no_log: true}}
+    - block: [{{name: "tries {{{{ site }}}}", command: "false"}}]
+      rescue: [{{name: "mends {{{{ site }}}}", debug: {{msg: x}}}}]
+"""
+    one = OneHost(tmp_path, text, site="berlin")
+    assert [step.label for step in one.plan().steps] == [
+        "the file of berlin",
+        "round 1 at berlin (1)",
+        "{{ nobody }}",
+        "{{ made.size }}",
+        "hides {{ site }}",
+        "tries berlin",
+        "mends berlin",
+    ]
+
+
+def test_what_a_host_printed_is_data_in_a_name_too(tmp_path: Path) -> None:
+    text = """
+- hosts: all
+  tasks:
+    - command: {cmd: "printf '{{ '{{' }} site }}\\n\\nx'", read_only: true}
+      register: said
+    - {name: "said {{ said.stdout }}", debug: {msg: x}}
+"""
+    one = OneHost(tmp_path, text, site="berlin")
+    assert one.plan().steps[1].label == "said {{ site }} x"
+
+
 # -- no_log ---------------------------------------------------------------------------------------
 
 SECRET = "hunter2"
