@@ -24,6 +24,12 @@ def test_a_new_project_has_what_one_begins_with(gpurun: Gpurun, tmp_path: Path) 
         assert (folder / name).read_text()
 
 
+def test_the_next_step_can_be_pasted_whatever_the_folder_is_called(gpurun: Gpurun) -> None:
+    code, printed = gpurun("init", "gpu nodes")
+    assert code == 0
+    assert "  cd 'gpu nodes'\n" in printed
+
+
 def test_editors_are_pointed_at_the_schema(gpurun: Gpurun, tmp_path: Path) -> None:
     gpurun("init", "mine")
     folder = tmp_path / "work" / "mine"
