@@ -41,6 +41,7 @@ from runner.engine.secrets import check_not_exposed
 from runner.engine.steps import (
     delegated,
     label_of,
+    name_of,
     once_more,
     problem_status,
     rescued,
@@ -235,14 +236,16 @@ class _Walk:
         why = f"only if '{part.name}' fails"
         unknown = KnownAfterChange(why)
         self.kept |= {"ansible_failed_task": unknown, "ansible_failed_result": unknown}
+        label = task.name
         try:
             variables = self.variables(task)
+            label = label if task.no_log else name_of(task, variables)
             for condition in task.when:
                 if not holds(condition, variables, task.origin):
-                    return PlannedStep(key, task, task.name, "skipped", reason=f"when: {condition}")
+                    return PlannedStep(key, task, label, "skipped", reason=f"when: {condition}")
         except (NotYetKnown, TemplateProblem):
             pass  # judged when it is due
-        return step_for_later(self.subject.play, task, key, task.name, why, "conditional")
+        return step_for_later(self.subject.play, task, key, label, why, "conditional")
 
     def _items(
         self, key: StepKey, task: Task

@@ -18,11 +18,17 @@ def test_a_new_project_has_what_one_begins_with(gpurun: Gpurun, tmp_path: Path) 
     folder = tmp_path / "work" / "mine"
     assert code == 0
     assert "cp inventory/prod.example.yaml inventory/prod.yaml" in printed
-    assert (folder / "playbooks/tasks/load-driver.yaml").is_file(), "what playbooks import goes along"
+    assert (folder / "playbooks/tasks/load-driver.yaml").is_file(), "what playbooks import"
     for path in (shipped() / "playbooks").glob("*.yaml"):
         assert (folder / "playbooks" / path.name).read_text() == MODELINE + path.read_text()
     for name in ("README.md", ".gitignore", "gpurun.toml", "inventory/prod.example.yaml"):
         assert (folder / name).read_text()
+
+
+def test_the_next_step_can_be_pasted_whatever_the_folder_is_called(gpurun: Gpurun) -> None:
+    code, printed = gpurun("init", "gpu nodes")
+    assert code == 0
+    assert "  cd 'gpu nodes'\n" in printed
 
 
 def test_editors_are_pointed_at_the_schema(gpurun: Gpurun, tmp_path: Path) -> None:
