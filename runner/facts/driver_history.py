@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from runner.facts.base import Fact, plain
 from runner.facts.nvidia import GPUS, Gpu, Gpus, parse_gpus
@@ -51,7 +51,7 @@ class GpuBefore:
     product: str
     pci: str
     device: str
-    mig: str | Mapping[str, int] | None
+    mig: Literal["off"] | dict[str, int] | None
     persistence: bool | None
 
 
@@ -102,47 +102,35 @@ def _read(name: str) -> str:
     return f"[ ! -e {FOLDER}/{name} ] || cat {FOLDER}/{name}"
 
 
-def _loaded(result: Result, what: str) -> dict[str, Any] | None:
+T = TypeVar("T", Before, Previous)
+
+
+def _parsed(result: Result, name: str, kind: type[T]) -> T | None:
+    """One of the two files; None where it is not there. Raises Unknown for any other content."""
+    from pydantic import TypeAdapter, ValidationError
+
+    what = f"{FOLDER}/{name}"
     if result.rc != 0 or result.truncated:
         raise Unknown(f"{what} cannot be read: {result.error_text[-200:]}")
     if not result.text.strip():
         return None
     try:
-        found = json.loads(result.text)
-    except ValueError as error:
-        raise Unknown(f"{what} is no JSON ({error}); look at it, then remove it") from None
-    if not isinstance(found, dict):
-        raise Unknown(f"{what} holds no mapping; look at it, then remove it")
-    return found
+        return TypeAdapter(kind).validate_json(result.stdout)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        why = f"{where}: {first['msg']}" if where else first["msg"]
+        raise Unknown(f"{what} is not understood ({why}); look at it, then remove it") from None
 
 
 def parse_before(result: Result) -> Before | None:
     """None: nothing is being changed."""
-    what = f"{FOLDER}/gpus.json"
-    found = _loaded(result, what)
-    if found is None:
-        return None
-    try:
-        return Before(
-            tuple(GpuBefore(**gpu) for gpu in found["gpus"]),
-            tuple(found["services"]),
-            found["boot_id"],
-            found["xids"],
-        )
-    except (KeyError, TypeError) as error:
-        raise Unknown(f"{what} is not understood ({error}); look at it, then remove it") from None
+    return _parsed(result, "gpus.json", Before)
 
 
 def parse_previous(result: Result) -> Previous | None:
     """None: gpurun has not changed the driver's version here."""
-    what = f"{FOLDER}/previous.json"
-    found = _loaded(result, what)
-    if found is None:
-        return None
-    try:
-        return Previous(**found)
-    except TypeError as error:
-        raise Unknown(f"{what} is not understood ({error}); look at it, then remove it") from None
+    return _parsed(result, "previous.json", Previous)
 
 
 def keep(name: str, value: Before | Previous, become: bool = True) -> Command:
@@ -203,7 +191,7 @@ def before(gpus: Sequence[Gpu], services: Services, boot_id: str) -> Before:
 
 
 def _gpu(gpu: Gpu) -> GpuBefore:
-    mig: str | Mapping[str, int] | None = None
+    mig: Literal["off"] | dict[str, int] | None = None
     if gpu.mig_mode_current is not None:
         counts = dict(Counter(one.profile for one in gpu.instances))
         mig = counts if gpu.mig_mode_current else "off"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 from runner.facts import driver_history
@@ -115,7 +116,7 @@ def _changes(
 def _mig_step(had: GpuBefore, gpu: Gpu) -> Step | None:
     if had.mig is None:
         return None
-    if had.mig == "off" or isinstance(had.mig, str):
+    if had.mig == "off":
         return step_for(gpu, ())
     if not had.mig:  # MIG is on, and nothing was made of it.
         switch = not (gpu.mig_mode_current and gpu.mig_mode_pending)
@@ -131,7 +132,7 @@ def _mig(gpus: Gpus, steps: Sequence[Step]) -> Change:
 def _start(names: Sequence[str], services: Services, context: Context) -> Change:
     lines = [
         f"systemctl start {name} || {{ systemctl status --no-pager -n 5 {name} >&2; exit 1; }}"
-        for name in names
+        for name in map(quote, names)
     ]
     active = (*services.active, *names)
     return Change(
@@ -148,7 +149,7 @@ def _persistence(gpus: Sequence[Gpu], context: Context) -> Change:
     uuids = ",".join(gpu.uuid for gpu in gpus)
     return Change(
         summary=f"GPU {', '.join(str(gpu.index) for gpu in gpus)}: persistence mode on",
-        do=(_command("persistence", f"nvidia-smi -i {uuids} -pm 1", context),),
+        do=(_command("persistence", f"nvidia-smi -i {quote(uuids)} -pm 1", context),),
         before={str(gpu.index): "off" for gpu in gpus},
         after={str(gpu.index): "on" for gpu in gpus},
     )
@@ -158,9 +159,9 @@ def _finish(before: Before, context: Context) -> Change:
     """The end of it: seen once more on the host, with what happened since the plan was made."""
     path = f"{driver_history.FOLDER}/gpus.json"
     shell = _FINISH.format(
-        uuids=" ".join(gpu.uuid for gpu in before.gpus),
-        services=" ".join(before.services),
-        boot=before.boot_id,
+        uuids=" ".join(quote(gpu.uuid) for gpu in before.gpus),
+        services=" ".join(map(quote, before.services)),
+        boot=quote(before.boot_id),
         xids=before.xids or 0,
         path=path,
     )

@@ -306,7 +306,7 @@ class _Task:
         return Command(key, shell, b"", timeout, self.context.become)
 
     def _holds(self, verb: str, names: Iterable[str]) -> tuple[Command, ...]:
-        words = " ".join(sorted(names))
+        words = " ".join(map(quote, sorted(names)))
         return (self._command(verb, f"apt-mark {verb} {words}"),) if verb and words else ()
 
     def _undo(self, steps: Sequence[Step], kept: Mapping[str, Any]) -> tuple[Command, ...]:
