@@ -13,10 +13,11 @@ from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
     ApplyObject,
     ClusterAction,
+    ClusterAnswer,
+    ClusterQuery,
     DeleteObject,
+    NodesQuery,
     NodeState,
-    ObjectQuery,
-    ObjectState,
     PodState,
     RestartDaemonSetPod,
     SetLabels,
@@ -123,10 +124,12 @@ class Cluster:
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
 
-    def look(self, query: ObjectQuery) -> ObjectState:
-        """One object, live and as applying would make it. Raises ClusterError."""
+    def look(self, query: ClusterQuery) -> ClusterAnswer:
+        """One object, live and as applying would make it; or all nodes. Raises ClusterError."""
         from runner.kube import objects
 
+        if isinstance(query, NodesQuery):
+            return tuple(map(parse_node, self.api.collection(NODES, "list nodes")))
         return objects.look(self, query)
 
     def node(self, name: str) -> Json:

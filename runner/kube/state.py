@@ -45,6 +45,7 @@ class NodeState:
     capacity: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
     pods: tuple[PodState, ...] = ()
+    kubelet_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,11 @@ class ObjectQuery:
     manifest: Mapping[str, Any] = field(repr=False)
     force: bool = False
     dry_run: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NodesQuery:
+    """A look at all nodes of the cluster, without their pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,9 @@ ClusterAction = (
     | DeleteObject
     | WaitRollout
 )
+
+ClusterQuery = ObjectQuery | NodesQuery
+ClusterAnswer = ObjectState | tuple[NodeState, ...]
 
 DrainMode = Literal["gpu", "full", "none"]
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from runner.hosts.script import Command, Result
-from runner.kube.state import ClusterAction, ObjectQuery
+from runner.kube.state import ClusterAction, ClusterQuery
 
 
 class Risk(enum.IntEnum):
@@ -103,13 +103,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ClusterProbe:
-    """One read-only look at an object of the host's cluster, answered with an `ObjectState`.
+    """One read-only look at an object of the host's cluster, answered with an `ObjectState`, or
+    at all its nodes, answered with a `NodeState` of each.
 
     Keys begin with "kubernetes:"; those that are equal are asked once per run and shared by hosts.
     """
 
     key: str
-    query: ObjectQuery
+    query: ClusterQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,10 @@ class Module(ABC, Generic[A]):
     on_controller: ClassVar[bool] = False
     """It works on the machine gpurun runs on, as with `delegate_to: localhost` and without root,
     unless the task says otherwise."""
+
+    def wants_cluster(self, args: A) -> bool:
+        """Whether it has to see the host's node; for a module that only some arguments make."""
+        return self.needs_cluster
 
     def looks_only(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a task changes nothing, by its arguments as they are written."""

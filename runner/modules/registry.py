@@ -33,6 +33,7 @@ MODULES: dict[str, str] = {
     "nvidia_driver": "runner.modules.nvidia_driver:NvidiaDriver",
     "pause": "runner.modules.pause:Pause",
     "reboot": "runner.modules.reboot:RebootModule",
+    "require": "runner.modules.require:Require",
     "script": "runner.modules.script:Script",
     "service": "runner.modules.service:Service",
     "set_fact": "runner.modules.set_fact:SetFact",
