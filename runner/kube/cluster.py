@@ -14,6 +14,7 @@ from runner.kube.state import (
     ApplyObject,
     ClusterAction,
     DeleteObject,
+    KeepCordoned,
     NodeState,
     ObjectQuery,
     ObjectState,
@@ -105,13 +106,15 @@ class Cluster:
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects
+        from runner.kube import actions, maintenance, objects
 
         match action:
             case SetLabels():
                 actions.set_labels(self, node, action)
             case SetTaint():
                 actions.set_taint(self, node, action)
+            case KeepCordoned():
+                maintenance.keep_cordoned(self, node, action.reason)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
