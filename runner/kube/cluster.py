@@ -16,6 +16,7 @@ from runner.kube.state import (
     ClusterAnswer,
     ClusterQuery,
     DeleteObject,
+    KeepCordoned,
     NodesQuery,
     NodeState,
     PodState,
@@ -106,13 +107,15 @@ class Cluster:
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects
+        from runner.kube import actions, maintenance, objects
 
         match action:
             case SetLabels():
                 actions.set_labels(self, node, action)
             case SetTaint():
                 actions.set_taint(self, node, action)
+            case KeepCordoned():
+                maintenance.keep_cordoned(self, node, action.reason)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():

@@ -26,6 +26,8 @@ RUN = "gpurun.dev/run"
 CORDONED_BY = "gpurun.dev/cordoned-by"
 CORDONED_AT = "gpurun.dev/cordoned-at"
 PAUSED = "gpurun.dev/paused"
+CORDON_REASON = "gpurun.dev/cordon-reason"
+"""Why a node stays cordoned after a run; until somebody gives it back."""
 
 DEPLOY = "nvidia.com/gpu.deploy."
 PAUSED_VALUE = "paused-for-gpurun"
@@ -98,6 +100,25 @@ def begin(cluster: Cluster, node: str, run: str) -> Cordon:
             "something on the cluster removes cordons; find it before going on",
         )
     return cordon
+
+
+def keep_cordoned(cluster: Cluster, node: str, reason: str) -> None:
+    """Cordon a node for good: no run will uncordon it, also not the one that does this.
+
+    Raises:
+        ClusterError: refused, unreachable, or something makes it schedulable again.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        marks = {CORDON_REASON: reason, CORDONED_BY: None, CORDONED_AT: None}
+        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
+
+    after = change(cluster, node, patch, f"cordon node {node}")
+    if not after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the cordon was accepted but the node is schedulable",
+            "something on the cluster removes cordons; find it before going on",
+        )
 
 
 def end(cluster: Cluster, node: str, run: str) -> str:

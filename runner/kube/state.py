@@ -66,6 +66,13 @@ class SetTaint:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepCordoned:
+    """Leave the node cordoned when the run is over, with the reason written on it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -158,6 +165,7 @@ class DeleteObject:
 ClusterAction = (
     SetLabels
     | SetTaint
+    | KeepCordoned
     | RestartDaemonSetPod
     | WaitAllocatable
     | ApplyObject
