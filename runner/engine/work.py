@@ -12,14 +12,17 @@ from runner.engine.approved import check_within
 from runner.engine.batches import (
     blocks,
     cluster_actions,
+    collects,
     first_batch,
     host_waits,
+    is_boundary,
     reboots,
     undo_block,
 )
 from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
 from runner.engine.events import Events
+from runner.engine.evidence import collect
 from runner.engine.maintenance import Maintenance
 from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
@@ -132,7 +135,7 @@ class Work:
         self._settled_before(batch[0])
         if batch[0].status == "deferred":
             self._known_now(batch[0])
-        elif batch[0].waits or cluster_actions(batch[0]) or reboots(batch[0]):
+        elif is_boundary(batch[0]):
             self._boundary(batch[0])
         elif batch[0].delegate:
             self._elsewhere(batch)
@@ -385,6 +388,8 @@ class Work:
     def _act(self, step: PlannedStep) -> None:
         if reboots(step):
             self._reboot(step)
+        elif collects(step):
+            self._collect(step)
         elif host_waits(step):
             self.wait(step)
         else:
@@ -410,6 +415,11 @@ class Work:
             self.node.perform(action, self.since)
         for key in [key for key in self.observed if key.startswith("kubernetes:")]:
             del self.observed[key]
+
+    def _collect(self, step: PlannedStep) -> None:
+        for action in collects(step):
+            kept = collect(action, self.subject.host.name, self.connection, self.node.read_node())
+            self._progress(f"{step.label}: {kept}")
 
     def _reboot(self, step: PlannedStep) -> None:
         for reboot in reboots(step):

@@ -16,6 +16,7 @@ from runner.kube.state import (
     ClusterAnswer,
     ClusterQuery,
     DeleteObject,
+    EvictPods,
     KeepCordoned,
     NodesQuery,
     NodeState,
@@ -116,6 +117,8 @@ class Cluster:
                 actions.set_taint(self, node, action)
             case KeepCordoned():
                 maintenance.keep_cordoned(self, node, action.reason)
+            case EvictPods():
+                actions.evict_pods(self, node, action, progress, stop)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():

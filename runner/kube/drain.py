@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -122,15 +122,24 @@ def _grace(pod: Pod, options: DrainOptions) -> int:
 class _Selector:
     """Reads a node's pods and filters them; DaemonSets are read once, and only if needed."""
 
-    def __init__(self, cluster: Cluster, node: str, options: DrainOptions, mode: DrainMode) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: str,
+        options: DrainOptions,
+        mode: DrainMode,
+        only: Collection[str] = (),
+    ) -> None:
         self._cluster = cluster
         self._node = node
         self._options = options
         self._mode = mode
+        self._only = frozenset(only)
         self._daemonsets: frozenset[str] | None = None
 
     def select(self) -> Selection:
-        pods = self._cluster.pods_on(self._node, self._options.pod_selector)
+        found = self._cluster.pods_on(self._node, self._options.pod_selector)
+        pods = [pod for pod in found if not self._only or pod.state.uid in self._only]
         if self._daemonsets is None and any(p.state.owner_kind == "DaemonSet" for p in pods):
             items = self._cluster.api.collection(DAEMONSETS, "list DaemonSets")
             self._daemonsets = frozenset(
@@ -156,6 +165,7 @@ def drain(
     mode: DrainMode,
     progress: Progress,
     stop: threading.Event,
+    only: Collection[str] = (),
 ) -> None:
     """Evict the node's pods and return when they are seen gone; pods that arrive meanwhile too.
 
@@ -164,6 +174,7 @@ def drain(
     Args:
         options: `timeout` bounds the whole drain in seconds; 0: no bound.
         mode: "gpu" evicts only pods that ask for a GPU; "none" does nothing.
+        only: UIDs; where there are any, no other pod is considered.
 
     Raises:
         ClusterError: filters forbid it (then nothing was evicted), an eviction can never
@@ -171,7 +182,8 @@ def drain(
         StoppedError: `stop` was set.
     """
     if mode != "none":
-        _Drain(cluster, node, options, mode, progress, stop).run()
+        selector = _Selector(cluster, node, options, mode, only)
+        _Drain(cluster, node, options, selector, progress, stop).run()
 
 
 class _Drain:
@@ -180,7 +192,7 @@ class _Drain:
         cluster: Cluster,
         node: str,
         options: DrainOptions,
-        mode: DrainMode,
+        selector: _Selector,
         progress: Progress,
         stop: threading.Event,
     ) -> None:
@@ -189,7 +201,7 @@ class _Drain:
         self._options = options
         self._progress = progress
         self._stop = stop
-        self._selector = _Selector(cluster, node, options, mode)
+        self._selector = selector
         self._leaving: dict[str, _Leaving] = {}
         self._told: set[str] = set()
 

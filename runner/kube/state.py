@@ -73,6 +73,19 @@ class KeepCordoned:
 
 
 @dataclass(frozen=True, slots=True)
+class EvictPods:
+    """Evict these pods of the node, by UID, and wait until they are gone.
+
+    The options are those of a drain, which is what it is, of some pods.
+    """
+
+    uids: tuple[str, ...]
+    delete_emptydir_data: bool = False
+    force: bool = False
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -166,6 +179,7 @@ ClusterAction = (
     SetLabels
     | SetTaint
     | KeepCordoned
+    | EvictPods
     | RestartDaemonSetPod
     | WaitAllocatable
     | ApplyObject

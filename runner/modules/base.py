@@ -121,6 +121,21 @@ class Reboot:
 
 
 @dataclass(frozen=True, slots=True)
+class Collect:
+    """Look at the host and keep what is seen in an archive on the machine gpurun runs on.
+
+    Args:
+        looks: what to run; each counts by itself, whether others fail or not.
+        files: key of a look -> the name of its file in the archive.
+        folder: where the archive goes; "": the state folder, beside the journal.
+    """
+
+    looks: tuple[Command, ...]
+    files: Mapping[str, str]
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostWait:
     """Wait until something is so on the host. Changes nothing.
 
@@ -161,7 +176,7 @@ class FileDiff:
     sensitive: bool = False
 
 
-Action = Command | Reboot | ClusterAction
+Action = Command | Reboot | Collect | ClusterAction
 Wait = ClusterAction | HostWait
 
 
@@ -171,7 +186,7 @@ class Change:
 
     Args:
         summary: one line for a person, e.g. "GPU 0: MIG geometry none -> 7x 1g.10gb".
-        do: what makes it so, in order. Commands only, or one Reboot, or one ClusterAction.
+        do: what makes it so, in order. Commands only, or one Reboot, Collect or ClusterAction.
         guard: shell that exits 0 while the host is as observed (the change's fingerprint);
             empty where nothing can be guarded.
         risk, disruption: how it is gated and how the node is drained for it.
