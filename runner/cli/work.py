@@ -20,8 +20,11 @@ from runner.errors import GpurunError
 
 if TYPE_CHECKING:
     from runner.engine.events import Events
+    from runner.engine.kept import Keeper
     from runner.engine.run import Review, Run
     from runner.engine.states import HostState
+    from runner.inventory.model import Inventory
+    from runner.playbook.document import Playbook
     from runner.reports.terminal import Terminal
 
 
@@ -114,6 +117,7 @@ def build(
     stop: Stop,
     password: str | None,
     resumed: bool = False,
+    keeper: Keeper | None = None,
 ) -> Run:
     """Load everything a run needs, secrets included; raises before any host is touched.
 
@@ -137,6 +141,9 @@ def build(
     beside = Path(options.playbook).parent
     inventory = load_inventory(options.inventories, Path(options.project), beside)
     inventory = inventory.with_login(options.user)
+    notes: tuple[str, ...] = ()
+    if options.rollback:
+        playbook, inventory, notes = _rolled_back(options, playbook, inventory)
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,
@@ -149,11 +156,35 @@ def build(
         lock_timeout=options.lock_timeout,
         become_password=password,
         resumed=resumed,
+        rolls_back=options.rollback,
     )
-    made = Run(playbook, inventory, settings, events, review, stop)
+    made = Run(playbook, inventory, settings, events, review, stop, keeper, notes)
     made.read_secrets()
     check_arguments(options.extra)
     return made
+
+
+def _rolled_back(
+    options: RunOptions, playbook: Playbook, inventory: Inventory
+) -> tuple[Playbook, Inventory, tuple[str, ...]]:
+    """What brings a run back, and what of it stays as it is."""
+    from runner.cli.project import journal_path
+    from runner.engine.rollback import roll_back
+    from runner.journal.store import Journal
+
+    run, journal = options.rollback, Journal(journal_path())
+    try:
+        kept, events = journal.kept(run), journal.events(run)
+    finally:
+        journal.close()
+    made = roll_back(run, kept, events, playbook, inventory, force=options.force)
+    return made.playbook, made.inventory, made.not_undone
+
+
+def say_notes(say: Terminal, work: Run) -> None:
+    """What a rollback leaves as it is."""
+    for note in work.notes:
+        say.line(f"not undone: {note}", "yellow")
 
 
 def warn_of_short_secrets(say: Terminal) -> None:
@@ -170,8 +201,13 @@ def finish(
     run: str,
     states: Sequence[HostState],
     applied: bool,
+    not_undone: Sequence[str] = (),
 ) -> int:
-    """Print the end and give the exit code."""
+    """Print the end and give the exit code.
+
+    Args:
+        not_undone: what a rollback leaves as it is.
+    """
     from runner.reports.data import exit_code, report, summary
     from runner.secrets.redact import KNOWN
 
@@ -181,7 +217,8 @@ def finish(
         import json
 
         try:
-            made = KNOWN.data(report(run, states, applied))
+            more = {"not_undone": list(not_undone)} if not_undone else {}
+            made = KNOWN.data({**report(run, states, applied), **more})
             click.echo(json.dumps(made, indent=2, default=str))
         except OSError as error:
             say.line(f"gpurun: stdout cannot be written to: {error.strerror}", "bold red")

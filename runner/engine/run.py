@@ -20,6 +20,7 @@ from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
@@ -59,6 +60,8 @@ class Settings:
     lock_timeout: float = 0.0
     become_password: str | None = field(default=None, repr=False)
     resumed: bool = False
+    rolls_back: str = ""
+    """The run that this one brings back; it takes over the nodes which that one still holds."""
 
 
 Review = Callable[[Sequence[HostState]], bool]
@@ -71,6 +74,8 @@ class Run:
     Args:
         review: called once per play with all plans; False denies the hosts whose gates ask.
         stop: set to end after the current step of every host.
+        keeper: keeps what is changed, for a rollback.
+        notes: what a person should know beside the plans.
     """
 
     def __init__(
@@ -81,7 +86,11 @@ class Run:
         events: Events,
         review: Review,
         stop: Stop,
+        keeper: Keeper | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = tuple(notes)
+        self._keeper = keeper
         self._playbook = playbook
         self._inventory = inventory
         self._settings = settings
@@ -243,7 +252,12 @@ class Run:
         if plan.pending and not plan.problem and disrupts(plan):
             state.preview = _preview(state, clusters)
         state.gate = gate(
-            plan, state.node, state.preview, self._settings.run, self._locked(state, clusters)
+            plan,
+            state.node,
+            state.preview,
+            self._settings.run,
+            self._locked(state, clusters),
+            self._settings.rolls_back,
         )
         if self._settings.resumed and isinstance(state.node, Unknown):
             why = f"whether this run still holds the node is not known: {state.node}"
@@ -262,9 +276,10 @@ class Run:
         return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout)
 
     def _abandoned(self, state: HostState) -> bool:
-        """An earlier try of this run left the node in maintenance."""
+        """An earlier try of this run, or the run it brings back, left the node in maintenance."""
         node = state.node
-        return isinstance(node, NodeState) and node.annotations.get(RUN) == self._settings.run
+        ours = [run for run in (self._settings.run, self._settings.rolls_back) if run]
+        return isinstance(node, NodeState) and node.annotations.get(RUN) in ours
 
     # -- enact --------------------------------------------------------------------------------
 
@@ -326,6 +341,7 @@ class Run:
             self._stop,
             self._delegates,
             touched=self._abandoned(state),
+            keeper=self._keeper,
         )
         try:
             result = HostRun(work).run()
@@ -351,6 +367,7 @@ class Run:
             self._events,
             self._stop,
             self._settings.lock_timeout,
+            self._settings.rolls_back,
         )
 
     def _ended(self, state: HostState, result: HostResult) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from runner.engine.batches import (
 from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
 from runner.engine.events import Events
+from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
@@ -34,7 +35,7 @@ from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError, UnreachableError
-from runner.hosts.script import BlockResult, Result
+from runner.hosts.script import BlockResult, Command, Result
 from runner.inventory.model import Host
 from runner.modules.base import Refused
 from runner.playbook.lookups import with_results
@@ -68,6 +69,8 @@ class Work:
     failures: dict[StepKey, StepFailed] = field(default_factory=dict)
     outdated: bool = False
     """The plan is to be made anew before anything else is done."""
+    keeper: Keeper | None = None
+    """Keeps what is about to be changed; None: nothing can be rolled back."""
     marks: Marks = field(init=False)
     changes: list[PlannedStep] = field(default_factory=list)
     """The steps that have changed the play's own host, in order."""
@@ -234,13 +237,20 @@ class Work:
         """One exec: guard, do and re-read of every step."""
         for step in batch:
             self.emit("step-started", step)
+        play = self.subject.play
+        copies = self._keep(batch)
         touched_before, self.touched = self.touched, True
-        wanted = [block for step in batch for block in blocks(self.subject.play, step)]
+        wanted = [block for step in batch for block in blocks(play, step, copies)]
         found = connection.change(wanted) if wanted else []
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
         return results
+
+    def _keep(self, steps: Sequence[PlannedStep]) -> dict[str, tuple[Command, ...]]:
+        if self.keeper is None:
+            return {}
+        return self.keeper.keep(self.subject.play, self.subject.host.name, steps)
 
     def _settle_all(self, batch: list[PlannedStep], results: Mapping[str, BlockResult]) -> None:
         for step in batch:
@@ -350,6 +360,7 @@ class Work:
 
     def _boundary(self, step: PlannedStep) -> None:
         self.emit("step-started", step)
+        self._keep([step])
         try:
             self._act(step)
         except (UnreachableError, Drifted, Interrupted) as error:
