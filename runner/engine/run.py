@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,10 @@ from runner.modules.base import Unknown
 from runner.playbook import controller
 from runner.playbook.document import Play, Playbook, TemplateText
 from runner.secrets.value import reveal
+
+SIGNAL_SECONDS = 0.5
+"""How long a Ctrl-C may go unheard: a signal that comes just before this thread falls asleep does
+not wake it (https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,8 +403,11 @@ class Run:
             return
         pool = ThreadPoolExecutor(min(self._settings.forks, len(states)))
         try:
-            for future in as_completed([pool.submit(act, state) for state in states]):
-                future.result()
+            waiting = {pool.submit(act, state) for state in states}
+            while waiting:
+                done, waiting = wait(waiting, SIGNAL_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    future.result()
         finally:
             # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
             pool.shutdown(wait=False, cancel_futures=True)

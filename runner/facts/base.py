@@ -31,12 +31,15 @@ class Fact:
         doc: one line for the documentation.
         probe: how it is read; None for `kubernetes`, which comes from the cluster.
         export: parsed state -> plain data for templates.
+        fields: name, type and meaning of what it (or each of its items) holds; () where `doc` says
+            it all.
     """
 
     name: str
     doc: str
     probe: Probe | None
     export: Callable[[Any], Any] = plain
+    fields: tuple[tuple[str, str, str], ...] = ()
 
 
 FACTS: dict[str, str] = {

@@ -170,4 +170,15 @@ CONTAINERD = Fact(
     "containerd: installed, version, and the runtimes that its configuration gives it",
     probe(),
     export,
+    (
+        ("installed", "boolean", "There is a containerd."),
+        ("version", "text", "As it prints it, `1.7.27`."),
+        ("config_path", "text", "The file that was looked at."),
+        ("config_version", "number", "Version of its configuration: 1, 2 or 3."),
+        ("error", "text", "What it says of a configuration it does not accept; else empty."),
+        ("default_runtime_name", "text", "Empty: none is named."),
+        ("runtimes", "mapping", "Name of each runtime to its settings, as in effect."),
+        ("disabled_plugins", "list", "Names."),
+        ("imports", "list", "Files that its configuration imports."),
+    ),
 )

@@ -31,4 +31,15 @@ KUBERNETES = Fact(
     "The Kubernetes node: labels, taints, schedulability, capacity, allocatable and its pods.",
     None,
     export,
+    (
+        ("name", "text", "The node's name."),
+        ("labels", "mapping", ""),
+        ("annotations", "mapping", ""),
+        ("taints", "list", "Each `key=value:effect`."),
+        ("unschedulable", "boolean", "It is cordoned."),
+        ("ready", "boolean", "Its condition Ready."),
+        ("capacity", "mapping", "Resource to quantity; whole numbers are numbers, others text."),
+        ("allocatable", "mapping", "As `capacity`."),
+        ("pods", "list", "Its pods."),
+    ),
 )

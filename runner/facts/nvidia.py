@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
-from runner.facts.base import Fact
+from runner.facts.base import Fact, plain
 from runner.hosts.script import Result
 from runner.modules.base import Probe, Unknown
 
@@ -58,6 +60,11 @@ class Gpu:
         memory: MiB; None unknown.
         mig_capable: None where nvidia-smi does not say.
         mig_mode_current, mig_mode_pending: True enabled, False disabled, None not available.
+        driver: version that the report is of; "" unknown.
+        persistence_mode, ecc_mode_current, ecc_mode_pending: as the MIG modes.
+        ecc_uncorrected: uncorrectable memory errors since the driver was loaded; None unknown.
+        recovery_action: what the driver asks for: "None", "Reset", "Reboot", "Drain P2P" or "Drain
+            and Reset"; None where it does not say.
     """
 
     index: int
@@ -71,6 +78,12 @@ class Gpu:
     mig_mode_pending: bool | None = None
     instances: tuple[Instance, ...] = ()
     processes: tuple[Process, ...] = ()
+    driver: str = ""
+    persistence_mode: bool | None = None
+    ecc_mode_current: bool | None = None
+    ecc_mode_pending: bool | None = None
+    ecc_uncorrected: int | None = None
+    recovery_action: str | None = None
 
 
 class Gpus(tuple[Gpu, ...]):
@@ -133,15 +146,17 @@ def parse_gpus(result: Result) -> Gpus:
     report, listed, lists = result.text.partition("== mig -lgi\n")
     instances, _, compute = lists.partition("== mig -lci\n")
     found = parse_instances(instances, compute) if listed else {}
+    driver, elements = _gpu_elements(report)
     return Gpus(
         [
-            _gpu(index, element, tuple(found.get(index, ())))
-            for index, element in enumerate(_gpu_elements(report))
+            _gpu(index, element, tuple(found.get(index, ())), driver)
+            for index, element in enumerate(elements)
         ]
     )
 
 
-def _gpu_elements(report: str) -> list[ElementTree.Element]:
+def _gpu_elements(report: str) -> tuple[str, list[ElementTree.Element]]:
+    """The driver's version ("" unknown) and the elements of the GPUs."""
     try:
         log = ElementTree.fromstring(report)
     except ElementTree.ParseError as error:
@@ -153,10 +168,12 @@ def _gpu_elements(report: str) -> list[ElementTree.Element]:
             f"nvidia-smi -q -x says {log.findtext('attached_gpus')} attached GPUs but shows "
             f"{len(gpus)}: one may have fallen off the bus (see dmesg for Xid 79)"
         )
-    return gpus
+    return value_of(log.findtext("driver_version")) or "", gpus
 
 
-def _gpu(index: int, element: ElementTree.Element, instances: tuple[Instance, ...]) -> Gpu:
+def _gpu(
+    index: int, element: ElementTree.Element, instances: tuple[Instance, ...], driver: str
+) -> Gpu:
     uuid = value_of(element.findtext("uuid"))
     product = value_of(element.findtext("product_name"))
     if uuid is None or product is None:
@@ -178,7 +195,52 @@ def _gpu(index: int, element: ElementTree.Element, instances: tuple[Instance, ..
         mig_mode_pending=pending,
         instances=instances,
         processes=tuple(_process(one) for one in element.findall("processes/process_info")),
+        driver=driver,
+        persistence_mode=_mode(
+            element.findtext("persistence_mode"), f"persistence mode of GPU {index}"
+        ),
+        ecc_mode_current=_mode(
+            element.findtext("ecc_mode/current_ecc"), f"current ECC mode of GPU {index}"
+        ),
+        ecc_mode_pending=_mode(
+            element.findtext("ecc_mode/pending_ecc"), f"pending ECC mode of GPU {index}"
+        ),
+        ecc_uncorrected=_uncorrected(element.find("ecc_errors/volatile")),
+        recovery_action=_recovery_action(element),
     )
+
+
+def _uncorrected(volatile: ElementTree.Element | None) -> int | None:
+    """The sum of all uncorrectable errors; drivers from R550 on split those of SRAM by kind."""
+    counts = [
+        value_of(one.text)
+        for one in (() if volatile is None else volatile)
+        if one.tag.startswith(("sram_uncorrectable", "dram_uncorrectable"))
+    ]
+    known = [int(count) for count in counts if count is not None and count.isdigit()]
+    return sum(known) if known and len(known) == len(counts) else None
+
+
+def _recovery_action(element: ElementTree.Element) -> str | None:
+    """As `gpu_recovery_action` says; older drivers have `gpu_reset_status` instead."""
+    told = value_of(element.findtext("gpu_recovery_action"))
+    if told is not None:
+        return told
+    reset = value_of(element.findtext("gpu_reset_status/reset_required"))
+    drain = value_of(element.findtext("gpu_reset_status/drain_and_reset_recommended"))
+    if drain == "Yes":
+        return "Drain and Reset"
+    if reset == "Yes":
+        return "Reset"
+    return "None" if (reset, drain) == ("No", "No") else None
+
+
+def export_gpus(gpus: Gpus) -> list[dict[str, Any]]:
+    """The GPUs as plain data, each with its `geometry`: profile -> number of instances."""
+    return [
+        {**plain(gpu), "geometry": dict(Counter(one.profile for one in gpu.instances))}
+        for gpu in gpus
+    ]
 
 
 def _process(element: ElementTree.Element) -> Process:
@@ -219,6 +281,31 @@ GPUS = Fact(
     "gpus",
     "GPUs with product, UUID, memory, MIG mode, instances and processes; empty without a driver",
     Probe(key=GPUS_KEY, shell=_GPUS_SHELL, parse=parse_gpus, timeout=60.0),
+    export_gpus,
+    (
+        ("index", "number", "As nvidia-smi counts."),
+        ("uuid", "text", "`GPU-...`"),
+        ("product", "text", "Such as `NVIDIA A100-SXM4-80GB`."),
+        ("pci", "text", "Bus id, `00000000:07:00.0`."),
+        ("device", "text", "PCI device id in hex, `2330`; empty: unknown."),
+        ("memory", "number or none", "MiB."),
+        ("mig_capable", "boolean or none", "Whether it has MIG; none: nvidia-smi does not say."),
+        ("mig_mode_current", "boolean or none", "Enabled; none: it has no MIG."),
+        ("mig_mode_pending", "boolean or none", "After the next reset or reboot."),
+        ("geometry", "mapping", "Profile to number of its GPU instances, `1g.10gb: 7`."),
+        ("instances", "list", "Each GPU instance: `profile`, `placement`, `id`, `compute`."),
+        ("processes", "list", "Each process that uses it: `pid`, `name`, `instance`."),
+        ("driver", "text", "Version of the driver that answered."),
+        ("persistence_mode", "boolean or none", "Enabled."),
+        ("ecc_mode_current", "boolean or none", "Enabled; none: it has no ECC."),
+        ("ecc_mode_pending", "boolean or none", "After the next reset or reboot."),
+        ("ecc_uncorrected", "number or none", "Uncorrectable errors since the driver was loaded."),
+        (
+            "recovery_action",
+            "text or none",
+            "What the driver asks for: `None`, `Reset`, `Reboot`, `Drain P2P`, `Drain and Reset`.",
+        ),
+    ),
 )
 
 
@@ -281,4 +368,11 @@ DRIVER = Fact(
     "driver",
     "NVIDIA driver: version on disk and loaded, and whether they differ",
     Probe(key=DRIVER_KEY, shell=_DRIVER_SHELL, parse=parse_driver),
+    plain,
+    (
+        ("installed", "text", "Version of the kernel module on disk; empty: there is none."),
+        ("loaded", "text", "Version of the loaded module; empty: none is loaded."),
+        ("mismatch", "boolean or none", "They differ: a reload or reboot is due. None: unknown."),
+        ("reason", "text", "Why there is no working driver; empty: there is one."),
+    ),
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from runner.facts.containerd import CRI_PLUGINS, ContainerdState, cri_table
 from runner.modules.base import Refused
-from runner.modules.files.data import find, merge, same
+from runner.modules.files.data import find, merge, remove, same
 from runner.modules.files.toml_edit import parse
 
 Keys = tuple[str, ...]
@@ -54,11 +54,15 @@ class Patch:
 
     def differs(self, data: Mapping[str, Any]) -> bool:
         """Whether `data` is not yet as the patch wants it."""
-        if any(find(data, keys) is not None for keys in self.remove):
-            return True
+        return not same(self.applied(data), data)
+
+    def applied(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """`data` as the patch wants it."""
         after = deepcopy(dict(data))
+        for keys in self.remove:
+            remove(after, keys)
         merge(after, self.wanted)
-        return not same(after, data)
+        return after
 
 
 def version_of(data: Mapping[str, Any]) -> int:
@@ -131,7 +135,9 @@ def _runtime(
 ) -> None:
     table = find(data, (*cri, "containerd")) or {}
     runtimes = table.get("runtimes") or {}
-    base = _base(runtimes, table.get("default_runtime_name", ""), request.name)
+    ours = table.get("default_runtime_name") == request.name
+    base = _source(runtimes, request.name) if ours else ""
+    base = base or _base(runtimes, table.get("default_runtime_name", ""), request.name)
     if base:
         copied = deepcopy(dict(runtimes[base]))
     else:
@@ -174,6 +180,25 @@ def _base(runtimes: Mapping[str, Any], default: str, name: str) -> str:
     """The runtime to copy: the default unless it is an nvidia one, else runc, else crun."""
     order = ["" if default == name or default.startswith("nvidia") else default, "runc", "crun"]
     return next((each for each in order if each and isinstance(runtimes.get(each), Mapping)), "")
+
+
+def _source(runtimes: Mapping[str, Any], name: str) -> str:
+    """The runtime that an existing one is a copy of; "" where none is.
+
+    Once ours is the default, the file no longer names the default that it was copied from: a
+    second run would copy runc.
+    """
+
+    def essence(table: Any) -> Any:
+        options = {"BinaryName": "", "Runtime": ""}
+        kept = {**table, "options": {**table.get("options", {}), **options}}
+        return _without_zeros(kept)
+
+    tables = {key: table for key, table in runtimes.items() if isinstance(table, Mapping)}
+    if name not in tables:
+        return ""
+    ours = essence(tables[name])
+    return next((k for k, t in tables.items() if k != name and essence(t) == ours), "")
 
 
 def _without_zeros(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from runner.facts.base import FACTS, load_fact
+from runner.facts.base import FACTS, Fact, load_fact
 from runner.modules.base import Module
 from runner.modules.registry import MODULES, load_module, task_names
 from runner.playbook.document import Play, Task
@@ -80,7 +80,15 @@ def facts_page() -> str:
         "host, and only when a playbook uses it. What cannot be read or understood is unknown, "
         "and a task that depends on it does not run.",
         _table(("Fact", "What it holds"), rows),
+        *(part for name in FACTS for part in _fields_of(load_fact(name))),
     )
+
+
+def _fields_of(fact: Fact) -> Iterator[str]:
+    if fact.fields:
+        yield f"## facts.{fact.name}"
+        rows = [(f"`{name}`", kind, meaning) for name, kind, meaning in fact.fields]
+        yield _table(("Name", "Type", "Meaning"), rows)
 
 
 def playbooks_index(paths: Sequence[Path]) -> str:

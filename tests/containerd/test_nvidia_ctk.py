@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from runner.facts.containerd import ContainerdState
+from runner.modules import containerd_drop_in as drop_in
 from runner.modules.base import Refused
 from runner.modules.containerd_config import Request, cri_plugin, patch, version_of
+from runner.modules.containerd_drop_in import Place
 from runner.modules.files.toml_edit import edit, parse
 
 HERE = Path(__file__).parent
@@ -78,6 +80,41 @@ def test_effective_configuration(name: str, variant: str, answer: dict[str, Any]
     assert {k: data[k] for k in rest} == rest
     others = {k: v for k, v in parse(before).get("plugins", {}).items() if k != plugin}
     assert {k: v for k, v in data["plugins"].items() if k != plugin} == others
+
+
+DROP_IN = "/etc/containerd/conf.d/99-nvidia.toml"
+
+
+@pytest.mark.parametrize(("name", "variant", "answer"), list(answers()))
+def test_effective_configuration_of_a_drop_in(
+    name: str, variant: str, answer: dict[str, Any]
+) -> None:
+    text = (HERE / "input" / f"{name}.toml").read_text()
+    cdi = True if "cdi" in variant else None
+    request = Request("nvidia", BINARY, "default" in variant, cdi, True)
+    if answer["exit"] != 0:
+        with pytest.raises(Refused, match="not valid TOML"):
+            drop_in.present(Place(DROP_IN, text, None), request, UNKNOWN)
+        return
+    if version_of(parse(text)) == 1:
+        return  # in place, as the toolkit does it
+    texts = drop_in.present(Place(DROP_IN, text, None), request, UNKNOWN)
+    assert texts.main is not None and texts.own is not None
+    main, own = parse(texts.main), parse(texts.own)
+    plugin = cri_plugin(version_of(main))
+    theirs = better(name, answer["drop_in"]["plugins"][plugin])
+    assert without_false(own["plugins"][plugin]) == without_false(theirs)
+    assert own.keys() == {"version", "plugins"} and own["plugins"].keys() == {plugin}
+    # A pattern that is there already is added once more by the toolkit.
+    imports = list(dict.fromkeys(answer["config"]["imports"]))
+    assert main == {**answer["config"], "imports": imports}
+
+    again = drop_in.present(Place(DROP_IN, texts.main, texts.own), request, UNKNOWN)
+    assert (again.main, again.own) == (texts.main, texts.own)
+
+    if "nvidia" not in name:
+        gone = drop_in.absent(Place(DROP_IN, texts.main, texts.own), request, UNKNOWN)
+        assert (gone.main, gone.own) == (text, None)
 
 
 @pytest.mark.parametrize(("name", "variant", "answer"), list(answers()))

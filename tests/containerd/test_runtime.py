@@ -17,6 +17,7 @@ from runner.facts import containerd
 from runner.facts.containerd import ContainerdState, ImportedFile
 from runner.hosts.script import Command
 from runner.modules.base import Disruption, Refused, Risk
+from runner.modules.files.state import FileState, ancestors, with_content
 from tests.files.local import Local, overlaid, run
 
 MODULE = "containerd_runtime"
@@ -64,8 +65,18 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
     return Local(root)
 
 
+@pytest.fixture
+def main_file(host: Local) -> Path:
+    return write(host, RUNC)
+
+
 def arguments(host: Local, **more: Any) -> dict[str, Any]:
     return {"path": str(host.root / "config.toml"), **more}
+
+
+def dropped(host: Local, **more: Any) -> list[str]:
+    """`applied` in mode drop_in."""
+    return applied(host, mode="drop_in", drop_in=str(host.root / "new.d" / "nv.toml"), **more)
 
 
 def applied(host: Local, **more: Any) -> list[str]:
@@ -138,6 +149,14 @@ def test_a_disabled_cri_is_enabled_and_said_so(host: Local) -> None:
     assert any("CRI plugin was disabled" in message for message in outcome.messages)
     applied(host)
     assert 'disabled_plugins = ["x"]\n' in (host.root / "config.toml").read_text()
+
+
+def test_a_copy_of_another_default_stays_one_once_it_is_the_default(host: Local) -> None:
+    kata = f'[{CRI}.containerd.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n'
+    path = write(host, RUNC + f'[{CRI}.containerd]\ndefault_runtime_name = "kata"\n' + kata)
+    assert len(applied(host, set_as_default=True)) == 1
+    assert path.read_text().count("io.containerd.kata.v2") == 2
+    assert applied(host, set_as_default=True) == []
 
 
 def test_a_missing_systemd_cgroup_is_pointed_out(host: Local) -> None:
@@ -234,3 +253,144 @@ def test_done_means_seen(host: Local) -> None:
 def test_generated_files_are_not_edited(path: str) -> None:
     with pytest.raises(Refused, match="is not edited"):
         Local(Path("/")).plan(MODULE, {"path": path}, {})
+
+
+def test_a_drop_in_is_seen_in_effect_and_leaves_no_trace(host: Local, main_file: Path) -> None:
+    folder, own, main = dropped(host)
+    assert folder.startswith("create folder ROOT/new.d")
+    assert own.startswith("ROOT/new.d/nv.toml: + version = 2")
+    assert main.startswith('ROOT/config.toml: + imports = ["')
+    state = host.observe(MODULE, arguments(host))[containerd.key(str(main_file))]
+    assert state.runtimes["nvidia"]["options"]["SystemdCgroup"] is True
+    assert dropped(host) == []
+    assert applied(host) == [], "in place there is nothing to add"
+    assert dropped(host, state="absent") == [
+        "ROOT/config.toml: - imports",
+        "remove ROOT/new.d/nv.toml",
+    ]
+    assert main_file.read_text() == RUNC
+    assert not (host.root / "new.d" / "nv.toml").exists()
+    assert dropped(host, state="absent") == []
+
+
+@pytest.mark.parametrize("text", [None, "", "# only a comment\n"])
+def test_a_drop_in_of_a_host_without_configuration(host: Local, text: str | None) -> None:
+    if text is not None:
+        write(host, text)
+    assert len(dropped(host, set_as_default=True)) == 3
+    assert dropped(host, set_as_default=True) == []
+    assert len(dropped(host, state="absent")) == 2
+    main = host.root / "config.toml"
+    assert (main.read_text() if main.exists() else None) == text
+
+
+def test_a_stale_drop_in_is_made_anew_and_said(host: Local, main_file: Path) -> None:
+    dropped(host)
+    edited = main_file.read_text() + f'\n[{CRI}]\n  sandbox_image = "new"\n'
+    main_file.write_text(edited)
+    assert any("hides settings" in message for message in messages(host))
+    told = messages(host, mode="drop_in", drop_in=str(host.root / "new.d" / "nv.toml"))
+    assert any(f"it hid: made anew (+ {CRI}.sandbox_image" in m for m in told) or any(
+        "it hid: made anew (+ sandbox_image = " in m for m in told
+    )
+    assert len(dropped(host)) == 1
+    assert 'sandbox_image = "new"' in (host.root / "new.d" / "nv.toml").read_text()
+    assert main_file.read_text() == edited
+    assert not messages(host)
+
+
+def messages(host: Local, **more: Any) -> tuple[str, ...]:
+    args = arguments(host, **more)
+    return host.plan(MODULE, args, host.observe(MODULE, args)).messages
+
+
+def test_another_file_of_the_folder_keeps_its_import(host: Local, main_file: Path) -> None:
+    dropped(host)
+    write(host, "version = 2\noom_score = -999\n", "new.d/oom.toml")
+    assert len(dropped(host, state="absent")) == 1
+    assert "imports" in main_file.read_text()
+
+
+def test_an_import_that_was_there_before_stays(host: Local) -> None:
+    text = f'imports = ["{host.root}/new.d/*.toml"]\n' + RUNC
+    path = write(host, text)
+    assert len(dropped(host)) == 2
+    assert path.read_text() == text
+    dropped(host, state="absent")
+    assert path.read_text() == text
+
+
+def test_two_runtimes_in_one_drop_in(host: Local, main_file: Path) -> None:
+    dropped(host)
+    dropped(host, name="nvidia-cdi", binary="/usr/bin/nvidia-container-runtime.cdi")
+    assert dropped(host) == []
+    dropped(host, name="nvidia-cdi", state="absent")
+    assert dropped(host) == []
+    dropped(host, state="absent")
+    assert main_file.read_text() == RUNC
+
+
+def test_a_file_read_after_the_drop_in_is_named(host: Local) -> None:
+    write(host, f'imports = ["{host.root}/new.d/*.toml", "{host.root}/conf.d/*.toml"]\n' + RUNC)
+    write(host, f'version = 2\n[{CRI}]\nsandbox_image = "old"\n', "conf.d/50.toml")
+    with pytest.raises(Refused, match=r"would not decide about nvidia: .*conf\.d/50\.toml does"):
+        dropped(host)
+
+
+def test_settings_read_before_the_drop_in_are_copied_into_it(host: Local) -> None:
+    write(host, f'imports = ["{host.root}/conf.d/*.toml", "{host.root}/new.d/*.toml"]\n' + RUNC)
+    write(host, RUNC + f'[{CRI}]\nsandbox_image = "old"\n', "conf.d/50.toml")
+    dropped(host)
+    assert 'sandbox_image = "old"' in (host.root / "new.d" / "nv.toml").read_text()
+
+
+def test_a_runtime_of_the_main_file_is_not_removed_by_its_drop_in(
+    host: Local, main_file: Path
+) -> None:
+    applied(host)
+    with pytest.raises(Refused, match="itself has the runtime nvidia"):
+        dropped(host, state="absent")
+
+
+def test_a_drop_in_with_more_in_it_is_not_removed(host: Local, main_file: Path) -> None:
+    dropped(host)
+    own = host.root / "new.d" / "nv.toml"
+    own.write_text("oom_score = -999\n" + own.read_text())
+    with pytest.raises(Refused, match=r"more than a runtime \(oom_score\)"):
+        dropped(host, state="absent")
+
+
+def test_version_1_is_edited_in_place(host: Local) -> None:
+    write(host, '[plugins.cri.containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v1"\n')
+    args = arguments(host, mode="drop_in", drop_in=str(host.root / "new.d" / "nv.toml"))
+    (change,) = host.plan(MODULE, args, host.observe(MODULE, args)).changes
+    assert "config.toml: + plugins.cri.containerd.runtimes.nvidia" in change.summary
+
+
+def test_an_import_that_hides_points_to_the_drop_in(host: Local) -> None:
+    write(host, f'imports = ["{host.root}/new.d/*.toml"]\n' + RUNC)
+    (host.root / "new.d").mkdir()
+    write(host, f'version = 2\n[{CRI}]\nsandbox_image = "old"\n', "new.d/nv.toml")
+    with pytest.raises(Refused, match="Take mode: drop_in"):
+        applied(host, drop_in=str(host.root / "new.d" / "nv.toml"))
+
+
+def test_a_generated_file_takes_a_drop_in_where_it_imports_one() -> None:
+    """k3s since its pull request 13680: the generated file imports config-v3.toml.d."""
+    folder = "/var/lib/rancher/k3s/agent/etc/containerd"
+    main, own = f"{folder}/config.toml", f"{folder}/config-v3.toml.d/99-nvidia.toml"
+    text = f'version = 3\nimports = ["{folder}/config-v3.toml.d/*.toml"]\n'
+    file = FileState(main, "file", 0o644, "root", "root", 0, 0)
+    observed: dict[str, Any] = {
+        f"file:{main}": with_content(file, text.encode()),
+        f"file:{own}": FileState(own, "absent", owner="root", group="root", uid=0, gid=0),
+        containerd.key(main): ContainerdState(False, main),
+    }
+    for above in {*ancestors(main), *ancestors(own)}:
+        observed[f"file:{above}"] = FileState(above, "directory", 0o755, "root", "root", 0, 0)
+    node = Local(Path("/"))
+    outcome = node.plan(MODULE, {"path": main, "mode": "drop_in", "drop_in": own}, observed)
+    assert [change.diff.path for change in outcome.changes if change.diff] == [own]
+    observed[f"file:{main}"] = with_content(file, b"version = 3\n")
+    with pytest.raises(Refused, match="is not edited"):
+        node.plan(MODULE, {"path": main, "mode": "drop_in", "drop_in": own}, observed)

@@ -221,6 +221,30 @@ def test_append_unique(name: str) -> None:
     assert edit(before, append={("a",): ["z"]}) == after
 
 
+@pytest.mark.parametrize("name", sorted({*APPENDED} - {"one line, trailing comma", "no array yet"}))
+def test_what_was_appended_can_be_taken_out(name: str) -> None:
+    before, after = APPENDED[name]
+    if before != after:
+        assert edit(after, take={("a",): ["z"]}) == before
+    assert edit(after, take={("a",): ["of another kind", 1]}) == after
+
+
+TAKEN = {
+    "the first": ('a = ["z", "x"] # why\n', 'a = ["x"] # why\n'),
+    "the only": ("a = [ 'z' ]\n", "a = [ ]\n"),
+    "each of them": ('a = ["z", "x", "z"]\n', 'a = ["x"]\n'),
+    "a line of its own": ('a = [\n  "z",\n  "x", # why\n]\n', 'a = [\n  "x", # why\n]\n'),
+    "beside others": ('a = [["z"], {b = "z"}, "z"]\n', 'a = [["z"], {b = "z"}]\n'),
+    "no array": ("b = 1\n", "b = 1\n"),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_take_out_of_an_array(name: str) -> None:
+    before, after = TAKEN[name]
+    assert edit(before, take={("a",): ["z"]}) == after
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "not TOML": ("a = [1\nb = 2\n", {"a": 1}, "/etc/x.toml is not valid TOML"),
     "line and column are named": ("a = 1\nb = = 2\n", {"a": 2}, "at line 2, column 5"),

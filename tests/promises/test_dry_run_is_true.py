@@ -1,6 +1,6 @@
 """What people complain about in the dry runs of other tools does not happen here.
 
-One test for each complaint; the numbers are those of the list that issue 3 names (A, 1 to 7).
+One test for each complaint, numbered as such complaints are often collected: A, 1 to 7.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What people complain about in the errors of other tools does not happen here.
 
-One test for each complaint; the numbers are those of the list that issue 3 names (H, 42 to 44).
+One test for each complaint, numbered as such complaints are often collected: H, 42 to 44.
 """
 
 from __future__ import annotations

@@ -104,6 +104,13 @@ def append(data: dict[str, Any], keys: Keys, value: Any) -> None:
     data[keys[-1]].append(value)
 
 
+def take(data: dict[str, Any], keys: Keys, value: Any) -> None:
+    """Every item of that value out of the array at a path; an array that is not there is fine."""
+    array = find(data, keys)
+    if isinstance(array, list):
+        array[:] = [item for item in array if not same(item, value)]
+
+
 def check_size(data: Any, name: str) -> None:
     """Raises `Refused` for a document that is too deep or too large to be followed."""
     level, number = [data], 0

@@ -36,6 +36,7 @@ def edit(
     wanted: Mapping[str, Any] | None = None,
     remove: Sequence[Keys] = (),
     append: Mapping[Keys, Sequence[Any]] | None = None,
+    take: Mapping[Keys, Sequence[Any]] | None = None,
     name: str = "the file",
 ) -> str:
     """The text with keys removed, then set, then values appended to arrays where they are missing.
@@ -44,6 +45,7 @@ def edit(
         wanted: merged into the document: tables by key, all else replaced.
         remove: paths; those that do not exist are fine.
         append: path of an array -> values it must hold.
+        take: path of an array -> values it may not hold, which are taken out.
 
     Raises:
         Refused: the text is not TOML, a table stands where a value is wanted (or the reverse), or
@@ -61,6 +63,10 @@ def edit(
         for value in missing_items(expected, keys, values, name):
             text = _appended(text, keys, value)
             data.append(expected, keys, value)
+    for keys, values in (take or {}).items():
+        for value in values:
+            text = _without_item(text, keys, value)
+            data.take(expected, keys, value)
     try:
         understood = same(_pruned(tomllib.loads(text), remove), _pruned(expected, remove))
     except tomllib.TOMLDecodeError:
@@ -194,6 +200,23 @@ def _appended(text: str, keys: Keys, value: Any) -> str:
         + style.longer_array(text[holder.value_start : holder.value_end], value)
         + text[holder.value_end :]
     )
+
+
+def _without_item(text: str, keys: Keys, value: Any) -> str:
+    while True:
+        present = find(tomllib.loads(text), keys)
+        items = present if isinstance(present, list) else []
+        number = next((n for n, item in enumerate(items) if same(item, value)), None)
+        if number is None:
+            return text
+        style = Style(text)
+        holder = _holder(style.statements, keys)
+        if holder is None or holder.path != keys:
+            text = _set(text, keys, [item for item in items if not same(item, value)])
+        else:
+            array = text[holder.value_start : holder.value_end]
+            shorter = style.shorter_array(array, number)
+            text = text[: holder.value_start] + shorter + text[holder.value_end :]
 
 
 def _removed(text: str, keys: Keys) -> str:

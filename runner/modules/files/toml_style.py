@@ -36,6 +36,36 @@ def key_text(key: str, quote: str = '"') -> str:
     return key if _BARE.fullmatch(key) else inline(key, quote)
 
 
+def _items(array: str) -> list[tuple[int, int]]:
+    """Where the items of an array begin and end in its text."""
+    found: list[tuple[int, int]] = []
+    depth, start, end = 0, 0, 0
+    for where, token in tokens(array, 1):
+        depth += (token in ("[", "{")) - (token in ("]", "}"))
+        if depth < 0 or (depth == 0 and token == ","):
+            if start:
+                found.append((start, end))
+            start = 0
+        elif not token.isspace() and not token.startswith("#"):
+            start, end = start or where, where + len(token)
+    return found
+
+
+def _comma_after(array: str, end: int) -> int:
+    """Where the comma that follows an item ends; 0 when none does."""
+    for where, token in tokens(array, end):
+        if token == ",":
+            return where + 1
+        if token == "]":
+            break
+    return 0
+
+
+def _without_last_comma(text: str) -> str:
+    commas = [where for where, token in tokens(text, 1) if token == ","]
+    return text[: commas[-1]] + text[commas[-1] + 1 :] if commas else text
+
+
 class Style:
     """The statements of a text and what they have in common."""
 
@@ -169,6 +199,19 @@ class Style:
         indent = inner.group(1) if inner else outer + "  "
         last = "," if comma else ""
         return f"{head}{tail[:line]}{indent}{new}{last}{self.newline}{outer}]"
+
+    def shorter_array(self, text: str, number: int) -> str:
+        """An array's text without its item of that number: what `longer_array` adds is gone."""
+        start, end = _items(text)[number]
+        comma = _comma_after(text, end)
+        line, rest = text.rfind("\n", 0, start) + 1, text.find("\n", end) + 1
+        alone = line and rest and not (text[line:start] + text[comma or end : rest]).strip()
+        if alone:
+            kept = text[:line] if comma else _without_last_comma(text[:line])
+            return kept + text[rest:]
+        if comma:
+            return text[:start] + text[comma:].lstrip(" \t")
+        return _without_last_comma(text[:start]).rstrip(" \t") + text[end:]
 
     # ---- places ----
 
