@@ -15,7 +15,7 @@ from runner.modules.base import Arguments, Change, Context, Module, Outcome, Pro
 from runner.modules.files import shell
 from runner.modules.files.arguments import HostPath
 from runner.modules.files.change import describe, difference, plain, seen, way_back
-from runner.modules.files.copies import Copies, copies_folder, copies_probe
+from runner.modules.files.copies import FOLDER, Copies, copies_folder, copies_probe
 from runner.modules.files.state import FileState, probes, state_of, with_content
 
 
@@ -98,7 +98,7 @@ def _check_copy(args: RestoreArguments, copies: Copies) -> None:
     if needed or (judged and not args.force):
         raise Refused(
             f"{args.path}: what run {args.run} kept of it on this host is gone from"
-            f" /var/lib/gpurun/kept/{args.run}; bring the file back by hand"
+            f" {FOLDER}/{args.run}; bring the file back by hand"
         )
 
 

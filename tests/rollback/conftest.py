@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,9 @@ from runner.cli.rollback import rollback
 from runner.engine import run as engine
 from runner.inventory.model import Host
 from runner.journal.store import Journal
+from runner.modules.files import copies
 from runner.secrets.redact import KNOWN
 from tests.engine.local_host import LocalHost
-
-KEPT_HERE = Path("/var/lib/gpurun/kept")
 
 
 class Connection(LocalHost):
@@ -46,6 +44,11 @@ class Project:
     def root(self) -> Path:
         """The folder that playbooks change: {root} in their texts."""
         return self.folder / "host"
+
+    @property
+    def copies(self) -> Path:
+        """What run-1 keeps on the host."""
+        return self.folder / "kept" / "run-1"
 
     def write(self, text: str) -> None:
         (self.folder / "p.yaml").write_text(text.replace("{root}", str(self.root)))
@@ -96,8 +99,6 @@ def project(
     monkeypatch.setattr("sys.stdin", None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "host").mkdir()
-    before = set(KEPT_HERE.iterdir()) if KEPT_HERE.is_dir() else set()
+    monkeypatch.setattr(copies, "FOLDER", str(tmp_path / "kept"))
     yield Project(tmp_path, capsys)
     KNOWN.forget()
-    for left in set(KEPT_HERE.iterdir()) - before if KEPT_HERE.is_dir() else ():
-        shutil.rmtree(left)

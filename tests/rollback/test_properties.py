@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.engine.kept import Keeper, KeptChange
@@ -19,7 +18,6 @@ from runner.inventory.model import Host, Inventory
 from runner.playbook.document import Playbook
 from tests.engine.plays import OneHost
 from tests.files.local import build, snapshot
-from tests.rollback.conftest import KEPT_HERE
 
 MODES = st.sampled_from(["0600", "0640", "0644", "0755"])
 TEXTS = st.text("ab\n\r \té\x00", max_size=12)
@@ -46,25 +44,18 @@ def task(root: Path, kind: str, name: str, content: str = "", mode: str | None =
     return {"file": {"path": f"{root}/{name}", "state": state}}
 
 
-@pytest.fixture
-def no_copies_left() -> Iterator[None]:
-    yield
-    shutil.rmtree(KEPT_HERE / "run-of-properties", ignore_errors=True)
-
-
 @settings(
     max_examples=15,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(TREES, TASKS)
 def test_rolling_back_restores_everything(
     tmp_path_factory: pytest.TempPathFactory,
-    no_copies_left: None,
+    kept_folder: Path,
     tree: dict[str, Any],
     tasks: list[tuple[Any, ...]],
 ) -> None:
-    shutil.rmtree(KEPT_HERE / "run-of-properties", ignore_errors=True)
+    shutil.rmtree(kept_folder / "run-of-properties", ignore_errors=True)
     folder = tmp_path_factory.mktemp("rolled")
     root = folder / "host"
     (root / "d").mkdir(parents=True)

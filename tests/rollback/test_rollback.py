@@ -10,7 +10,7 @@ import pytest
 
 from runner.errors import GpurunError
 from tests.files.local import snapshot
-from tests.rollback.conftest import KEPT_HERE, Project
+from tests.rollback.conftest import Project
 
 FILES = """
 - name: a daemon's files
@@ -207,8 +207,8 @@ def test_a_private_file_is_kept_on_the_host_only(project: Project) -> None:
     private.write_text("old-password\n")
     private.chmod(0o600)
     assert project.apply(PRIVATE) == 0
-    copies = KEPT_HERE / "run-1"
-    assert {path.stat().st_mode & 0o077 for path in (copies, *copies.iterdir())} == {0}
+    private_to_root = [project.copies, *project.copies.iterdir()]
+    assert {path.stat().st_mode & 0o077 for path in private_to_root} == {0}
     for told in (b"old-password", b"new-password", b"fresh-password"):
         assert told not in project.journal
     for text in (b"old-password\n", b"new-password\n", b"fresh-password\n"):
@@ -234,7 +234,7 @@ def test_a_copy_that_is_gone_is_said(project: Project) -> None:
     private.write_text("old-password\n")
     private.chmod(0o600)
     assert project.apply(PRIVATE) == 0
-    for copy in (KEPT_HERE / "run-1").iterdir():
+    for copy in project.copies.iterdir():
         copy.unlink()
     assert project.rollback("run-1") == 4
     assert "kept of it on this host is gone" in project.printed

@@ -9,6 +9,9 @@ from shlex import quote
 from runner.hosts.script import Result
 from runner.modules.base import Probe, Unknown
 
+FOLDER = "/var/lib/gpurun/kept"
+"""Where root's copies are: a folder per run. They are removed by hand, once no longer needed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Copies:
@@ -22,7 +25,7 @@ def copies_folder(run: str) -> str:
     """Shell that sets "$k" to the folder of a run's copies: root's, or the user's own."""
     name = quote(run)
     return (
-        f"k=/var/lib/gpurun/kept/{name}\n"
+        f"k={quote(FOLDER)}/{name}\n"
         f'[ "$(id -u)" = 0 ] || k="$HOME/.local/state/gpurun/kept/"{name}\n'
     )
 
