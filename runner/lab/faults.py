@@ -99,17 +99,24 @@ def power_loss(target: Node) -> None:
 def power_off(target: Node) -> None:
     """Cut the power; the node stays off until power-on."""
     running_leader(target)
+    _end_all(target)
+
+
+def _end_all(target: Node) -> None:
     networks = {processes.namespace_inode(target.namespace_file)} - {0}
     processes.end(lambda: processes.find(target.folder, target.cgroup, networks))
 
 
 def power_on(target: Node) -> None:
     """Start a node that is off, also one that did not come back from a reboot."""
+    off = not node.running([target])
+    if off:
+        # Its keeper may not have seen yet that it shall stay off, and would start it a second time.
+        _end_all(target)
+        cgroups.remove(target.cgroup)
     (target.folder / "no-reboot").unlink(missing_ok=True)
-    if node.running([target]):
-        return
-    cgroups.remove(target.cgroup)
-    node.start(target)
+    if off:
+        node.start(target)
 
 
 def no_reboot(target: Node) -> None:

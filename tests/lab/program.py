@@ -109,6 +109,10 @@ class Cluster:
     def allocatable(self, name: str) -> int:
         return int(self.node(name)["status"]["allocatable"].get("nvidia.com/gpu", "0"))
 
+    def read(self, path: str) -> dict[str, Any]:
+        """Any object, by its path."""
+        return dict(self._api.get(path, "read an object"))
+
     def patch_node(self, name: str, body: Mapping[str, Any]) -> None:
         self._write("PATCH", f"/api/v1/nodes/{name}", body)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.lab
 INSTALL = "playbooks/runtime-install.yaml"
 PATCH = "playbooks/containerd-nvidia-runtime.yaml"
 ROLLBACK = "playbooks/runtime-rollback.yaml"
+RUNTIME_CLASS = "/apis/node.k8s.io/v1/runtimeclasses/nvidia"
 SET = (
     "libnvidia-container1",
     "libnvidia-container-tools",
@@ -54,6 +56,8 @@ def test_the_toolkit_and_the_runtime_from_nothing(
         assert (code, again["changes"]) == (0, []), again
     assert host.check_output("systemctl show containerd -p InvocationID --value") == after
 
+    assert cluster.read(RUNTIME_CLASS)["handler"] == "nvidia"
+
     code, back = program.json("apply", ROLLBACK, "--yes", "--limit", "gpu-a2")
     assert code == 0, back
     assert "nvidia" not in host.check_output("containerd config dump")
@@ -62,6 +66,40 @@ def test_the_toolkit_and_the_runtime_from_nothing(
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
     code, again = program.json("apply", ROLLBACK, "--yes", "--limit", "gpu-a2")
     assert (code, again["changes"]) == (0, []), again
+
+
+DROP_IN = "/etc/containerd/conf.d/99-nvidia.toml"
+
+
+def test_the_runtime_in_a_file_of_its_own_and_no_trace_of_it_afterwards(
+    fresh: LabUnderTest, program: Program, cluster: Cluster
+) -> None:
+    host = fresh.host("gpu-a2")
+    install(host)
+    before = host.check_output("sha256sum /etc/containerd/config.toml")
+    mode = ("--yes", "--limit", "gpu-a2", "-e", "mode=drop_in")
+
+    code, applied = program.json("apply", PATCH, *mode)
+    assert code == 0, applied
+    assert host.file(DROP_IN).mode == 0o644
+    main = host.file("/etc/containerd/config.toml").content_string
+    assert "nvidia" not in main and "/etc/containerd/conf.d/*.toml" in main
+    assert "nvidia-container-runtime" in host.check_output("containerd config dump")
+    for more in (mode, mode[:3]):
+        code, again = program.json("apply", PATCH, *more)
+        assert (code, again["changes"]) == (0, []), again
+
+    code, back = program.json("apply", ROLLBACK, *mode)
+    assert code == 0, back
+    assert not host.file(DROP_IN).exists
+    assert host.check_output("sha256sum /etc/containerd/config.toml") == before
+    assert "nvidia" not in host.check_output("containerd config dump")
+    assert host.service("containerd").is_running and not cluster.cordoned("gpu-a2")
+
+
+def install(host: Any) -> None:
+    packages = " ".join(f"{name}=1.18.0-1" for name in SET)
+    host.check_output(f"DEBIAN_FRONTEND=noninteractive apt-get -y -q install {packages}")
 
 
 REFUSING = """\
@@ -75,8 +113,7 @@ def test_a_containerd_that_does_not_start_runs_on_with_its_old_file(
     fresh: LabUnderTest, program: Program, cluster: Cluster
 ) -> None:
     host = fresh.host("gpu-a2")
-    packages = " ".join(f"{name}=1.18.0-1" for name in SET)
-    host.check_output(f"DEBIAN_FRONTEND=noninteractive apt-get -y -q install {packages}")
+    install(host)
     drop_in = "/etc/systemd/system/containerd.service.d/refuse.conf"
     host.check_output(f"mkdir -p {drop_in.rpartition('/')[0]}")
     host.check_output(f"printf %s {quote(REFUSING)} > {drop_in} && systemctl daemon-reload")
