@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -105,7 +106,7 @@ def _next(folder: Path) -> str:
     return "\n".join(
         (
             f"{folder} is a gpurun project. Next:",
-            f"  cd {folder}",
+            f"  cd {shlex.quote(str(folder))}",
             "  cp inventory/prod.example.yaml inventory/prod.yaml   # and put your hosts in",
             "  gpurun inventory -i prod",
             "  gpurun lint playbooks/ -i prod",

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from runner.lab.faults import NODE_FAULTS
+
 NAME = click.option("--name", default="lab", show_default=True, help="Which lab.")
 
 
@@ -131,31 +133,20 @@ def fault() -> None:
 def node_fault(kind: str, text: str) -> click.Command:
     """The command of one fault of a node."""
 
-    @click.command(kind, help=text, short_help=text.partition(":")[0])
+    @click.command(kind, help=text, short_help=text.partition("\n")[0])
     @click.argument("node")
     @NAME
     def command(node: str, name: str) -> None:
-        from runner.lab import faults, lifecycle
+        from runner.lab import lifecycle
         from runner.lab.layout import find_lab
 
-        faults.NODE_FAULTS[kind](lifecycle.find_node(find_lab(name), node))
+        NODE_FAULTS[kind](lifecycle.find_node(find_lab(name), node))
 
     return command
 
 
-for _kind, _text in {
-    "link-down": "Pull the node's network cable.",
-    "link-up": "Plug the node's network cable in again.",
-    "slow-sshd": "SSH accepts connections and says nothing.",
-    "fast-sshd": "SSH answers again.",
-    "disk-full": "No space is left on the node.",
-    "disk-free": "The node has space again.",
-    "power-loss": "Cut the power and give it back.",
-    "power-off": "Cut the power.",
-    "power-on": "Start a node that is off.",
-    "no-reboot": "The node stays off at its next reboot.",
-}.items():
-    fault.add_command(node_fault(_kind, _text))
+for _kind, _put in NODE_FAULTS.items():
+    fault.add_command(node_fault(_kind, _put.__doc__ or ""))
 
 
 @fault.command()

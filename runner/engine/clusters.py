@@ -217,7 +217,8 @@ class NodeMaintenance(Maintenance):
     def _free(self, plan: HostPlan, mode: DrainMode) -> None:
         options = plan.play.drain
         drain.drain(self._cluster, self._node, options, mode, self._progress, self._stop)
-        if plan.disruption == Disruption.GPU:
+        # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
+        if any(step.disruption == Disruption.GPU for step in plan.pending):
             maintenance.pause_daemonsets(
                 self._cluster, self._node, self._run, self._progress, self._stop
             )

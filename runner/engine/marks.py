@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from runner.engine.batches import reboots
@@ -38,6 +39,17 @@ class Marks:
         if step.key.section == "handlers" and step.changes and not gone:
             command = unmark(self.play, step.task.name, str(step.key))
             self.connection.change([Block(str(step.key), None, (command,))])
+
+    def remove_settled(self, steps: Sequence[PlannedStep], left: Set[str]) -> None:
+        """Handlers that only looked, or had nothing to do, are no longer owed either.
+
+        Args:
+            left: names of handlers of which something is still to be done, or has failed.
+        """
+        names = dict.fromkeys(s.task.name for s in steps if s.key.section == "handlers")
+        commands = tuple(unmark(self.play, name, name) for name in names if name not in left)
+        if commands:
+            self.connection.change([Block("handlers/unmark", None, commands)])
 
     def take_back(self, step: PlannedStep, notified: set[str]) -> None:
         """Handlers were marked before the step, which now says that it changed nothing.

@@ -20,8 +20,10 @@ def concealed(step: PlannedStep, variables: Mapping[str, Any]) -> PlannedStep:
     That it changes something, its risk and its disruption stay to be seen.
     """
     task = step.task
-    if not task.no_log or not _is_hidden(task, variables):
+    if not task.no_log:
         return step
+    if not _is_hidden(task, variables):
+        return replace(step, task=replace(task, no_log=False))
     number = f" (item {step.key.item + 1})" if task.loop is not None else ""
     hides_reason = step.reason and step.status not in ("skipped", "conditional")
     return replace(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.engine.asking import answer, arguments_of, context_of
+from runner.engine.batches import reboots
 from runner.engine.delegates import delegate_of, misplaced
 from runner.engine.no_log import concealed
 from runner.engine.pending import PENDING, handler_mark, pending_probe
@@ -40,6 +41,7 @@ from runner.engine.secrets import check_not_exposed
 from runner.engine.steps import (
     delegated,
     label_of,
+    name_of,
     once_more,
     problem_status,
     rescued,
@@ -234,14 +236,16 @@ class _Walk:
         why = f"only if '{part.name}' fails"
         unknown = KnownAfterChange(why)
         self.kept |= {"ansible_failed_task": unknown, "ansible_failed_result": unknown}
+        label = task.name
         try:
             variables = self.variables(task)
+            label = label if task.no_log else name_of(task, variables)
             for condition in task.when:
                 if not holds(condition, variables, task.origin):
-                    return PlannedStep(key, task, task.name, "skipped", reason=f"when: {condition}")
+                    return PlannedStep(key, task, label, "skipped", reason=f"when: {condition}")
         except (NotYetKnown, TemplateProblem):
             pass  # judged when it is due
-        return step_for_later(self.subject.play, task, key, task.name, why, "conditional")
+        return step_for_later(self.subject.play, task, key, label, why, "conditional")
 
     def _items(
         self, key: StepKey, task: Task
@@ -397,7 +401,8 @@ class _Walk:
         if step.looks or step.status not in PENDING_STATUSES:
             return
         self.pending_since = self.pending_since or step.label
-        if step.status != "change" or any(not c.predictable for c in step.changes):
+        # What a boot brings, such as another driver, is seen after it.
+        if step.status != "change" or not all(c.predictable for c in step.changes) or reboots(step):
             self.uncertain_since = self.uncertain_since or step.label
 
     def _notify(self, step: PlannedStep) -> None:

@@ -11,7 +11,9 @@ from runner.hosts.script import Block
 from runner.playbook.document import Play
 
 
-def way_back(play: Play, handler: PlannedStep, changed: Sequence[PlannedStep]) -> list[Block]:
+def way_back(
+    play: Play, handler: PlannedStep, changed: Sequence[PlannedStep]
+) -> tuple[list[tuple[str, Block]], list[Block]]:
     """What puts back the files whose change notified a handler, the last first, and runs it again.
 
     A daemon that does not start with its new configuration shall run with the old one. Only files
@@ -21,21 +23,21 @@ def way_back(play: Play, handler: PlannedStep, changed: Sequence[PlannedStep]) -
         changed: the steps that have changed the host, in order.
 
     Returns:
-        Nothing where no file called for the handler.
+        What puts back each file, with its path; and what runs the handler again. Both are empty
+        where no file called for the handler.
     """
     if handler.delegate or handler.task.ignore_errors:
-        return []
+        return [], []
     called = [s for s in reversed(changed) if handler.task.name in s.notify and not s.delegate]
-    found = [
-        undo_block(step, number)
+    restored = [
+        (change.diff.path, block)
         for step in called
-        for number in reversed(range(len(step.changes)))
-        if step.changes[number].diff is not None
+        for number, change in reversed(list(enumerate(step.changes)))
+        if change.diff is not None and (block := undo_block(step, number)) is not None
     ]
-    restored = [block for block in found if block is not None]
     if not restored:
-        return []
+        return [], []
     again = [
         replace(block, key=f"{block.key}/again", guard=None) for block in blocks(play, handler)
     ]
-    return [*restored, *again]
+    return restored, again

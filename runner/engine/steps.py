@@ -23,21 +23,36 @@ from runner.modules.base import (
     Unknown,
 )
 from runner.modules.registry import load_module
-from runner.playbook.document import Play, Task
+from runner.playbook.document import Play, Task, TemplateText
 from runner.playbook.loops import shortened
+from runner.playbook.source import TEMPLATE_MARK
 from runner.playbook.templates import NotYetKnown, TemplateProblem, render
+from runner.secrets.redact import KNOWN
 
 
 def label_of(task: Task, variables: Mapping[str, Any]) -> str:
-    """What a step is called: the task's name and, in a loop, the item or its label."""
+    """What a step is called: the task's name, its templates filled in where their values are
+    known, and, in a loop, the item or its label."""
+    name = name_of(task, variables)
     control = task.loop_control
     if task.loop is None or control.loop_var not in variables:
-        return task.name
+        return name
     shown = variables[control.loop_var]
     if control.label is not None:
         with suppress(TemplateProblem, NotYetKnown):  # the item says as much as can be said
             shown = render(control.label, variables, task.origin)
-    return f"{task.name} ({shortened(shown)})"
+    return f"{name} ({shortened(shown)})"
+
+
+def name_of(task: Task, variables: Mapping[str, Any]) -> str:
+    """A task's name, its templates filled in; as it is written where that is not possible."""
+    if not TEMPLATE_MARK.search(task.name):
+        return task.name
+    try:
+        rendered = render(TemplateText(task.name, task.origin), variables, task.origin)
+    except (TemplateProblem, NotYetKnown):
+        return task.name
+    return " ".join(KNOWN(str(rendered)).split())
 
 
 def step_of(

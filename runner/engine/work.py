@@ -146,14 +146,18 @@ class Work:
     def _settled_before(self, next_step: PlannedStep | None) -> None:
         """What was looked at and judged before a change stays as it was then: it is not asked
         again when the rest is planned anew."""
+        settled = []
         for step in self.plan.steps:
             if next_step is not None and step.key == next_step.key:
-                return
+                break
             if step.key not in self.done and step.status in ("ok", "skipped"):
                 self._tell_what_is_new(step)
                 skipped = step.status == "skipped"
                 result = {"changed": False, "skipped": skipped, **step.result}
                 self.done[step.key] = Done(result, changed=False, failed=step.fails)
+                settled.append(step)
+        left = {s.task.name for s in self.plan.steps if s.key not in self.done or s.fails}
+        self.marks.remove_settled(settled, left)
 
     def _tell_what_is_new(self, step: PlannedStep) -> None:
         """Messages that the approved plan could not know."""
@@ -190,23 +194,33 @@ class Work:
 
     def _put_back(self, handler: PlannedStep, error: StepFailed) -> StepFailed:
         """A handler failed: it runs again with the files that called for it as they were."""
-        wanted = way_back(self.subject.play, handler, self.changes)
-        if not wanted:
+        restored, again = way_back(self.subject.play, handler, self.changes)
+        if not restored:
             return error
         self._progress(f"{error.message}; putting back the files that called for it")
         self.observed.clear()
-        results = self.connection.change(wanted)
+        # Each by itself: one that somebody has changed meanwhile is left, the others are put back.
+        left = [
+            path for path, block in restored if self.connection.change([block])[0].status != "done"
+        ]
+        files = (
+            f"the files that called for it, but for {', '.join(left)},"
+            if left
+            else ("the files that called for it")
+        )
+        note = f"{files} are as they were, and "
+        results = self.connection.change(again)
         broken = next((result for result in results if result.status != "done"), None)
         try:
             if broken is None:
                 check_seen(handler, self._reread(handler, results[-1]))
                 self.marks.remove(handler)
-                note = "the files that called for it are as they were, and with them it succeeded"
+                note += "with them it succeeded"
             else:
                 last = broken.do[-1].error_text[-500:] if broken.do else ""
-                note = f"putting back the files that called for it did not help: {last}"
+                note += f"that did not help: {last}"
         except StepFailed as still:
-            note = f"putting back the files that called for it did not help: {still.message}"
+            note += f"that did not help: {still.message}"
         text = f"{error.message}; {note}"
         return StepFailed(text, error.hint, handler, error.result, error.changed)
 

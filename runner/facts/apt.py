@@ -30,11 +30,15 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a simulation; `new` is "" for a removal, `old` is "" for a new package."""
+    """One line of a simulation; `new` is "" for a removal, `old` is "" for a new package.
+
+    `origin` is where apt has it from, in its own words: "Ubuntu:24.04/noble-updates".
+    """
 
     name: str
     old: str
     new: str
+    origin: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +163,22 @@ def parse(names: Sequence[str], result: Result) -> AptState:
         raise Unknown("packages are not known: this host has no dpkg and apt")
     if result.timed_out or result.truncated or result.rc != 0:
         raise Unknown(f"packages are not known: {result.error_text[-300:] or 'cut short'}")
-    parts = _parts(result.text)
+    parts = parts_of(result.text)
     packages = _packages(names, parts)
     if "simulation" not in parts:
         return AptState(packages)
-    simulation = _simulation(parts["simulation"], _status(parts))
+    simulation = simulation_of(parts["simulation"], status_of(parts))
     new = {step.name: (step.new,) for step in simulation.steps if step.new}
     return AptState(
         packages,
-        dict(_available(parts["policy"])) if "policy" in parts else new,
+        dict(available_in(parts["policy"])) if "policy" in parts else new,
         tuple(dict.fromkeys(line.split(" ")[-1] for line in parts["unfinished"] if line)),
         simulation,
         "".join(parts.get("only", [])),
     )
 
 
-def _parts(text: str) -> dict[str, list[str]]:
+def parts_of(text: str) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():
@@ -186,7 +190,7 @@ def _parts(text: str) -> dict[str, list[str]]:
     return parts
 
 
-def _status(parts: Mapping[str, list[str]]) -> int:
+def status_of(parts: Mapping[str, list[str]]) -> int:
     try:
         return int(parts["ended"][0])
     except (KeyError, IndexError, ValueError):
@@ -211,7 +215,7 @@ _VERSION = re.compile(r" (?:\*\*\*|   ) (\S+)(?: -?\d+)?")
 _SOURCE = re.compile(r" {8,}-?\d+ (.*)")
 
 
-def _available(lines: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def available_in(lines: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """apt-cache policy: a version counts if anything but dpkg's own database has it."""
     name, version, versions = "", "", dict[str, None]()
     for line in [*lines, "end:"]:
@@ -225,17 +229,17 @@ def _available(lines: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
             versions[version] = None
 
 
-_INST = re.compile(r"Inst (\S+) (?:\[(\S+)\] )?\((\S+) ")
+_INST = re.compile(r"Inst (\S+) (?:\[(\S+)\] )?\((\S+) (.*?) ?\[")
 _REMV = re.compile(r"(?:Remv|Purg) (\S+) \[(\S+)\]")
 
 
-def _simulation(lines: Sequence[str], status: int) -> Simulation:
+def simulation_of(lines: Sequence[str], status: int) -> Simulation:
     if status != 0:
         return Simulation(error=_refusal(lines))
     steps = []
     for line in lines:
         if match := _INST.match(line):
-            steps.append(Step(match[1], match[2] or "", match[3]))
+            steps.append(Step(match[1], match[2] or "", match[3], match[4]))
         elif match := _REMV.match(line):
             steps.append(Step(match[1], match[2], ""))
     return Simulation(

@@ -49,7 +49,13 @@ FACTS: dict[str, str] = {
     "packages": "runner.facts.packages:PACKAGES",
     "containerd": "runner.facts.containerd:CONTAINERD",
     "driver": "runner.facts.nvidia:DRIVER",
+    "driver_previous": "runner.facts.driver_history:DRIVER_PREVIOUS",
     "gpus": "runner.facts.nvidia:GPUS",
+    "gpus_before": "runner.facts.driver_history:GPUS_BEFORE",
+    "pci_gpus": "runner.facts.pci:PCI_GPUS",
+    "package_manager": "runner.facts.readiness:PACKAGE_MANAGER",
+    "disk": "runner.facts.readiness:DISK",
+    "reboot_required": "runner.facts.readiness:REBOOT_REQUIRED",
     "kubernetes": "runner.facts.kubernetes:KUBERNETES",
 }
 """Fact name -> "module:ATTRIBUTE"."""

@@ -106,6 +106,12 @@ def family_of(device: str, product: str) -> Family:
     )
 
 
+def keeps_mig_mode(device: str) -> bool:
+    """Whether a GPU keeps MIG mode without its driver: Ampere does (GA100, device ids 20xx), Hopper
+    and later do not (MIG User Guide, "Getting Started with MIG")."""
+    return device.startswith("20")
+
+
 Placed = tuple[Profile, int]
 """A profile and its start."""
 

@@ -319,16 +319,20 @@ class Driver:
         mismatch: loaded and library or module on disk differ, so that nothing works before a
             reload or reboot; None where that is unknown.
         reason: why there is no working driver; "" if there is one.
+        installed_flavour, loaded_flavour: "open" or "proprietary" kernel module; "" unknown.
     """
 
     installed: str = ""
     loaded: str = ""
     mismatch: bool | None = None
     reason: str = ""
+    installed_flavour: str = ""
+    loaded_flavour: str = ""
 
 
 _DRIVER_SHELL = """\
 printf 'installed=%s\\n' "$(modinfo -F version nvidia 2>/dev/null)"
+printf 'license=%s\\n' "$(modinfo -F license nvidia 2>/dev/null)"
 printf 'loaded=%s\\n' "$(sed -n '/^NVRM version:/{p;q;}' /proc/driver/nvidia/version 2>/dev/null)"
 if command -v nvidia-smi >/dev/null 2>&1; then
     answer=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1)
@@ -337,6 +341,10 @@ else
     printf 'rc=127\\n'
 fi
 """
+_DRIVER_LOOK = re.compile(
+    r"installed=(?P<installed>.*)\nlicense=(?P<license>.*)\nloaded=(?P<loaded>.*)\n"
+    r"rc=(?P<rc>\d+)\n(?P<answer>[\s\S]*)"
+)
 _VERSION = re.compile(r"\b\d{3}\.\d+(?:\.\d+)?\b")
 
 
@@ -347,21 +355,46 @@ def _version_in(text: str) -> str:
 
 def parse_driver(result: Result) -> Driver:
     """The driver of `_DRIVER_SHELL`'s output. Raises Unknown for what cannot be read."""
-    shape = re.match(r"installed=(.*)\nloaded=(.*)\nrc=(\d+)\n([\s\S]*)", result.text)
+    shape = _DRIVER_LOOK.match(result.text)
     if result.rc != 0 or result.truncated or shape is None:
         raise Unknown(f"the driver's versions could not be read: {result.error_text[:400]}")
-    installed, loaded, answer = _version_in(shape[1]), _version_in(shape[2]), shape[4]
-    rc = int(shape[3])
+    installed, loaded = _version_in(shape["installed"]), _version_in(shape["loaded"])
+    rc, answer = int(shape["rc"]), shape["answer"]
     if rc == 0:
         loaded = loaded or _version_in(answer)
-        return Driver(installed or loaded, loaded, bool(installed) and installed != loaded)
+    mismatch, reason = _condition(rc, answer, installed, loaded)
+    return Driver(
+        installed or (loaded if rc == 0 else ""),
+        loaded,
+        mismatch,
+        reason,
+        _LICENSES.get(shape["license"], ""),
+        _flavour(shape["loaded"]),
+    )
+
+
+_LICENSES = {"Dual MIT/GPL": "open", "NVIDIA": "proprietary"}
+"""What modinfo shows as the license of either kernel module."""
+
+
+def _flavour(line: str) -> str:
+    """Of the line "NVRM version: …" of /proc/driver/nvidia/version."""
+    if not _version_in(line):
+        return ""
+    return "open" if "Open Kernel Module" in line else "proprietary"
+
+
+def _condition(rc: int, answer: str, installed: str, loaded: str) -> tuple[bool | None, str]:
+    """Whether there is a mismatch, and why the driver does not work."""
+    if rc == 0:
+        return bool(installed) and installed != loaded, ""
     if rc == 18:
-        return Driver(installed, loaded, True, " ".join(answer.split()))
+        return True, " ".join(answer.split())
     if rc == 127 and not installed:
-        return Driver(installed, loaded, None, "no NVIDIA driver is installed")
+        return None, "no NVIDIA driver is installed"
     if rc == 9:
-        return Driver(installed, loaded, None, "the NVIDIA driver is not loaded")
-    return Driver(installed, loaded, None, f"nvidia-smi failed (exit {rc}): {answer.strip()[:400]}")
+        return None, "the NVIDIA driver is not loaded"
+    return None, f"nvidia-smi failed (exit {rc}): {answer.strip()[:400]}"
 
 
 DRIVER = Fact(
@@ -374,5 +407,7 @@ DRIVER = Fact(
         ("loaded", "text", "Version of the loaded module; empty: none is loaded."),
         ("mismatch", "boolean or none", "They differ: a reload or reboot is due. None: unknown."),
         ("reason", "text", "Why there is no working driver; empty: there is one."),
+        ("installed_flavour", "text", "`open` or `proprietary` module on disk; empty: unknown."),
+        ("loaded_flavour", "text", "The same of the loaded module."),
     ),
 )

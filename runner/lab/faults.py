@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from runner.errors import GpurunError
-from runner.lab import cgroups, gpu, mounts, node, processes
+from runner.lab import cgroups, driver_packages, gpu, mounts, node, processes
 from runner.lab.commands import run
 from runner.lab.layout import Node
 
@@ -124,6 +125,109 @@ def no_reboot(target: Node) -> None:
     (target.folder / "no-reboot").touch()
 
 
+def mark(target: Node, name: str, present: bool) -> None:
+    """A file in the node's /etc/lab, by which its simulated parts know of a fault."""
+    file = target.root / "etc/lab" / name
+    if present:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    else:
+        file.unlink(missing_ok=True)
+
+
+def dkms_fail(target: Node) -> None:
+    """No module but that of the loaded driver can be built: installing another one fails."""
+    mark(target, "dkms-fail", True)
+
+
+def dkms_ok(target: Node) -> None:
+    """Kernel modules can be built again."""
+    mark(target, "dkms-fail", False)
+
+
+def secure_boot(target: Node) -> None:
+    """Secure Boot is on, and no key of the node's own is enrolled."""
+    mark(target, "secure-boot", True)
+
+
+def no_secure_boot(target: Node) -> None:
+    """Secure Boot is off."""
+    mark(target, "secure-boot", False)
+
+
+HEADERS = f"lib/modules/{os.uname().release}/build"
+
+
+def no_headers(target: Node) -> None:
+    """The headers of the running kernel are gone, until the next boot."""
+    (target.root / HEADERS).rmdir()
+
+
+def headers(target: Node) -> None:
+    """The headers of the running kernel are there again."""
+    (target.root / HEADERS).mkdir(parents=True, exist_ok=True)
+
+
+def apt_lock(target: Node) -> None:
+    """A program like unattended-upgrades holds dpkg's locks."""
+    pid_file = target.root / "run/lab/unattended-upgrade.pid"
+    inside(target, f"rm -f /{pid_file.relative_to(target.root)}")
+    subprocess.Popen(
+        [*node.enter_command(running_leader(target)), "/usr/lib/lab/unattended-upgrade"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    inside(target, "until [ -s /run/lab/unattended-upgrade.pid ]; do sleep 0.05; done")
+
+
+def apt_unlock(target: Node) -> None:
+    """Nothing holds dpkg's locks any more."""
+    inside(target, "kill $(cat /run/lab/unattended-upgrade.pid)")
+
+
+REPOSITORY = "/srv/lab-repo"
+
+
+def repo_gone(target: Node) -> None:
+    """The node's apt repository has lost its packages; what it lists is as it was."""
+    inside(
+        target,
+        f"cd {REPOSITORY} && mkdir /run/lab/repo && cp Packages Release /run/lab/repo && "
+        f"mount --bind /run/lab/repo {REPOSITORY}",
+    )
+
+
+def repo_back(target: Node) -> None:
+    """The node's apt repository is whole again."""
+    inside(target, f"umount {REPOSITORY} && rm -r /run/lab/repo")
+
+
+HOLDER = "Xorg"
+
+
+def driver_held(target: Node) -> None:
+    """A process that no drain ends holds the driver, until the next boot."""
+    gpu.add_client(target.root, HOLDER, 815, f"/usr/lib/xorg/{HOLDER}", [0])
+
+
+def driver_free(target: Node) -> None:
+    """The process that holds the driver ends."""
+    gpu.remove_client(target.root, HOLDER)
+
+
+def driver_mismatch(target: Node) -> None:
+    """Another version of the driver is installed, as by unattended-upgrades, and not loaded."""
+    package = driver_packages.driver_package(driver_packages.DRIVERS[1])
+    inside(target, f"DEBIAN_FRONTEND=noninteractive apt-get -qq install {package} >/dev/null")
+
+
+def inside(target: Node, shell: str) -> None:
+    """Run shell text in the node, as its root."""
+    run([*node.enter_command(running_leader(target)), "/bin/sh", "-c", shell])
+
+
 def xid(target: Node, code: int, index: int) -> None:
     """Write an XID of a GPU into the node's kernel log; with 79 the GPU is gone until a boot."""
     if not 0 <= index < target.spec.count:
@@ -147,5 +251,18 @@ NODE_FAULTS: dict[str, Callable[[Node], None]] = {
     "power-off": power_off,
     "power-on": power_on,
     "no-reboot": no_reboot,
+    "dkms-fail": dkms_fail,
+    "dkms-ok": dkms_ok,
+    "headers": headers,
+    "no-headers": no_headers,
+    "secure-boot": secure_boot,
+    "no-secure-boot": no_secure_boot,
+    "apt-lock": apt_lock,
+    "apt-unlock": apt_unlock,
+    "repo-gone": repo_gone,
+    "repo-back": repo_back,
+    "driver-held": driver_held,
+    "driver-free": driver_free,
+    "driver-mismatch": driver_mismatch,
 }
-"""Faults of one node, by their names on the command line."""
+"""Faults of one node, by their names on the command line; their docstrings are the help."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import GpurunError
-from runner.lab import mounts, packages, processes
+from runner.lab import driver_packages, mounts, packages, processes
 from runner.lab.commands import run
 from runner.lab.layout import is_rootless
 
@@ -90,6 +90,7 @@ def layer_digest(base: str) -> str:
         *FILES.rglob("*"),
         *(HERE / "gpu").rglob("*"),
         HERE / "packages.py",
+        HERE / "driver_packages.py",
         HERE / "image.py",
     ]
     for path in sorted(made_from):
@@ -223,8 +224,9 @@ def build_layer(base: Path, building: Path) -> None:
     copy_tree(FILES / "image", root)
     if (HERE / "gpu").is_dir():
         copy_tree(HERE / "gpu", root / "usr/lib/gpu-simulator/gpu")
-    packages.build_repository(root / "srv/lab-repo", packages.all_packages())
-    driver = packages.driver_package(packages.DEFAULT_DRIVER)
+    offered = [*driver_packages.all_drivers(), *packages.toolkits()]
+    packages.build_repository(root / "srv/lab-repo", offered)
+    driver = driver_packages.driver_package(driver_packages.DEFAULT_DRIVER)
     run(
         ["chroot", root, "/bin/sh", "-s", driver],
         stdin=(FILES / "configure").read_text(),

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from runner.errors import GpurunError
-from runner.lab import cgroups, gpu, mounts, network, packages, processes
+from runner.lab import cgroups, driver_packages, gpu, mounts, network, processes
 from runner.lab.commands import environment, run
 from runner.lab.image import FILES
 from runner.lab.layout import Node, is_rootless
@@ -61,7 +61,7 @@ def prepare(node: Node, layers: list[Path], public_key: str) -> None:
         shutil.copyfile(node.identity / f"{HOST_KEY}{suffix}", target)
         target.chmod(mode)
     authorize(root, public_key)
-    gpu.create(root, node.spec.model, node.spec.count, packages.DEFAULT_DRIVER)
+    gpu.create(root, node.spec.model, node.spec.count, driver_packages.DEFAULT_DRIVER)
 
 
 def make_identity(node: Node) -> None:

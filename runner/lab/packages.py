@@ -1,4 +1,5 @@
-"""The lab's apt repository: the simulated driver and container toolkit as real .deb packages."""
+"""The lab's apt repository: real .deb packages, of the container toolkit and (from
+`driver_packages`) of the simulated driver."""
 
 from __future__ import annotations
 
@@ -10,11 +11,7 @@ from pathlib import Path
 
 from runner.lab.commands import run
 
-DRIVERS = ("550.90.07", "570.86.15")
-DEFAULT_DRIVER = DRIVERS[0]
 TOOLKITS = ("1.17.8", "1.18.0")
-VERSION_FILE = "/usr/lib/gpu-simulator/version"
-"""Where the simulator looks for the version of the installed driver."""
 
 BUILD_TIME = "1700000000"
 """Seconds since 1970 in all archives, so that equal contents give equal packages."""
@@ -22,11 +19,12 @@ BUILD_TIME = "1700000000"
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A .deb: control fields, files, and the script run after unpacking.
+    """A .deb: control fields, files, and its maintainer scripts.
 
     Args:
         files: path below `/` → content; those in a bin folder are executable.
         fields: further control fields, such as Depends.
+        postinst, prerm: scripts run after unpacking and before removal (deb-postinst(5)).
     """
 
     name: str
@@ -35,6 +33,7 @@ class Package:
     files: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     postinst: str = ""
+    prerm: str = ""
 
     def control(self, architecture: str) -> str:
         """Text of the control file (deb-control(5))."""
@@ -51,69 +50,9 @@ class Package:
         return "".join(f"{name}: {value}\n" for name, value in fields.items())
 
 
-def driver_branch(driver: str) -> str:
-    """550.90.07 → 550: what Ubuntu's package names carry."""
-    return driver.partition(".")[0]
-
-
-def driver_package(driver: str) -> str:
-    """Name of the package that installs the whole driver."""
-    return f"nvidia-driver-{driver_branch(driver)}-server"
-
-
-def driver_packages(driver: str) -> list[Package]:
-    """The driver as Ubuntu cuts it: kernel module (dkms), tools (utils) and the set of both."""
-    branch = driver_branch(driver)
-    version = f"{driver}-0ubuntu1"
-    dkms, utils = f"nvidia-dkms-{branch}-server", f"nvidia-utils-{branch}-server"
-
-    def one_of(part: str) -> dict[str, str]:
-        virtual = f"nvidia-{part}-lab"
-        return {"Provides": virtual, "Conflicts": virtual, "Replaces": virtual}
-
-    return [
-        Package(
-            dkms,
-            version,
-            "NVIDIA kernel module source",
-            fields=one_of("dkms"),
-            postinst=DKMS_POSTINST.format(driver=driver),
-        ),
-        Package(
-            utils,
-            version,
-            "NVIDIA driver support binaries",
-            {VERSION_FILE: f"{driver}\n", "/usr/bin/nvidia-smi": NVIDIA_SMI},
-            one_of("utils"),
-        ),
-        Package(
-            driver_package(driver),
-            version,
-            "NVIDIA driver metapackage for servers",
-            fields={
-                **one_of("driver"),
-                "Depends": f"{dkms} (= {version}), {utils} (= {version})",
-            },
-        ),
-    ]
-
-
-NVIDIA_SMI = """\
-#!/bin/sh
-exec /usr/lib/lab/simulate nvidia-smi "$@"
-"""
-
-DKMS_POSTINST = """\
-#!/bin/sh
-set -e
-[ "$1" = configure ] || exit 0
-echo "Building module nvidia/{driver} for $(uname -r)"
-sleep "$(cat /etc/lab/dkms-seconds 2>/dev/null || echo 0)"
-if [ -e /etc/lab/dkms-fail ]; then
-  echo "Error! Bad return status for module build on kernel: $(uname -r)" >&2
-  exit 10
-fi
-"""
+def toolkits() -> list[Package]:
+    """The container toolkit in all its versions."""
+    return [package for version in TOOLKITS for package in toolkit_packages(version)]
 
 
 def toolkit_packages(version: str) -> list[Package]:
@@ -171,14 +110,6 @@ exec runc "$@"
 """
 
 
-def all_packages() -> list[Package]:
-    """Everything the lab's repository offers."""
-    return [
-        *(package for driver in DRIVERS for package in driver_packages(driver)),
-        *(package for version in TOOLKITS for package in toolkit_packages(version)),
-    ]
-
-
 def build_repository(folder: Path, packages: list[Package]) -> None:
     """Write the packages and a flat, unsigned apt index (Debian wiki: DebianRepository/Format)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,8 +140,9 @@ def build_package(package: Package, architecture: str, file: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch, "tree")
         write(tree / "DEBIAN/control", package.control(architecture), 0o644)
-        if package.postinst:
-            write(tree / "DEBIAN/postinst", package.postinst, 0o755)
+        for script, text in (("postinst", package.postinst), ("prerm", package.prerm)):
+            if text:
+                write(tree / "DEBIAN" / script, text, 0o755)
         for name, content in package.files.items():
             write(tree / name.lstrip("/"), content, 0o755 if "/bin/" in name else 0o644)
         tree.chmod(0o755)

@@ -242,7 +242,7 @@ class _Task:
             flags = [f"{ONLY}{self.state.architecture}", *flags]
         words = " ".join([*flags, verb, "--", *map(quote, specs)])
         return self._command(
-            verb, _LOUD_FAILURE % f"{_QUIET} apt-get {FLAGS} {_FAST_LOG} {_KEEP_FILES} {words}"
+            verb, _LOUD_FAILURE % f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {words}"
         )
 
     def _command(self, key: str, shell: str) -> Command:
@@ -329,7 +329,7 @@ class _Task:
         )
 
 
-_QUIET = "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none"
+QUIET = "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none"
 """No questions, and no restart of services that the plan does not show (needrestart(1))."""
 
 _GUARD = """\
@@ -350,10 +350,10 @@ out=$(%s 2>&1) && exit 0
 rc=$?; printf '%%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
 """apt names the failed package on stderr, but maintainer scripts say why on stdout."""
 
-_FAST_LOG = "-o APT::Compressor::xz::CompressArg=-0"
+FAST_LOG = "-o APT::Compressor::xz::CompressArg=-0"
 """eipp.log.xz, for apt's own developers, takes a seventh of an installation at the usual level."""
 
-_KEEP_FILES = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+KEEP_FILES = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 
 
 def _moves(steps: Sequence[Step]) -> str:

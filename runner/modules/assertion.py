@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -16,6 +17,10 @@ class AssertArguments(Arguments):
     )
     msg: str = Field("", description="Shown when a condition does not hold: why it matters.")
     fail_msg: str = Field("", description="The same as `msg` (Ansible's name).")
+    success_msg: str = Field("", description="Shown when all conditions hold.")
+    quiet: bool = Field(
+        False, description="Accepted, without effect: conditions that hold are never listed."
+    )
 
     @field_validator("that", mode="before")
     @classmethod
@@ -77,4 +82,5 @@ class Assert(Module[AssertArguments]):
 
     def plan(self, args: AssertArguments, observed: Mapping[str, Any], context: Context) -> Outcome:
         """The engine evaluates `that` and leaves in it what does not hold."""
-        return check([(expression, False) for expression in args.that], args.message)
+        outcome = check([(expression, False) for expression in args.that], args.message)
+        return replace(outcome, messages=(args.success_msg,)) if args.success_msg else outcome

@@ -101,7 +101,7 @@ class Mig(Module[MigArguments]):
         needed = [step for step in steps if step.needed]
         if not needed:
             return Outcome(result=result)
-        return Outcome(changes=(_change(gpus, needed),), result=result)
+        return Outcome(changes=(change_of(gpus, needed),), result=result)
 
 
 def select(gpus: Sequence[Gpu], wanted: Selector | list[Selector]) -> list[Gpu]:
@@ -126,7 +126,7 @@ def _matches(gpu: Gpu, name: Selector) -> bool:
     return text == "all" or text in gpu.product.lower()
 
 
-def _change(gpus: Gpus, steps: Sequence[Step]) -> Change:
+def change_of(gpus: Gpus, steps: Sequence[Step]) -> Change:
     after = {step.gpu.index: _overlay(step) for step in steps}
     return Change(
         summary="; ".join(_summaries(steps)),
@@ -178,4 +178,4 @@ def _overlay(step: Step) -> Gpu:
     )
 
 
-__all__ = ["Mig", "MigArguments", "label", "select"]
+__all__ = ["Mig", "MigArguments", "change_of", "label", "select"]

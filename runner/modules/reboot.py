@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from runner.facts.readiness import REBOOT_REQUIRED, REQUIRED_KEY, RebootRequired
 from runner.facts.system import BOOT_ID
-from runner.hosts.script import Result
 from runner.modules.base import (
     Arguments,
     Change,
@@ -20,10 +20,7 @@ from runner.modules.base import (
     Probe,
     Reboot,
     Risk,
-    Unknown,
 )
-
-_REQUIRED = "reboot:required"
 
 
 class RebootArguments(Arguments):
@@ -31,30 +28,6 @@ class RebootArguments(Arguments):
     only_if_required: Annotated[bool, Field(strict=True)] = Field(
         False, description="Reboot only if the host asks for it (`/run/reboot-required` exists)."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Required:
-    """Whether the host asks for a reboot, and for which packages."""
-
-    required: bool
-    packages: tuple[str, ...] = ()
-
-
-def parse_required(result: Result) -> Required:
-    """Debian's and Ubuntu's /run/reboot-required and the list of packages beside it."""
-    if result.rc != 0:
-        raise Unknown(f"whether a reboot is required is not known: {result.error_text}")
-    first, *packages = result.text.splitlines() or [""]
-    if first not in ("yes", "no"):
-        raise Unknown("whether a reboot is required is not known")
-    return Required(first == "yes", tuple(dict.fromkeys(packages)))
-
-
-_LOOK = """\
-if [ -e /run/reboot-required ] || [ -e /var/run/reboot-required ]; then
-  echo yes; cat /run/reboot-required.pkgs 2>/dev/null || :
-else echo no; fi"""
 
 
 class RebootModule(Module[RebootArguments]):
@@ -86,15 +59,15 @@ class RebootModule(Module[RebootArguments]):
     )
 
     def probes(self, args: RebootArguments, context: Context) -> Sequence[Probe]:
-        assert BOOT_ID.probe
+        assert BOOT_ID.probe and REBOOT_REQUIRED.probe
         return (
             replace(BOOT_ID.probe, become=context.become),
-            Probe(_REQUIRED, _LOOK, parse_required, become=context.become),
+            replace(REBOOT_REQUIRED.probe, become=context.become),
         )
 
     def plan(self, args: RebootArguments, observed: Mapping[str, Any], context: Context) -> Outcome:
         boot_id: str = observed["boot_id"]
-        required: Required = observed[_REQUIRED]
+        required: RebootRequired = observed[REQUIRED_KEY]
         wanted = required.required if args.only_if_required else context.notified
         result = {"boot_id": boot_id, "required": required.required}
         if not wanted:
@@ -111,7 +84,7 @@ class RebootModule(Module[RebootArguments]):
                     disruption=Disruption.REBOOT,
                     before={"boot_id": boot_id},
                     after={"boot_id": "known after change"},
-                    overlay={"boot_id": "", _REQUIRED: Required(False)},
+                    overlay={"boot_id": "", REQUIRED_KEY: RebootRequired(False)},
                 ),
             ),
             result=result,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
@@ -23,6 +24,10 @@ from runner.playbook.source import TEMPLATE_MARK, BooleanWord
 from runner.secrets.value import Unread
 
 _LISTED = "gpurun doc lists the modules."
+_COMMAND_WORD = re.compile(
+    r"(?<!\S)(?P<name>creates|removes|chdir|executable|stdin|stdin_add_newline)=\S"
+)
+_FIRST_WORD = re.compile(r"\s*(?P<name>[a-z_]+)=(?!=)")
 
 
 def module_of(task: Map, problems: list[Problem]) -> tuple[str, str]:
@@ -114,6 +119,7 @@ def _one_line(
     key: str, text: str, where: Origin | None, module: Module[Any], problems: list[Problem]
 ) -> Map:
     if module.free_form:
+        _note_words(key, text, where, module, problems)
         return Map({module.free_form: text}, where, {module.free_form: where} if where else None)
     first = (
         text.split("=")[0].strip()
@@ -128,6 +134,27 @@ def _one_line(
         )
     )
     return Map({}, where)
+
+
+def _note_words(
+    key: str, text: str, where: Origin | None, module: Module[Any], problems: list[Problem]
+) -> None:
+    """Ansible takes `creates=...` in a command's line, and `name=...` at the beginning of any
+    other module's, for an argument (its parsing/splitter.py): here the line is text as a whole."""
+    known = {*module.arguments.model_fields, *module.arguments.other_names}
+    if module.free_form == "cmd":
+        found = _COMMAND_WORD.search(text)
+        there = found is not None and found["name"] in known
+        way = "Write {}: under args" if there else f"{key} has no argument {{}}"
+        hint = f"{way}; if the command itself needs the word, write all under cmd:."
+    else:
+        found = _FIRST_WORD.match(text)
+        found = found if found and found["name"] in known else None
+        hint = f"Write one argument per line, indented under {key}: — {{}}: ..."
+    if found:
+        name = found["name"]
+        text = f"{key}: {name}= within the line is not read as an argument"
+        problems.append(Problem(text, where, hint.format(name)))
 
 
 def check_arguments(module: Module[Any], arguments: Map, problems: list[Problem]) -> None:

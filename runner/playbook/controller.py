@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,11 @@ def forget() -> None:
         _outcomes.clear()
 
 
-def find_file(folder: Path, kind: str, name: str) -> Path | None:
-    """A file by its absolute path, or in `kind` (`files` or `templates`) beside the playbook,
-    beside the playbook itself, or in `kind` of the project (the folder above)."""
+def find_file(places: Sequence[Path], name: str) -> Path | None:
+    """A file by its absolute path, or in the first of the folders that has it."""
 
     def look() -> Path | None:
-        for place in (folder / kind, folder, folder.parent / kind):
+        for place in places:
             try:
                 if (place / name).is_file():
                     return place / name
@@ -73,11 +72,11 @@ def find_file(folder: Path, kind: str, name: str) -> Path | None:
                 break
         return None
 
-    found: Path | None = once(("find", str(folder), kind, name), look)
+    found: Path | None = once(("find", tuple(places), name), look)
     return found
 
 
-def read_file(folder: Path, kind: str, name: str) -> str:
+def read_file(places: Sequence[Path], name: str) -> str:
     """The text of such a file.
 
     Raises:
@@ -85,10 +84,10 @@ def read_file(folder: Path, kind: str, name: str) -> str:
     """
 
     def look() -> str:
-        path = find_file(folder, kind, name)
+        path = find_file(places, name)
         if path is None:
-            places = f"{folder / kind}, {folder} and {folder.parent / kind}"
-            raise Failed(f"the file {name!r} is not there; looked in {places}")
+            *most, last = map(str, places)
+            raise Failed(f"the file {name!r} is not there; looked in {', '.join(most)} and {last}")
         try:
             with path.open("rb") as stream:
                 raw = stream.read(MAX_TEXT + 1)
@@ -98,7 +97,7 @@ def read_file(folder: Path, kind: str, name: str) -> str:
             raise Failed(f"{path} is larger than {MAX_TEXT // 1_000_000} MB")
         return _decoded(raw, str(path))
 
-    text: str = once(("file", str(folder), kind, name), look)
+    text: str = once(("file", tuple(places), name), look)
     return text
 
 

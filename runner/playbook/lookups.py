@@ -64,6 +64,14 @@ class Call:
             raise Failed("there is no playbook here, so no folder to look in")
         return Path(folder)
 
+    def places(self, kind: str) -> tuple[Path, ...]:
+        """Where files are looked for: `kind` (`files` or `templates`) of the role and the role,
+        `kind` beside the playbook, beside the playbook itself, `kind` of the project."""
+        variables = self.variables.variables
+        named = variables.get("role_path") if "role_path" in variables.get(OWN, ()) else None
+        role = (Path(named) / kind, Path(named)) if isinstance(named, str) else ()
+        return (*role, self.folder / kind, self.folder, self.folder.parent / kind)
+
     def own_text_only(self) -> None:
         """Raises `SecurityError` where an argument may come from a host."""
         if self.names is None:
@@ -87,11 +95,11 @@ def _env(call: Call, terms: tuple[Any, ...]) -> list[Any]:
 def _file(call: Call, terms: tuple[Any, ...]) -> list[Any]:
     found = []
     for term in terms:
-        path = find_file(call.folder, "files", str(term))
+        path = find_file(call.places("files"), str(term))
         if path is None and "default" in call.options:
             found.append(call.options["default"])
             continue
-        text = read_file(call.folder, "files", str(term))
+        text = read_file(call.places("files"), str(term))
         text = text.lstrip() if call.options.get("lstrip", False) else text
         found.append(text.rstrip() if call.options.get("rstrip", True) else text)
     return found
@@ -100,8 +108,8 @@ def _file(call: Call, terms: tuple[Any, ...]) -> list[Any]:
 def _template(call: Call, terms: tuple[Any, ...]) -> list[Any]:
     found = []
     for term in terms:
-        path = find_file(call.folder, "templates", str(term))
-        text = read_file(call.folder, "templates", str(term))
+        path = find_file(call.places("templates"), str(term))
+        text = read_file(call.places("templates"), str(term))
         more = call.options.get("template_vars", {})
         found.append(call.variables.render_file(text, str(path), more))
     return found
@@ -132,7 +140,7 @@ def _vars(call: Call, terms: tuple[Any, ...]) -> list[Any]:
 def _first_found(call: Call, terms: tuple[Any, ...]) -> list[Any]:
     looked = []
     for name in _candidates(call, terms or (call.options.get("files", []),)):
-        path = find_file(call.folder, "files", name)
+        path = find_file(call.places("files"), name)
         if path is not None:
             return [str(path)]
         looked.append(name)
@@ -163,7 +171,7 @@ def _fileglob(call: Call, terms: tuple[Any, ...]) -> list[Any]:
     found: list[Any] = []
     for term in terms:
         pattern = Path(str(term))
-        for place in (call.folder / "files", call.folder):
+        for place in call.places("files"):
             folder = place / pattern.parent
             names = sorted(str(path) for path in folder.glob(pattern.name) if path.is_file())
             if names:

@@ -152,6 +152,49 @@ def test_results_of_a_loop_name_the_item_as_the_loop_does(tmp_path: Path) -> Non
     assert says(OneHost(tmp_path, text)) == ["ab b"]
 
 
+# -- names of tasks ---
+
+
+def test_templates_in_a_name_are_filled_in_where_they_can_be(tmp_path: Path) -> None:
+    text = f"""
+- hosts: all
+  tasks:
+    - name: the file of {{{{ site }}}}
+      copy: {{dest: {tmp_path}/f, content: x}}
+      register: made
+    - name: round {{{{ item }}}} at {{{{ site }}}}
+      debug: {{msg: x}}
+      loop: [1]
+    - {{name: "{{{{ nobody }}}}", debug: {{msg: x}}}}
+    - {{name: "{{{{ made.size }}}}", debug: {{msg: x}}}}
+    - {{name: "hides {{{{ site }}}}", debug: {{msg: x}}, no_log: true}}
+    - block: [{{name: "tries {{{{ site }}}}", command: "false"}}]
+      rescue: [{{name: "mends {{{{ site }}}}", debug: {{msg: x}}}}]
+"""
+    one = OneHost(tmp_path, text, site="berlin")
+    assert [step.label for step in one.plan().steps] == [
+        "the file of berlin",
+        "round 1 at berlin (1)",
+        "{{ nobody }}",
+        "{{ made.size }}",
+        "hides {{ site }}",
+        "tries berlin",
+        "mends berlin",
+    ]
+
+
+def test_what_a_host_printed_is_data_in_a_name_too(tmp_path: Path) -> None:
+    text = """
+- hosts: all
+  tasks:
+    - command: {cmd: "printf '{{ '{{' }} site }}\\n\\nx'", read_only: true}
+      register: said
+    - {name: "said {{ said.stdout }}", debug: {msg: x}}
+"""
+    one = OneHost(tmp_path, text, site="berlin")
+    assert one.plan().steps[1].label == "said {{ site }} x"
+
+
 # -- no_log ---------------------------------------------------------------------------------------
 
 SECRET = "hunter2"
@@ -189,6 +232,25 @@ def test_no_log_hides_it_from_every_sink(tmp_path: Path, task: str, no_log: str)
     shown = everything(hidden(tmp_path, task, hide=True))
     assert SECRET in shown
     assert SECRET not in everything(hidden(tmp_path, f"{task}, no_log: {no_log}", hide=True))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "copy: {dest: DIR/f, content: '{{ secret }}', mode: '0644'}",
+        "shell: 'echo {{ secret }} >&2; exit 3'",
+        "command: 'echo x', loop: [{a: '{{ secret }}'}]",
+    ],
+)
+def test_a_no_log_that_is_false_hides_nothing(tmp_path: Path, task: str) -> None:
+    shown = []
+    for more in ("", ", no_log: '{{ hide }}'"):
+        task = task.replace("DIR", str(tmp_path))
+        host = hidden(tmp_path, f"{task}{more}", hide=False)
+        planned = everything(host)
+        shown.append([planned, everything(host, host.apply())])
+        (tmp_path / "f").unlink(missing_ok=True)
+    assert shown[0] == shown[1] and SECRET in shown[0][0]
 
 
 def test_that_it_changes_and_its_risk_are_still_seen(tmp_path: Path) -> None:

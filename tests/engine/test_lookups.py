@@ -108,3 +108,50 @@ def test_a_lookup_of_what_is_not_known_yet_waits(tmp_path: Path) -> None:
 """,
     )
     assert statuses(host.plan()) == ["change", "deferred"]
+
+
+def in_role(folder: Path, tasks: str) -> OneHost:
+    role = folder / "roles" / "motd"
+    for name in ("tasks", "defaults", "files", "templates"):
+        (role / name).mkdir(parents=True)
+    (role / "defaults" / "main.yaml").write_text("lines: \"{{ lookup('file', 'lines') }}\"\n")
+    (role / "files" / "lines").write_text("of the role\n")
+    (role / "templates" / "t.j2").write_text("{{ lines }}, rendered")
+    (role / "tasks" / "main.yaml").write_text(tasks)
+    (folder / "lines").write_text("beside the playbook\n")
+    return OneHost(folder, "- hosts: all\n  roles: [motd]\n")
+
+
+def test_a_role_finds_its_own_files_first(tmp_path: Path) -> None:
+    host = in_role(
+        tmp_path,
+        f"""\
+- name: what was found
+  copy:
+    dest: {tmp_path}/found
+    content: |
+      {{{{ lines }}}}
+      {{{{ lookup('template', 't.j2') }}}}
+      {{{{ query('fileglob', 'l*') | map('relpath', role_path) | join }}}}
+      {{{{ lookup('first_found', ['none', 'lines']) | relpath(role_path) }}}}
+""",
+    )
+    assert host.apply().status == "changed"
+    found = (tmp_path / "found").read_text().splitlines()
+    assert found == ["of the role", "of the role, rendered", "files/lines", "files/lines"]
+
+
+def test_a_host_cannot_say_where_a_role_is(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "files").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "files" / "lines").write_text("chosen by the host\n")
+    told = f'echo "{tmp_path}/elsewhere"'
+    host = in_role(
+        tmp_path,
+        f"""\
+- command: {{cmd: sh -c '{told}', read_only: true}}
+  register: said
+- set_fact: {{role_path: "{{{{ said.stdout }}}}"}}
+- debug: {{msg: "{{{{ lookup('file', 'lines') }}}}"}}
+""",
+    )
+    assert [text for step in host.plan().steps for text in step.messages] == ["beside the playbook"]

@@ -433,7 +433,7 @@ def test_a_file_is_never_given_another_content_than_the_plan_showed(tmp_path: Pa
     other = replace(change, diff=replace(change.diff, after="other"))
     plan = replace(approved, steps=(replace(approved.steps[0], changes=(other,)),))
     check_within(approved, approved)
-    with pytest.raises(Drifted, match="another content"):
+    with pytest.raises(Drifted, match=r"another content for its file\n.*gpurun resume"):
         check_within(approved, plan)
 
 

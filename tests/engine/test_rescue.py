@@ -12,6 +12,7 @@ from runner.engine.maintenance import Maintenance
 from runner.errors import ClusterError, UnreachableError
 from runner.kube.state import NodeState
 from runner.modules.base import Disruption, Risk
+from tests.engine.local_host import LocalHost
 from tests.engine.plays import OneHost, statuses
 
 
@@ -331,3 +332,42 @@ def test_what_happens_is_told_as_it_happens(tmp_path: Path) -> None:
         "rescue: it was first",
     ]
     assert [event.text for event in one.happened if event.kind == "step-failed"] == ["first"]
+
+
+class Rebooting(LocalHost):
+    """A host on which a boot makes a file."""
+
+    def __init__(self, made: Path) -> None:
+        super().__init__()
+        self.made = made
+
+    def reboot(self, timeout: float) -> None:
+        super().reboot(timeout)
+        self.made.write_text("old\n")
+
+
+def test_what_only_a_reboot_makes_possible_is_planned_after_it(tmp_path: Path) -> None:
+    """A first step breaks what a later one needs; the boot of the rescue brings it back."""
+    needed = tmp_path / "needed"
+    needed.write_text("old\n")
+    one = OneHost(
+        tmp_path,
+        f"""
+- name: blocks
+  hosts: all
+  tasks:
+    - block:
+        - shell: rm {needed}; exit 1
+      rescue:
+        - reboot: {{}}
+    - name: late
+      lineinfile: {{path: {needed}, line: new}}
+""",
+    )
+    one.local = Rebooting(needed)
+    plan = one.plan()
+    assert statuses(plan) == ["change", "conditional", "change"]
+    result = one.apply(plan)
+    assert result.status == "changed", result
+    assert ["reboot"] in one.local.changes
+    assert needed.read_text() == "old\nnew\n"

@@ -70,6 +70,17 @@ def test_a_file_that_somebody_changed_meanwhile_is_left(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "theirs\n"
 
 
+def test_the_other_files_are_put_back_all_the_same(tmp_path: Path) -> None:
+    """Whichever of them is put back first."""
+    once = f"test -e {tmp_path}/tried || echo theirs > {tmp_path}/c; touch {tmp_path}/tried"
+    one = daemon(tmp_path, f"shell: {once}; grep -q good {tmp_path}/a")
+    result = one.apply()
+    assert result.status == "failed"
+    assert f"but for {tmp_path}/c, are as they were, and with them it succeeded" in result.reason
+    assert (tmp_path / "a").read_text() == "good\n"
+    assert (tmp_path / "c").read_text() == "theirs\n"
+
+
 def test_a_handler_without_files_just_fails(tmp_path: Path) -> None:
     text = """
 - hosts: all

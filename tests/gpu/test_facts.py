@@ -153,7 +153,8 @@ class TestGpus:
 class TestDriver:
     @staticmethod
     def read(installed: str, loaded: str, rc: int, answer: str = "") -> Driver:
-        text = f"installed={installed}\nloaded={loaded}\nrc={rc}\n{answer}\n"
+        terms = "Dual MIT/GPL" if "Open" in loaded else "NVIDIA" if installed else ""
+        text = f"installed={installed}\nlicense={terms}\nloaded={loaded}\nrc={rc}\n{answer}\n"
         return parse_driver(Result(0, text.encode()))
 
     LOADED = (
@@ -166,9 +167,11 @@ class TestDriver:
 
     def test_working(self) -> None:
         assert self.read("550.90.07", self.LOADED, 0, "550.90.07") == Driver(
-            "550.90.07", "550.90.07", False
+            "550.90.07", "550.90.07", False, "", "proprietary", "proprietary"
         )
-        assert self.read("570.86.15", self.OPEN, 0, "570.86.15").loaded == "570.86.15"
+        assert self.read("570.86.15", self.OPEN, 0, "570.86.15") == Driver(
+            "570.86.15", "570.86.15", False, "", "open", "open"
+        )
 
     def test_loaded_version_from_nvidia_smi_where_proc_is_hidden(self) -> None:
         assert self.read("550.90.07", "", 0, "550.90.07").loaded == "550.90.07"

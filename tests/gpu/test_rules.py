@@ -153,12 +153,16 @@ class TestDriver:
     def test_another_version_on_disk_than_loaded(self, tmp_path: Path) -> None:
         node = Node(tmp_path, "H100-80")
         (tmp_path / "usr/lib/gpu-simulator/version").write_text("580.173.02\n")
+        (tmp_path / "usr/lib/gpu-simulator/module").write_text("580.173.02 open\n")
         answer = node.smi("-L")
         assert (answer.out, answer.rc) == (refusal("library/kernel mismatch", DRIVERS), 18)
         assert node.run("modinfo -F version nvidia").out == "580.173.02\n"
         node.run("boot")
         assert node.smi("-L").rc == 0
-        assert "580.173.02" in (tmp_path / "proc/driver/nvidia/version").read_text()
+        assert (
+            "Open Kernel Module for x86_64  580.173.02"
+            in (tmp_path / "proc/driver/nvidia/version").read_text()
+        )
 
     def test_module_in_use(self, tmp_path: Path) -> None:
         node = Node(tmp_path, "H100-80")

@@ -71,7 +71,7 @@ def test_a_driver_upgrade_needs_a_reboot_and_a_reboot_is_real(lab: LabUnderTest)
     assert "Driver/library version mismatch" in host.run("nvidia-smi").stdout
     ssh(lab.nodes["gpu-a2"], "sudo systemctl reboot")
     until(lambda: rebooted(lab, "gpu-a2", before))
-    assert "570.86.15" in ssh(lab.nodes["gpu-a2"], "nvidia-smi").stdout
+    assert "570.124.06" in ssh(lab.nodes["gpu-a2"], "nvidia-smi").stdout
     lab.reset("gpu-a2")
 
 

@@ -11,7 +11,16 @@ import yaml
 
 from runner.errors import GpurunError
 from runner.inventory.load import load_inventory
-from runner.lab import access, cgroups, image, mounts, packages, processes, requirements
+from runner.lab import (
+    access,
+    cgroups,
+    driver_packages,
+    image,
+    mounts,
+    packages,
+    processes,
+    requirements,
+)
 from runner.lab.layout import DEFAULT_NODES, Lab, Node
 
 
@@ -30,8 +39,8 @@ def test_packages_of_the_toolkit_fit_only_their_own_version() -> None:
 
 
 def test_two_drivers_exclude_each_other() -> None:
-    for driver in packages.DRIVERS:
-        for package in packages.driver_packages(driver):
+    for driver in driver_packages.DRIVERS:
+        for package in driver_packages.driver_packages(driver):
             assert package.fields["Conflicts"] == package.fields["Provides"]
 
 

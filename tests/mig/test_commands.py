@@ -90,6 +90,7 @@ class TestGuard:
         host = SimulatedHost(tmp_path, "H100-80")
         change = only_change(host, geometry="7x1g")
         (host.root / "usr/lib/gpu-simulator/version").write_text("580.173.02\n")
+        (host.root / "usr/lib/gpu-simulator/module").write_text("580.173.02 open\n")
         assert host.sh(change.guard).rc == 1
 
 
@@ -178,6 +179,7 @@ class TestFailuresAreNamed:
         host.smi("-mig", "1")
         change = only_change(host, geometry="7x1g")
         (host.root / "usr/lib/gpu-simulator/version").write_text("580.173.02\n")
+        (host.root / "usr/lib/gpu-simulator/module").write_text("580.173.02 open\n")
         failed = host.commands(change.do)
         assert failed is not None
         assert "Driver/library version mismatch" in failed.error_text
@@ -203,6 +205,7 @@ class TestDriverProbe:
     def test_upgraded_and_not_reloaded(self, tmp_path: Path) -> None:
         host = SimulatedHost(tmp_path, "T4")
         (host.root / "usr/lib/gpu-simulator/version").write_text("580.173.02\n")
+        (host.root / "usr/lib/gpu-simulator/module").write_text("580.173.02 open\n")
         driver = self.read(host)
         assert (driver.installed, driver.mismatch) == ("580.173.02", True)
 

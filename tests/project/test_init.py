@@ -18,10 +18,17 @@ def test_a_new_project_has_what_one_begins_with(gpurun: Gpurun, tmp_path: Path) 
     folder = tmp_path / "work" / "mine"
     assert code == 0
     assert "cp inventory/prod.example.yaml inventory/prod.yaml" in printed
+    assert (folder / "playbooks/tasks/load-driver.yaml").is_file(), "what playbooks import"
     for path in (shipped() / "playbooks").glob("*.yaml"):
         assert (folder / "playbooks" / path.name).read_text() == MODELINE + path.read_text()
     for name in ("README.md", ".gitignore", "gpurun.toml", "inventory/prod.example.yaml"):
         assert (folder / name).read_text()
+
+
+def test_the_next_step_can_be_pasted_whatever_the_folder_is_called(gpurun: Gpurun) -> None:
+    code, printed = gpurun("init", "gpu nodes")
+    assert code == 0
+    assert "  cd 'gpu nodes'\n" in printed
 
 
 def test_editors_are_pointed_at_the_schema(gpurun: Gpurun, tmp_path: Path) -> None:
@@ -33,14 +40,14 @@ def test_editors_are_pointed_at_the_schema(gpurun: Gpurun, tmp_path: Path) -> No
     assert (folder / pointed).resolve() == (folder / "playbooks" / named).resolve()
     assert json.loads((folder / pointed).read_text()) == schema()
     found = {path for pattern in globs for path in folder.glob(pattern)}
-    assert found == set((folder / "playbooks").iterdir())
+    assert found == set((folder / "playbooks").glob("*.yaml"))
 
 
 def test_it_works_at_once(gpurun: Gpurun, tmp_path: Path) -> None:
     gpurun("init", ".")
     folder = tmp_path / "work"
     assert "0 errors, 0 warnings" in gpurun("lint", "playbooks")[1]
-    assert set(known_playbooks(folder).values()) == set((folder / "playbooks").iterdir())
+    assert set(known_playbooks(folder).values()) == set((folder / "playbooks").glob("*.yaml"))
     assert load_inventory([str(folder / "inventory" / "prod.example.yaml")], folder).hosts
     assert "Cut every GPU" in gpurun("playbooks")[1]
 

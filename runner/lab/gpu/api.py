@@ -9,6 +9,7 @@ from pathlib import Path
 from . import kernel
 from .models import MODELS
 from .state import (
+    MODULE_FILE,
     VERSION_FILE,
     Client,
     Gpu,
@@ -44,17 +45,18 @@ def create(root: Path, model: str, count: int, driver: str) -> None:
     state: State = {
         "model": model,
         "modules": {},
+        "flavour": "",
         "gpus": [_gpu(node, index) for index in range(count)],
         "clients": {},
         "log": [],
     }
-    version = root / VERSION_FILE
-    if driver:
-        version.parent.mkdir(parents=True, exist_ok=True)
-        version.write_text(driver + "\n")
-    else:
-        version.unlink(missing_ok=True)
-    kernel.start(state, driver)
+    for file, text in ((VERSION_FILE, driver), (MODULE_FILE, f"{driver} proprietary")):
+        if driver:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(text + "\n")
+        else:
+            (root / file).unlink(missing_ok=True)
+    kernel.start(state, driver, "proprietary")
     initialise(root, state)
     kernel.write_proc(root, state)
 

@@ -10,6 +10,7 @@ from .state import Answer, NodeMissing
 
 COMMANDS: dict[str, Callable[[list[str], Path], Answer]] = {
     "boot": kernel.boot,
+    "daemon": kernel.daemon,
     "dmesg": kernel.dmesg,
     "fuser": kernel.fuser,
     "lsmod": kernel.lsmod,

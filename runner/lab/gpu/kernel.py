@@ -6,7 +6,17 @@ import fnmatch
 import os
 from pathlib import Path
 
-from .state import Answer, Gpu, State, changing, model_of, read, version_on_disk
+from .state import (
+    Answer,
+    Client,
+    Gpu,
+    State,
+    changing,
+    model_of,
+    module_on_disk,
+    read,
+    version_on_disk,
+)
 
 FAMILY = ("nvidia", "nvidia_modeset", "nvidia_uvm", "nvidia_drm")
 STARTED = ("nvidia", "nvidia_modeset", "nvidia_uvm")
@@ -40,13 +50,21 @@ def log(state: State, line: str) -> None:
     state["log"].append(f"[{5.25 + 0.5 * len(state['log']):12.6f}] {line}")
 
 
-def load(state: State, module: str, version: str) -> None:
+def load(state: State, module: str, version: str, flavour: str) -> None:
     """Load a module of the family and, before it, the driver it depends on."""
     for name in ("nvidia", module):
         if name not in state["modules"]:
             state["modules"][name] = state["modules"].get("nvidia", version)
             if name == "nvidia":
-                log(state, f"NVRM: loading NVIDIA UNIX x86_64 Kernel Module  {version}")
+                state["flavour"] = flavour
+                log(state, f"NVRM: loading {_title(flavour)}  {version}")
+
+
+def _title(flavour: str) -> str:
+    """What the driver calls itself."""
+    if flavour == "open":
+        return "NVIDIA UNIX Open Kernel Module for x86_64"
+    return "NVIDIA UNIX x86_64 Kernel Module"
 
 
 def forget_volatile(state: State, gpus: list[Gpu] | None = None, driver: bool = True) -> None:
@@ -63,7 +81,7 @@ def forget_volatile(state: State, gpus: list[Gpu] | None = None, driver: bool = 
         gpu["mig"] = gpu["mig_pending"]
 
 
-def start(state: State, version: str) -> None:
+def start(state: State, version: str, flavour: str) -> None:
     """A boot: everything volatile is gone; the driver of that version is loaded, if any."""
     state["modules"] = {}
     state["clients"] = {}
@@ -73,13 +91,16 @@ def start(state: State, version: str) -> None:
     forget_volatile(state)
     if version:
         for module in STARTED:
-            load(state, module, version)
+            load(state, module, version, flavour)
 
 
 def boot(arguments: list[str], root: Path) -> Answer:
-    """`boot [VERSION]`: what happens to GPUs and driver when the node boots."""
+    """`boot`: what happens to GPUs and driver when the node boots. Persistence mode is off until
+    its daemon sets it."""
     with changing(root) as state:
-        start(state, arguments[0] if arguments else version_on_disk(root))
+        start(state, *module_on_disk(root))
+        for gpu in state["gpus"]:
+            gpu["persistence"] = False
     write_proc(root, state)
     return Answer()
 
@@ -96,7 +117,7 @@ def write_proc(root: Path, state: State) -> None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "version").write_text(
-            f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  "
+            f"NVRM version: {_title(state['flavour'])}  {version}  "
             "Fri May 31 09:35:42 UTC 2024\n"
             "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
         )
@@ -125,7 +146,7 @@ def modprobe(arguments: list[str], root: Path) -> Answer:
     names = [name.replace("-", "_") for name in arguments if not name.startswith("-")]
     if "-r" in arguments or "--remove" in arguments:
         return _unload(names, root, "modprobe: FATAL: Module {name} is in use.\n", quiet=True)
-    on_disk = version_on_disk(root)
+    on_disk, flavour = module_on_disk(root)
     # Only the first name is a module, the others are its parameters; -a takes them all.
     wanted = names if "-a" in arguments or "--all" in arguments else names[:1]
     with changing(root) as state:
@@ -133,7 +154,7 @@ def modprobe(arguments: list[str], root: Path) -> Answer:
             if name not in FAMILY:
                 state["modules"].setdefault(name, "")
             elif on_disk:
-                load(state, name, on_disk)
+                load(state, name, on_disk, flavour)
             else:
                 where = f"/lib/modules/{os.uname().release}"
                 missing = f"modprobe: FATAL: Module {name} not found in directory {where}\n"
@@ -171,6 +192,8 @@ def _unload(names: list[str], root: Path, refusal: str, quiet: bool) -> Answer:
             del state["modules"][name]
             if name == "nvidia":
                 forget_volatile(state)
+                for gpu in state["gpus"]:
+                    gpu["persistence"] = False
     write_proc(root, state)
     return answer
 
@@ -196,19 +219,41 @@ def modinfo(arguments: list[str], root: Path) -> Answer:
             field = next(rest, "")
         elif not argument.startswith("-"):
             names.append(argument)
-    version = version_on_disk(root)
+    version, flavour = module_on_disk(root)
     name = names[0].replace("-", "_") if names else ""
     if name not in FAMILY or not version:
         return Answer(1, err=f"modinfo: ERROR: Module {name} not found.\n")
     fields = {
         "filename": f"/lib/modules/simulated/updates/dkms/{name.replace('_', '-')}.ko",
         "version": version,
-        "license": "NVIDIA",
+        "license": "Dual MIT/GPL" if flavour == "open" else "NVIDIA",
         "supported": "external",
     }
     if field:
         return Answer(0, f"{fields.get(field, '')}\n" if field in fields else "")
     return Answer(0, "".join(f"{label + ':':<16}{value}\n" for label, value in fields.items()))
+
+
+def daemon(arguments: list[str], root: Path) -> Answer:
+    """`daemon start NAME PID` and `daemon stop NAME`: a daemon of the driver opens it or lets go.
+
+    It holds the module, and no GPU. nvidia-persistenced keeps persistence mode on meanwhile.
+    """
+    verb, name = arguments[:2]
+    broken = problem(read(root), version_on_disk(root))
+    if verb == "start" and broken:
+        return Answer(1, err=f"{name} failed to initialize: {broken.out}")
+    with changing(root) as state:
+        if verb == "start":
+            state["clients"][name] = Client(
+                pid=int(arguments[2]), name=f"/usr/bin/{name}", gpus=[], monitor=True
+            )
+        else:
+            state["clients"].pop(name, None)
+        if name == "nvidia-persistenced" and "nvidia" in state["modules"]:
+            for gpu in state["gpus"]:
+                gpu["persistence"] = verb == "start"
+    return Answer()
 
 
 def dmesg(_: list[str], root: Path) -> Answer:

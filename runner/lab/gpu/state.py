@@ -15,7 +15,9 @@ from .placement import Placed
 
 FOLDER = "var/lib/gpu-simulator"
 VERSION_FILE = "usr/lib/gpu-simulator/version"
-"""Version of the driver on disk, as its package installs it; absent: no driver installed."""
+"""Version of the driver's libraries, as their package installs it; absent: no driver installed."""
+MODULE_FILE = "usr/lib/gpu-simulator/module"
+"""Version and flavour of the kernel module on disk; absent: none was built."""
 
 
 class Answer(NamedTuple):
@@ -76,6 +78,8 @@ class State(TypedDict):
     model: str
     modules: dict[str, str]
     """Loaded kernel module -> its version."""
+    flavour: str
+    """Of the loaded driver: "open" or "proprietary"; "" without one."""
     gpus: list[Gpu]
     clients: dict[str, Client]
     log: list[str]
@@ -94,11 +98,20 @@ def placed(state: State, gpu: Gpu) -> list[Placed]:
 
 
 def version_on_disk(root: Path) -> str:
-    """Version of the installed driver; "" if none is."""
+    """Version of the driver's libraries and tools; "" if none are installed."""
     try:
         return (root / VERSION_FILE).read_text().strip()
     except FileNotFoundError:
         return ""
+
+
+def module_on_disk(root: Path) -> tuple[str, str]:
+    """Version and flavour of the kernel module that modprobe would load; "" if there is none."""
+    try:
+        version, flavour = (root / MODULE_FILE).read_text().split()
+    except FileNotFoundError:
+        return "", ""
+    return version, flavour
 
 
 def _path(root: Path) -> Path:
