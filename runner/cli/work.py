@@ -21,6 +21,7 @@ from runner.errors import GpurunError
 if TYPE_CHECKING:
     from runner.engine.events import Events
     from runner.engine.kept import Keeper
+    from runner.engine.rollback import Rollback
     from runner.engine.run import Review, Run
     from runner.engine.states import HostState
     from runner.inventory.model import Inventory
@@ -124,8 +125,9 @@ def build(
     Raises:
         InputError: playbook, inventory or variables are wrong, or a secret cannot be read.
     """
-    from runner.engine.run import Run, Settings
+    from runner.engine.run import Run
     from runner.engine.secrets import check_arguments
+    from runner.engine.settings import Settings
     from runner.inventory.load import load_inventory
     from runner.playbook.load import load_playbook
     from runner.playbook.tags import select_tags
@@ -142,8 +144,11 @@ def build(
     inventory = load_inventory(options.inventories, Path(options.project), beside)
     inventory = inventory.with_login(options.user)
     notes: tuple[str, ...] = ()
+    heirs: frozenset[str] = frozenset()
     if options.rollback:
-        playbook, inventory, notes = _rolled_back(options, playbook, inventory)
+        made = _rolled_back(options, playbook, inventory)
+        playbook, inventory, notes = made.playbook, made.inventory, made.not_undone
+        heirs = made.heirs
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,
@@ -157,16 +162,15 @@ def build(
         become_password=password,
         resumed=resumed,
         rolls_back=options.rollback,
+        heirs=heirs,
     )
-    made = Run(playbook, inventory, settings, events, review, stop, keeper, notes)
-    made.read_secrets()
+    work = Run(playbook, inventory, settings, events, review, stop, keeper, notes)
+    work.read_secrets()
     check_arguments(options.extra)
-    return made
+    return work
 
 
-def _rolled_back(
-    options: RunOptions, playbook: Playbook, inventory: Inventory
-) -> tuple[Playbook, Inventory, tuple[str, ...]]:
+def _rolled_back(options: RunOptions, playbook: Playbook, inventory: Inventory) -> Rollback:
     """What brings a run back, and what of it stays as it is."""
     from runner.cli.project import journal_path
     from runner.engine.rollback import roll_back
@@ -177,8 +181,7 @@ def _rolled_back(
         kept, events = journal.kept(run), journal.events(run)
     finally:
         journal.close()
-    made = roll_back(run, kept, events, playbook, inventory, force=options.force)
-    return made.playbook, made.inventory, made.not_undone
+    return roll_back(run, kept, events, playbook, inventory, force=options.force)
 
 
 def say_notes(say: Terminal, work: Run) -> None:

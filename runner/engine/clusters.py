@@ -186,7 +186,7 @@ class NodeMaintenance(Maintenance):
         self._heir_of = heir_of
         self._events = events
         self._stop = stop
-        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop)
+        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop, heir_of)
         self._entered = maintenance.RUN in node.annotations
 
     def lock(self) -> AbstractContextManager[Any]:

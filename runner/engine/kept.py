@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class KeptChange:
         lost: why the path cannot be brought back; "": it can.
         handlers: those that the change notified.
         risk, disruption: those of its step, as numbers.
+        become, user: whom the change became on the host.
     """
 
     host: str
@@ -102,7 +103,16 @@ def kept_of(play: Play, host: str, step: PlannedStep, number: int) -> list[KeptC
     it is run again rather than undone."""
     change = step.changes[number]
     plain = KeptChange(
-        host, play.name, play.origin.line, str(step.key), KNOWN(step.label), KNOWN(change.summary)
+        host,
+        play.name,
+        play.origin.line,
+        str(step.key),
+        KNOWN(step.label),
+        KNOWN(change.summary),
+        risk=int(step.risk),
+        disruption=int(step.disruption),
+        become=step.context.become if step.context else True,
+        user=step.context.user if step.context else "root",
     )
     if change.files and not step.delegate:
         names = [_name(before.path, f"{step.key}#{number}") for before, _ in change.files]
@@ -118,25 +128,16 @@ def _of_file(
     large = before.kind == "file" and before.content is None
     on_host = hidden or large or _private(before) or _private(after)
     lost = _lost(before)
-    return KeptChange(
-        plain.host,
-        plain.play,
-        plain.line,
-        plain.step,
-        plain.task,
-        plain.summary,
-        before.path,
-        version(before, digest=not on_host),
-        version(after, digest=not on_host),
-        None if on_host else before.content,
-        name if on_host and not lost else "",
-        hidden,
-        lost,
-        step.notify,
-        int(step.risk),
-        int(step.disruption),
-        step.context.become if step.context else True,
-        step.context.user if step.context else "root",
+    return replace(
+        plain,
+        path=before.path,
+        before=version(before, digest=not on_host),
+        after=version(after, digest=not on_host),
+        content=None if on_host else before.content,
+        copy=name if on_host and not lost else "",
+        hidden=hidden,
+        lost=lost,
+        handlers=step.notify,
     )
 
 
@@ -176,11 +177,18 @@ def version(state: FileState, *, digest: bool = True) -> dict[str, Any]:
 
 
 def _name(path: str, change: str) -> str:
-    return hashlib.sha256(f"{path}\0{change}".encode()).hexdigest()[:24]
+    """Names of copies of the same path begin with the same word."""
+    return f"{_short(path)}-{_short(change)}"
 
 
-# A run that is resumed may come here twice: the first copy is the file as it was before the run.
-_COPY = """[ -e "$k/$n" ] || {
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# A run that is resumed may come here twice. The first copy stays if the run itself made the file
+# what it is now; else somebody has changed it since, and that is what it was before.
+_COPY = """now=$(sha256sum < "$p" | cut -c 1-64)
+[ -e "$k/$n" ] && cat -- "$k/${n%-*}"-*.after 2> /dev/null | grep -qx "$now" || {
   cp -- "$p" "$k/$n.new"
   sync -- "$k/$n.new"
   mv -fT -- "$k/$n.new" "$k/$n"
@@ -192,7 +200,7 @@ def _copy(run: str, kept: KeptChange, before: FileState, after: FileState) -> Co
     """Copies a file, and notes the digest that it shall have after the change."""
     names = f"{copies_folder(run)}n={kept.copy}; p={quote(kept.path)}\n"
     copy = _COPY if before.kind == "file" else ""
-    note = f'printf %s "{after.sha256}" > "$k/$n.after"\nsync -- "$k/$n.after" "$k"\n'
+    note = f'echo "{after.sha256}" > "$k/$n.after"\nsync -- "$k/$n.after" "$k"\n'
     shell = f'set -eu\numask 077\n{names}mkdir -p -- "$k"\n{copy}{note}'
     small = before.kind != "file" or before.content is not None
     return Command(f"keep:{kept.path}", shell, become=kept.become, user=kept.user, brief=small)

@@ -20,6 +20,7 @@ from runner.errors import GpurunError
 from runner.inventory.model import Inventory
 from runner.modules.base import Disruption, Risk
 from runner.playbook.document import Map, Play, Playbook, Task, TemplateText
+from runner.playbook.source import TEMPLATE_MARK
 
 KEPT = "gpurun_kept"
 """Variable of a host: "number of the task" -> arguments of its `restore` there."""
@@ -29,12 +30,16 @@ KEPT = "gpurun_kept"
 class Rollback:
     """A playbook that brings a run back, and the inventory that it is for.
 
-    `not_undone` says, a line each, what stays as the run left it.
+    Args:
+        not_undone: a line each, what stays as the run left it.
+        heirs: hosts whose nodes may be taken over from the run, if it left them out of service,
+            and given back: what of it stays there disrupted nothing.
     """
 
     playbook: Playbook
     inventory: Inventory
     not_undone: tuple[str, ...]
+    heirs: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +79,25 @@ def roll_back(
         force: also files that have changed since.
 
     Raises:
-        GpurunError: the run changed nothing, or a play or handler is no longer in the playbook.
+        GpurunError: the run changed no files, or a play or handler is no longer in the playbook.
     """
-    if not kept:
-        raise GpurunError(f"run {run} has changed nothing that it could bring back")
+    not_undone = tuple(_not_undone(kept, events, inventory))
     present = [each for each in kept if each.host in inventory.hosts]
     plays: dict[tuple[str, int], list[KeptChange]] = {}
     for each in present:
         if each.path:
             plays.setdefault((each.play, each.line), []).append(each)
     variables: dict[str, dict[str, Any]] = {host: {} for host in inventory.hosts}
+    held = [host for host in _left(events) if host in inventory.hosts]
     made: list[Play] = []
     for (name, line), changes in reversed(plays.items()):
         play = _original(playbook, name, line)
-        made.append(_play(play, run, changes, variables, force))
+        made.append(_play(play, run, changes, variables, () if made else held, force))
+    if not any(play.tasks for play in made):
+        raise GpurunError(
+            f"run {run} changed nothing that can be brought back",
+            "; ".join(f"not undone: {line}" for line in not_undone),
+        )
     hosts = {
         name: replace(host, variables={**host.variables, KEPT: variables[name]})
         for name, host in inventory.hosts.items()
@@ -96,7 +106,8 @@ def roll_back(
     return Rollback(
         replace(playbook, text=f"{playbook.text}\nrollback of {run}\n{told}", plays=tuple(made)),
         replace(inventory, hosts=hosts),
-        tuple(_not_undone(kept, events, inventory)),
+        not_undone,
+        frozenset(inventory.hosts) - _disrupted(kept, events),
     )
 
 
@@ -121,6 +132,7 @@ def _play(
     run: str,
     changes: Sequence[KeptChange],
     variables: Mapping[str, dict[str, Any]],
+    held: Sequence[str],
     force: bool,
 ) -> Play:
     paths = [path for path in reversed(_paths(changes)) if not _lost(path)]
@@ -133,7 +145,7 @@ def _play(
     _check_handlers(play, {name for path in paths for name in path.handlers})
     return replace(
         play,
-        hosts=",".join(dict.fromkeys(each.host for each in changes)),
+        hosts=",".join(dict.fromkeys((*(each.host for each in changes), *held))),
         tasks=tuple(_task(play, number, *of) for of, number in tasks.items()),
         preconditions=(),
         verify=(),
@@ -218,8 +230,9 @@ def _task(
     arguments = {
         name: TemplateText(f"{{{{ {chosen}.{name} }}}}", play.origin) for name in (*names, "force")
     }
+    shown = f"{{{{ {chosen}.path }}}}" if TEMPLATE_MARK.search(path) else path
     return Task(
-        name=f"restore {path}",
+        name=f"restore {shown}",
         module="restore",
         arguments=Map(arguments, play.origin),
         origin=play.origin,
@@ -253,6 +266,25 @@ def _not_undone(
             text = f"{path.last.task}: {path.first.path}, {why}"
             found.setdefault(text, {})[path.first.host] = None
     return [f"{', '.join(hosts)}: {what}" for what, hosts in found.items()]
+
+
+def _disrupted(kept: Sequence[KeptChange], events: Sequence[Event]) -> set[str]:
+    """Hosts on which something that stays asked for more than a look: a node that such a change
+    may have left half done is not given back by a rollback."""
+    begun = _begun(events)
+    stays = [each for each in kept if not each.path or each.lost]
+    return {each.host for each in stays if each.disruption > Disruption.NONE and begun(each)}
+
+
+def _left(events: Sequence[Event]) -> list[str]:
+    """Hosts that the run began to work on and did not end well: their nodes may be cordoned."""
+    working: dict[str, None] = {}
+    for event in events:
+        if event.kind == "host-done" and not event.data.get("left"):
+            working.pop(event.host, None)
+        elif event.host and event.kind != "host-planned":
+            working[event.host] = None
+    return list(working)
 
 
 def _begun(events: Sequence[Event]) -> Any:

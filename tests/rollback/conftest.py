@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,11 @@ class Project:
     def write(self, text: str) -> None:
         (self.folder / "p.yaml").write_text(text.replace("{root}", str(self.root)))
 
-    def apply(self, text: str, run: str = "run-1", **given: Any) -> int:
+    def apply(self, text: str, run: str = "run-1", *, resumed: bool = False, **given: Any) -> int:
         self.write(text)
         options = RunOptions("p.yaml", ("gpu-1,",), str(self.folder), yes=True, **given)
-        return self._told(carry_out(options, run, "terminal", False))
+        pid = os.getpid() if resumed else None
+        return self._told(carry_out(options, run, "terminal", False, pid))
 
     def rollback(self, *arguments: str) -> int:
         return self._told(rollback.main(list(arguments), standalone_mode=False))

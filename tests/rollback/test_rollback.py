@@ -178,6 +178,33 @@ def test_a_run_without_changes_is_an_error(project: Project) -> None:
         project.rollback("run-1")
 
 
+def test_a_run_without_files_is_not_brought_back_and_stays_as_it_is(project: Project) -> None:
+    assert project.apply('- {name: p, hosts: all, tasks: [{name: run it, command: "false"}]}') == 1
+    with pytest.raises(GpurunError, match="nothing that can be brought back") as raised:
+        project.rollback("run-1")
+    assert raised.value.hint == "not undone: gpu-1: run it: run false"
+    assert project.resume("run-1") == 1, "not recorded as rolled back"
+
+
+def test_a_path_that_looks_like_a_template_is_only_a_path(project: Project) -> None:
+    name = "{" + "{ 6 * 7 }" + "}"
+    path = '{root}/{{ "{" }}{ 6 * 7 }{{ "}" }}'
+    text = f"""
+- name: p
+  hosts: all
+  tasks:
+    - name: t
+      copy:
+        dest: '{path}'
+        content: new
+"""
+    assert project.apply(text) == 0
+    assert (project.root / name).read_text() == "new"
+    assert project.rollback("run-1") == 0
+    assert not (project.root / name).exists()
+    assert name in project.printed
+
+
 def test_a_handler_that_fails_leaves_the_file_as_the_run_left_it(project: Project) -> None:
     (project.root / "f").write_text("old\n")
     text = """
@@ -227,6 +254,51 @@ def test_a_private_file_that_changed_since_is_left(project: Project) -> None:
     private.write_text("theirs\n")
     assert project.rollback("run-1") == 4
     assert private.read_text() == "theirs\n"
+
+
+def test_what_is_kept_on_the_host_is_checked_when_it_is_read(project: Project) -> None:
+    private = project.root / "private"
+    private.write_text("old-password\n")
+    private.chmod(0o600)
+    assert project.apply(PRIVATE) == 0
+    for note in project.copies.glob("*.after"):
+        note.write_text("$(reboot)\n")
+    assert project.rollback("run-1", "--yes") == 1
+    assert "is damaged" in project.printed
+
+
+def test_the_copy_is_of_what_was_there_last(project: Project) -> None:
+    private = project.root / "private"
+    private.write_text("first-password\n")
+    private.chmod(0o600)
+    text = """
+- name: p
+  hosts: all
+  tasks: [{name: t, copy: {dest: {root}/private, content: "new-password\\n", validate: FAIL %s}}]
+"""
+    assert project.apply(text.replace("FAIL", "false")) == 1
+    private.write_text("second-password\n")
+    assert project.apply(text.replace("FAIL", "true"), resumed=True) == 0
+    assert project.rollback("run-1") == 0
+    assert private.read_text() == "second-password\n"
+
+
+def test_the_copy_is_not_of_what_the_run_itself_had_made(project: Project) -> None:
+    """Two tasks that undo each other, and a resumed run that does them again."""
+    private = project.root / "private"
+    private.write_text("old-password\n")
+    private.chmod(0o600)
+    text = """
+- name: p
+  hosts: all
+  tasks:
+    - {name: t, copy: {dest: {root}/private, content: "one-password\\n"}}
+    - {name: u, copy: {dest: {root}/private, content: "two-password\\n"}}
+"""
+    assert project.apply(text) == 0
+    assert project.apply(text, resumed=True) == 0
+    assert project.rollback("run-1") == 0
+    assert private.read_text() == "old-password\n"
 
 
 def test_a_copy_that_is_gone_is_said(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from shlex import quote
@@ -11,6 +12,9 @@ from runner.modules.base import Probe, Unknown
 
 FOLDER = "/var/lib/gpurun/kept"
 """Where root's copies are: a folder per run. They are removed by hand, once no longer needed."""
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +55,8 @@ def _parse(run: str, result: Result) -> Copies:
     words = dict(line.partition(" ")[::2] for line in result.text.splitlines())
     if result.rc != 0 or "looked" not in words:
         raise Unknown(f"what run {run} kept on the host cannot be read: {result.error_text}")
-    return Copies(words.get("before", ""), words.get("after", ""))
+    found = Copies(words.get("before", ""), words.get("after", ""))
+    for digest in (found.before, found.after):
+        if digest and not _SHA256.fullmatch(digest):
+            raise Unknown(f"what run {run} kept on the host is damaged: {digest!r} is no SHA-256")
+    return found
