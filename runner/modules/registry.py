@@ -20,6 +20,7 @@ MODULES: dict[str, str] = {
     "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
     "get_url": "runner.modules.get_url:GetUrl",
+    "gpu_reset": "runner.modules.gpu_reset:GpuReset",
     "gpu_restore": "runner.modules.gpu_restore:GpuRestore",
     "ini_file": "runner.modules.ini_file:IniFile",
     "json": "runner.modules.json_file:Json",
