@@ -205,8 +205,8 @@ def way_back(
     elif before.content is not None:
         command = shell.write(before.path, before.content, attributes, become=become)
     elif backup:
-        text = f"cp -fpT -- {quote(backup)} {quote(before.path)}"
-        command = Command(f"restore:{before.path}", text, become=become)
+        source = f"cat -- {quote(backup)}"
+        command = shell.copy_of(before.path, before.sha256, source, attributes, become=become)
     else:
         return ()
     return (shell.undoing(command, before, after),)
