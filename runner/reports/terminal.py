@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from runner.engine.events import Event
-from runner.hosts.display import printable
+from runner.hosts.display import names, printable
 from runner.reports.data import host_plan, summary
 from runner.reports.highlight import highlighted
 from runner.secrets.redact import KNOWN, Redactor
@@ -101,7 +101,7 @@ class Terminal:
     def _group(self, hosts: list[str], plan: Mapping[str, Any], shared: Shared) -> None:
         status, changes = plan["status"], plan["changes"]
         style = _STYLES.get(status, "")
-        named = _names(hosts)
+        named = names(hosts)
         if status == "ok":
             self.line(f"  {named}: nothing to do", style)
         elif status == "pending":
@@ -272,7 +272,7 @@ class Shared:
         others = [host for host in every if host not in same]
         if len(same) == 1 or not others:
             return ""
-        return f"identical on {len(same)} of {len(every)} hosts, not on {_names(others)}"
+        return f"identical on {len(same)} of {len(every)} hosts, not on {names(others)}"
 
 
 def _body(change: Mapping[str, Any]) -> str:
@@ -293,12 +293,6 @@ def _groups(states: Iterable[HostState], redact: Redactor) -> list[Group]:
         key = json.dumps(anonymous, sort_keys=True, default=str)
         groups.setdefault(key, ([], plan))[0].append(state.host.name)
     return list(groups.values())
-
-
-def _names(hosts: Sequence[str]) -> str:
-    if len(hosts) <= 6:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:5])} and {len(hosts) - 5} more"
 
 
 def _count(number: int, noun: str) -> str:
