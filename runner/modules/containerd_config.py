@@ -147,11 +147,11 @@ def _runtime(
     runtimes = table.get("runtimes") or {}
     ours = table.get("default_runtime_name") == request.name
     base = _source(runtimes, request.name) if ours else ""
-    base = base or _base(runtimes, table.get("default_runtime_name", ""), request.name)
+    base = base or base_of(runtimes, table.get("default_runtime_name", ""), request.name)
     if base:
         copied = deepcopy(dict(runtimes[base]))
     else:
-        effective = _base(state.runtimes, state.default_runtime_name, request.name)
+        effective = base_of(state.runtimes, state.default_runtime_name, request.name)
         copied = _without_zeros(state.runtimes[effective]) if effective else dict(_DEFAULT)
         built_in = whole and not runtimes and not table.get("default_runtime")
         if built_in and state.release < (2, 0):
@@ -187,7 +187,7 @@ def _keep_built_in(result: Patch, name: str, table: Mapping[str, Any], cri: Keys
     )
 
 
-def _base(runtimes: Mapping[str, Any], default: str, name: str) -> str:
+def base_of(runtimes: Mapping[str, Any], default: str, name: str) -> str:
     """The runtime to copy: the default unless it is an nvidia one, else runc, else crun."""
     order = ["" if default == name or default.startswith("nvidia") else default, "runc", "crun"]
     return next((each for each in order if each and isinstance(runtimes.get(each), Mapping)), "")

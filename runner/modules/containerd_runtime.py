@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Any
@@ -26,7 +25,7 @@ from runner.modules.base import (
 from runner.modules.containerd_arguments import ContainerdRuntimeArguments
 from runner.modules.containerd_drop_in import Place
 from runner.modules.containerd_template import Made
-from runner.modules.file import File, FileArguments
+from runner.modules.file import File, FileArguments, missing_folder
 from runner.modules.files.arguments import Content
 from runner.modules.files.change import Wanted, plan_content
 from runner.modules.files.state import follow, probes, state_of
@@ -166,7 +165,7 @@ def _drop_in(
     for path, before, after in files if args.state == "present" else reversed(files):
         if before != after:
             seen = {**observed, **{k: v for c in changes for k, v in c.overlay.items()}}
-            changes += _folder(path, seen, context)
+            changes += missing_folder(path, seen, context)
             seen |= {k: v for c in changes for k, v in c.overlay.items()}
             changes += _written(args, path, before, after, seen, context, state).changes
     if not changes:
@@ -174,13 +173,6 @@ def _drop_in(
         return Outcome(result={"runtime": args.name})
     outcome = effect.with_effect(Outcome(tuple(changes)), args, texts.patch, state)
     return effect.with_import(outcome, args, texts.own)
-
-
-def _folder(path: str, observed: Mapping[str, Any], context: Context) -> tuple[Change, ...]:
-    """The folder of a new file; containerd's packages make none for drop-ins."""
-    folder = FileArguments(path=posixpath.dirname(path), state="directory")
-    state = state_of(folder.path, observed)
-    return () if state.exists else File().plan(folder, observed, context).changes
 
 
 def _written(
