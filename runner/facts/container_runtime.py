@@ -204,7 +204,7 @@ def export(state: Daemons) -> dict[str, Any]:
         "name": used.runtime if used else "",
         "config": used.config if used else "",
         "socket": used.address if used else "",
-        "service": used.unit if used else "",
+        "service": used.unit.removesuffix(".service") if used else "",
         "distribution": used.distribution if used else "",
         "running": [each.runtime for each in state.running],
     }
@@ -220,7 +220,7 @@ CONTAINER_RUNTIME = Fact(
         ("name", "text", "`containerd`, `cri-o` or `docker`; empty: none, or several."),
         ("config", "text", "The configuration it was started with."),
         ("socket", "text", "Where the kubelet reaches it."),
-        ("service", "text", "The systemd unit that runs it, `k3s.service`."),
+        ("service", "text", "The systemd service that runs it: `containerd`, `k3s-agent`."),
         (
             "distribution",
             "text",

@@ -130,16 +130,16 @@ C = Daemon("/etc/crio/crio.conf", "/run/crio/crio.sock", CRIO, "crio.service")
 @pytest.mark.parametrize(
     ("state", "name", "service"),
     [
-        (Daemons((daemon(),)), "containerd", "containerd.service"),
-        (Daemons((daemon(), C), SOCKET), "containerd", "containerd.service"),
-        (Daemons((daemon(), C), C.address), "cri-o", "crio.service"),
-        (Daemons((daemon(), D), D.address), "docker", "docker.service"),
-        (Daemons((daemon(), D)), "docker", "docker.service"),
+        (Daemons((daemon(),)), "containerd", "containerd"),
+        (Daemons((daemon(), C), SOCKET), "containerd", "containerd"),
+        (Daemons((daemon(), C), C.address), "cri-o", "crio"),
+        (Daemons((daemon(), D), D.address), "docker", "docker"),
+        (Daemons((daemon(), D)), "docker", "docker"),
         (Daemons((daemon(), C)), "", ""),
         (Daemons((daemon(), C), "/run/other.sock"), "", ""),
-        (Daemons((), installed=("containerd",)), "containerd", "containerd.service"),
-        (Daemons((), SOCKET, ("containerd", CRIO)), "containerd", "containerd.service"),
-        (Daemons((), installed=("containerd", DOCKER)), "docker", "docker.service"),
+        (Daemons((), installed=("containerd",)), "containerd", "containerd"),
+        (Daemons((), SOCKET, ("containerd", CRIO)), "containerd", "containerd"),
+        (Daemons((), installed=("containerd", DOCKER)), "docker", "docker"),
         (Daemons(()), "", ""),
     ],
 )
@@ -149,8 +149,8 @@ def test_which_one_runs_the_pods(state: Daemons, name: str, service: str) -> Non
 
 
 def test_the_distribution_that_runs_it() -> None:
-    data = CONTAINER_RUNTIME.export(Daemons((daemon(K3S, K3S_SOCKET, unit="k3s-agent.service"),)))
-    assert (data["distribution"], data["service"]) == ("k3s", "k3s-agent.service")
+    data = CONTAINER_RUNTIME.export(Daemons((daemon(K3S, K3S_SOCKET, unit="k3s-agent"),)))
+    assert (data["distribution"], data["service"]) == ("k3s", "k3s-agent")
     assert CONTAINER_RUNTIME.export(Daemons((daemon(),)))["distribution"] == ""
 
 
