@@ -45,9 +45,7 @@ class Clusters:
 
     def of(self, host: Host) -> Cluster | None:
         """The cluster a host belongs to; None when none is configured."""
-        path, context = self._given
-        if path is None:
-            path = _kubeconfig(host)
+        path, context = self._given[0] or _kubeconfig(host), self._given[1]
         if path is None:
             return None
         context = context or host.variables.get("kubernetes_context")
@@ -55,6 +53,10 @@ class Clusters:
         if key not in self._clusters:
             self._clusters[key] = Cluster(path, context)
         return self._clusters[key]
+
+    def configured(self, host: Host) -> bool:
+        """Whether a cluster is named for a host; nothing is read of it."""
+        return (self._given[0] or _kubeconfig(host)) is not None
 
     def node(self, host: Host) -> NodeState | Unknown | None:
         """The cluster's view of a host; the first call reads those of all hosts at once."""
@@ -177,14 +179,16 @@ class NodeMaintenance(Maintenance):
         events: Events,
         stop: threading.Event,
         lock_timeout: float,
+        heir_of: str = "",
     ) -> None:
         self._cluster = cluster
         self._host = host
         self._node = node.name
         self._run = run
+        self._heir_of = heir_of
         self._events = events
         self._stop = stop
-        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop)
+        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop, heir_of)
         self._entered = maintenance.RUN in node.annotations
 
     def lock(self) -> AbstractContextManager[Any]:
@@ -194,7 +198,10 @@ class NodeMaintenance(Maintenance):
         return self._lock.lost.is_set()
 
     def enter(self, plan: HostPlan) -> None:
-        """Cordon, drain, and pause GPU DaemonSets where the GPU must be free."""
+        """Cordon, drain, and pause GPU DaemonSets where the GPU must be free. A node that the run
+        which is brought back still holds is ours from then on."""
+        if self._heir_of and self._entered:
+            maintenance.inherit(self._cluster, self._node, self._heir_of, self._run)
         if not disrupts(plan):
             return
         mode: DrainMode = drain_mode(plan)

@@ -12,12 +12,15 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from runner.hosts.script import Command, Result
 from runner.kube.state import ClusterAction, ClusterQuery
+
+if TYPE_CHECKING:
+    from runner.modules.files.state import FileState
 
 
 class Risk(enum.IntEnum):
@@ -166,7 +169,10 @@ NOT_YET = 75
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """A file's text before and after; None: absent. `attributes` like mode and owner, as pairs."""
+    """A file's text before and after; None: absent. `attributes` like mode and owner, as pairs.
+
+    Bytes that are no UTF-8 are surrogates (PEP 383).
+    """
 
     path: str
     before: str | None
@@ -174,6 +180,10 @@ class FileDiff:
     attributes: tuple[tuple[str, str, str], ...] = ()
     """(name, before, after) for each that differs."""
     sensitive: bool = False
+    note: str = ""
+    """What is to be said of a file whose text is not shown."""
+    form: str = ""
+    """"toml", "json" or "yaml"; "": as the path ends."""
 
 
 Action = Command | Reboot | Collect | ClusterAction
@@ -195,6 +205,7 @@ class Change:
         overlay: probe key -> state as it will be afterwards, for later tasks of the same plan.
         predictable: False for commands whose effect cannot be known; listed as unpredictable.
         undo: commands that restore what was there before; () where there is no way back.
+        files: every path it changes, as (before, after), so that a run can be rolled back later.
     """
 
     summary: str
@@ -208,6 +219,7 @@ class Change:
     overlay: Mapping[str, Any] = field(default_factory=dict)
     predictable: bool = True
     undo: tuple[Command, ...] = ()
+    files: tuple[tuple[FileState, FileState], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

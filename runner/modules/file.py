@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
@@ -121,6 +122,7 @@ def _absent(state: FileState, context: Context) -> Outcome:
         diff=difference(state, after) if state.kind == "file" else None,
         overlay=seen(after),
         undo=undo,
+        files=((state, after),),
     )
     return Outcome(changes=(change,))
 
@@ -151,6 +153,7 @@ def _link(state: FileState, target: str, context: Context) -> Outcome:
         after=plain(after),
         overlay=seen(after),
         undo=(shell.undoing(undo, state, after),),
+        files=((state, after),),
     )
     return Outcome(changes=(change,))
 
@@ -173,6 +176,7 @@ def _folder(
         after=plain(made[-1]),
         overlay=seen(*made),
         undo=(shell.remove_folders(paths, context.become),),
+        files=tuple(zip(missing, made, strict=True)),
     )
     return Outcome(changes=(change,))
 
@@ -208,5 +212,13 @@ def _attributes(link: FileState, end: FileState, args: FileArguments, context: C
                 shell.set_attributes(end.path, shell.attributes_of(end), context.become), end, None
             ),
         ),
+        files=((end, after),),
     )
     return Outcome(changes=(change,))
+
+
+def missing_folder(path: str, observed: Mapping[str, Any], context: Context) -> tuple[Change, ...]:
+    """What makes the folder of a file that a module writes; () where it is there."""
+    folder = FileArguments(path=posixpath.dirname(path), state="directory")
+    state = state_of(folder.path, observed)
+    return () if state.exists else File().plan(folder, observed, context).changes

@@ -15,8 +15,10 @@ MODULES: dict[str, str] = {
     "command": "runner.modules.command:CommandModule",
     "containerd_runtime": "runner.modules.containerd_runtime:ContainerdRuntime",
     "copy": "runner.modules.copy:Copy",
+    "crio_runtime": "runner.modules.crio_runtime:CrioRuntime",
     "daemonset_restart": "runner.modules.daemonset_restart:DaemonsetRestart",
     "debug": "runner.modules.debug:Debug",
+    "docker_runtime": "runner.modules.docker_runtime:DockerRuntime",
     "driver_reload": "runner.modules.driver_reload:DriverReload",
     "evict_pods": "runner.modules.evict_pods:EvictPodsModule",
     "fail": "runner.modules.fail:Fail",
@@ -55,6 +57,9 @@ MODULES: dict[str, str] = {
 }
 """Task name -> "module:Class", in the order documentation lists them."""
 
+INTERNAL: dict[str, str] = {"restore": "runner.modules.restore:Restore"}
+"""Modules of tasks that gpurun itself makes; no playbook can name them."""
+
 ALIASES: dict[str, str] = {
     "ansible.posix.sysctl": "sysctl",
     "community.general.ini_file": "ini_file",
@@ -89,6 +94,6 @@ def task_names(name: str) -> tuple[str, ...]:
 
 def load_module(name: str) -> Module[Any]:
     """The module a task names. Raises KeyError for an unknown name."""
-    path, _, attribute = MODULES[name].partition(":")
+    path, _, attribute = {**MODULES, **INTERNAL}[name].partition(":")
     module: Module[Any] = getattr(importlib.import_module(path), attribute)()
     return module

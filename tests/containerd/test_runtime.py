@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from runner.facts import containerd
+from runner.facts.container_runtime import KEY, Daemons
 from runner.facts.containerd import ContainerdState, ImportedFile
 from runner.hosts.script import Command
 from runner.modules.base import Disruption, Refused, Risk
@@ -62,7 +63,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     root = tmp_path / "host"
     (root / "conf.d").mkdir(parents=True)
-    return Local(root)
+    return Local(root, extra={KEY: Daemons(())})
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_a_missing_systemd_cgroup_is_pointed_out(host: Local) -> None:
 def test_without_containerd_the_file_is_still_written(host: Local) -> None:
     path = write(host, RUNC)
     absent = ContainerdState(False, str(path))
-    bare = Local(host.root, extra={containerd.key(str(path)): absent})
+    bare = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): absent})
     assert len(applied(bare)) == 1
 
 
@@ -201,7 +202,7 @@ def test_since_2_1_tables_of_imports_are_merged(host: Local) -> None:
     path = write(host, RUNC)
     imported = ImportedFile("/x.toml", f'version = 2\n[{CRI}]\nsandbox_image = "new"\n')
     state = ContainerdState(True, str(path), "containerd", "2.1.0", (2, 1), imports=(imported,))
-    newer = Local(host.root, extra={containerd.key(str(path)): state})
+    newer = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): state})
     assert len(newer.plan(MODULE, arguments(host), newer.observe(MODULE, arguments(host))).changes)
 
 
@@ -237,22 +238,9 @@ def test_done_means_seen(host: Local) -> None:
     path = write(host, RUNC)
     applied(host)
     blind = ContainerdState(True, str(path), "containerd", "1.7.27", (1, 7))
-    other = Local(host.root, extra={containerd.key(str(path)): blind})
+    other = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): blind})
     with pytest.raises(Refused, match="it has no runtime nvidia"):
         other.plan(MODULE, arguments(host), other.observe(MODULE, arguments(host)))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-        "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
-        "/var/snap/microk8s/current/args/containerd.toml",
-    ],
-)
-def test_generated_files_are_not_edited(path: str) -> None:
-    with pytest.raises(Refused, match="is not edited"):
-        Local(Path("/")).plan(MODULE, {"path": path}, {})
 
 
 def test_a_drop_in_is_seen_in_effect_and_leaves_no_trace(host: Local, main_file: Path) -> None:
@@ -382,6 +370,7 @@ def test_a_generated_file_takes_a_drop_in_where_it_imports_one() -> None:
     text = f'version = 3\nimports = ["{folder}/config-v3.toml.d/*.toml"]\n'
     file = FileState(main, "file", 0o644, "root", "root", 0, 0)
     observed: dict[str, Any] = {
+        KEY: Daemons(()),
         f"file:{main}": with_content(file, text.encode()),
         f"file:{own}": FileState(own, "absent", owner="root", group="root", uid=0, gid=0),
         containerd.key(main): ContainerdState(False, main),
