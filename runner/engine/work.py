@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from runner.engine.approved import check_within
@@ -27,6 +28,7 @@ from runner.engine.observe import Hosts, no_delegate, observe, parsed
 from runner.engine.pending import owed_marks
 from runner.engine.planner import Progress, kept_after, plan_host
 from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey, seen_as
+from runner.engine.power import switch_power
 from runner.engine.proof import check_seen, output, why
 from runner.engine.restoring import way_back
 from runner.engine.results import failure, judged, judges_itself, reached
@@ -35,7 +37,7 @@ from runner.engine.tries import Tries, forget
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError, UnreachableError
 from runner.hosts.script import BlockResult, Result
-from runner.inventory.model import Host
+from runner.inventory.model import LOCALHOST, Host
 from runner.modules.base import Refused
 from runner.playbook.lookups import with_results
 
@@ -414,7 +416,11 @@ class Work:
     def _reboot(self, step: PlannedStep) -> None:
         for reboot in reboots(step):
             self.touched = True
-            self.connection.reboot(reboot.timeout)
+            ask = None
+            if reboot.power_cycle is not None:
+                here = self.delegates.connection(LOCALHOST.name)
+                ask = partial(switch_power, here, reboot.power_cycle)
+            self.connection.reboot(reboot.timeout, ask)
         self.observed.clear()
 
     # -- what is only known now ---------------------------------------------------------------

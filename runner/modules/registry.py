@@ -34,6 +34,7 @@ MODULES: dict[str, str] = {
     "node_taint": "runner.modules.node_taint:NodeTaint",
     "nvidia_driver": "runner.modules.nvidia_driver:NvidiaDriver",
     "pause": "runner.modules.pause:Pause",
+    "power_cycle": "runner.modules.power_cycle:PowerCycle",
     "reboot": "runner.modules.reboot:RebootModule",
     "script": "runner.modules.script:Script",
     "service": "runner.modules.service:Service",
