@@ -51,6 +51,9 @@ MODULES: dict[str, str] = {
 }
 """Task name -> "module:Class", in the order documentation lists them."""
 
+INTERNAL: dict[str, str] = {"restore": "runner.modules.restore:Restore"}
+"""Modules of tasks that gpurun itself makes; no playbook can name them."""
+
 ALIASES: dict[str, str] = {
     "ansible.posix.sysctl": "sysctl",
     "community.general.ini_file": "ini_file",
@@ -85,6 +88,6 @@ def task_names(name: str) -> tuple[str, ...]:
 
 def load_module(name: str) -> Module[Any]:
     """The module a task names. Raises KeyError for an unknown name."""
-    path, _, attribute = MODULES[name].partition(":")
+    path, _, attribute = {**MODULES, **INTERNAL}[name].partition(":")
     module: Module[Any] = getattr(importlib.import_module(path), attribute)()
     return module
