@@ -15,6 +15,7 @@ MODULES: dict[str, str] = {
     "containerd_runtime": "runner.modules.containerd_runtime:ContainerdRuntime",
     "copy": "runner.modules.copy:Copy",
     "daemonset_restart": "runner.modules.daemonset_restart:DaemonsetRestart",
+    "deb822_repository": "runner.modules.deb822_repository:Deb822Repository",
     "debug": "runner.modules.debug:Debug",
     "driver_reload": "runner.modules.driver_reload:DriverReload",
     "fail": "runner.modules.fail:Fail",

@@ -268,8 +268,8 @@ _LOOK = "Use command with read_only: true and register."
 
 ABSENT_MODULES: dict[str, str] = {
     "add_host": "Put the host into the inventory.",
-    "apt_key": "Use copy to put the key into /etc/apt/keyrings.",
-    "apt_repository": "Use copy to write the file under /etc/apt/sources.list.d.",
+    "apt_key": "Use deb822_repository, whose signed_by is the key.",
+    "apt_repository": "Use deb822_repository.",
     "cron": "Use copy to write a file under /etc/cron.d.",
     "dnf": "Only apt is managed so far; use command with unless.",
     "expect": "Use command with input it needs on the command line or in a file.",
