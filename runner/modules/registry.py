@@ -17,6 +17,7 @@ MODULES: dict[str, str] = {
     "daemonset_restart": "runner.modules.daemonset_restart:DaemonsetRestart",
     "deb822_repository": "runner.modules.deb822_repository:Deb822Repository",
     "debug": "runner.modules.debug:Debug",
+    "dnf": "runner.modules.dnf:Dnf",
     "driver_reload": "runner.modules.driver_reload:DriverReload",
     "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
