@@ -113,6 +113,8 @@ class Cluster:
                 actions.set_labels(self, node, action)
             case SetTaint():
                 actions.set_taint(self, node, action)
+            case KeepCordoned(""):
+                maintenance.give_back(self, node)
             case KeepCordoned():
                 maintenance.keep_cordoned(self, node, action.reason)
             case RestartDaemonSetPod():

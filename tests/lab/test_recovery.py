@@ -1,4 +1,4 @@
-"""gpu-reset, power-cycle, persistence-mode and gpu-offline on real nodes with simulated GPUs."""
+"""Playbooks that recover GPUs, and nodes out of service, on real nodes with simulated GPUs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.lab
 RESET = "playbooks/gpu-reset.yaml"
 PERSISTENCE = "playbooks/persistence-mode.yaml"
 POWER = "playbooks/power-cycle.yaml"
+ONLINE = "playbooks/gpu-online.yaml"
 OFFLINE = "playbooks/gpu-offline.yaml"
 RECORD = "/var/lib/gpurun/driver/gpus.json"
 ONE = ("--yes", "--limit", "gpu-a2")
@@ -164,6 +165,18 @@ def test_a_node_goes_out_of_service_and_stays_there(
     code, again = program.json("apply", OFFLINE, *ONE, *WHY)
     assert (code, again["changes"]) == (0, []), again
     assert cluster.cordoned("gpu-a2")
+
+    code, denied = program.json("apply", ONLINE, *ONE)
+    assert (code, found(denied)[0]) == (4, "denied"), "a GPU is still lost"
+    fault(fresh, "gpu-a2", "power-loss")
+    code, back = program.json("apply", ONLINE, *ONE)
+    assert code == 0, back
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    node = cluster.node("gpu-a2")
+    assert "gpurun.dev/offline" not in node["metadata"]["labels"]
+    assert "gpurun.dev/offline" not in {t["key"] for t in node["spec"].get("taints") or ()}
+    code, again = program.json("apply", ONLINE, "--yes")
+    assert (code, again["changes"]) == (0, []), again
 
 
 def switching(lab: LabUnderTest, folder: Path, *words: str) -> tuple[str, ...]:
