@@ -108,13 +108,15 @@ class Cluster:
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, maintenance, objects
+        from runner.kube import actions, maintenance
 
         match action:
             case SetLabels():
                 actions.set_labels(self, node, action)
             case SetTaint():
                 actions.set_taint(self, node, action)
+            case KeepCordoned(""):
+                maintenance.give_back(self, node)
             case KeepCordoned():
                 maintenance.keep_cordoned(self, node, action.reason)
             case EvictPods():
@@ -123,6 +125,18 @@ class Cluster:
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
+            case _:
+                self._perform_on_object(action, progress, stop)
+
+    def _perform_on_object(
+        self,
+        action: ApplyObject | DeleteObject | WaitRollout,
+        progress: Callable[[str], None],
+        stop: threading.Event,
+    ) -> None:
+        from runner.kube import objects
+
+        match action:
             case ApplyObject():
                 objects.apply_object(self, action, progress, stop)
             case DeleteObject():

@@ -67,7 +67,8 @@ class SetTaint:
 
 @dataclass(frozen=True, slots=True)
 class KeepCordoned:
-    """Leave the node cordoned when the run is over, with the reason written on it."""
+    """Leave the node cordoned when the run is over, with the reason written on it; "": give it
+    back."""
 
     reason: str
 

@@ -14,6 +14,7 @@ from runner.kube.cluster import Cluster
 from runner.kube.maintenance import (
     begin,
     end,
+    give_back,
     keep_cordoned,
     pause_daemonsets,
     resume_daemonsets,
@@ -271,3 +272,21 @@ class TestKeptCordoned:
         assert not begin(world.cluster, "gpu-1", "run-2").ours
         end(world.cluster, "gpu-1", "run-2")
         assert cordoned(world)
+
+    def test_given_back_it_takes_pods_and_has_no_marks(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, "gpu-1", "run-1")
+        keep_cordoned(world.cluster, "gpu-1", "case 4711")
+        end(world.cluster, "gpu-1", "run-1")
+        give_back(world.cluster, "gpu-1")
+        assert not cordoned(world) and marks(world) == {}
+
+    def test_what_somebody_had_cordoned_before_stays_cordoned(self, world: World) -> None:
+        world.node()
+        world.change("Node", "gpu-1", spec={"unschedulable": True})
+        keep_cordoned(world.cluster, "gpu-1", "case 4711")
+        keep_cordoned(world.cluster, "gpu-1", "case 4712")
+        give_back(world.cluster, "gpu-1")
+        assert cordoned(world) and marks(world) == {}
+        give_back(world.cluster, "gpu-1")
+        assert cordoned(world), "it is not ours"

@@ -1,7 +1,10 @@
-"""gpu-reset, persistence-mode and gpu-offline on real nodes with simulated GPUs."""
+"""Playbooks that recover GPUs, and nodes out of service, on real nodes with simulated GPUs."""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,8 @@ pytestmark = pytest.mark.lab
 
 RESET = "playbooks/gpu-reset.yaml"
 PERSISTENCE = "playbooks/persistence-mode.yaml"
+POWER = "playbooks/power-cycle.yaml"
+ONLINE = "playbooks/gpu-online.yaml"
 OFFLINE = "playbooks/gpu-offline.yaml"
 RECORD = "/var/lib/gpurun/driver/gpus.json"
 ONE = ("--yes", "--limit", "gpu-a2")
@@ -160,3 +165,71 @@ def test_a_node_goes_out_of_service_and_stays_there(
     code, again = program.json("apply", OFFLINE, *ONE, *WHY)
     assert (code, again["changes"]) == (0, []), again
     assert cluster.cordoned("gpu-a2")
+
+    code, denied = program.json("apply", ONLINE, *ONE)
+    assert (code, found(denied)[0]) == (4, "denied"), "a GPU is still lost"
+    fault(fresh, "gpu-a2", "power-loss")
+    code, back = program.json("apply", ONLINE, *ONE)
+    assert code == 0, back
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    node = cluster.node("gpu-a2")
+    assert "gpurun.dev/offline" not in node["metadata"]["labels"]
+    assert "gpurun.dev/offline" not in {t["key"] for t in node["spec"].get("taints") or ()}
+    code, again = program.json("apply", ONLINE, "--yes")
+    assert (code, again["changes"]) == (0, []), again
+
+
+def switching(lab: LabUnderTest, folder: Path, *words: str) -> tuple[str, ...]:
+    """Options with a command that does to gpu-a2 what a BMC would, and with a BMC's password."""
+    command = [sys.executable, "-m", "runner.cli.main", "lab", "fault", *words, "--name", lab.name]
+    check = 'case $IPMI_PASSWORD in *" word") exec "$@" ;; esac; exit 9'
+    file = folder / "power.json"
+    wanted = {"power_cycle_command": ["sh", "-c", check, "sh", *command]}
+    file.write_text(json.dumps({**wanted, "bmc_password": "s3cret word"}))
+    return "-e", f"@{file}"
+
+
+def boot(host: Any) -> str:
+    return str(host.check_output("cat /proc/sys/kernel/random/boot_id"))
+
+
+def test_a_lost_gpu_comes_back_with_the_power(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    host = fresh.host("gpu-a2")
+    faults.xid(fresh.nodes["gpu-a2"], 79, 0)
+    before = boot(host)
+    code, denied = program.json("plan", POWER, "--limit", "gpu-a2")
+    assert (code, found(denied)[0]) == (4, "denied")
+    assert "set power_cycle_command" in found(denied)[1]
+
+    power = switching(fresh, tmp_path, "power-loss", "gpu-a2")
+    code, plan = program.json("plan", POWER, *power)
+    assert code == 2 and boot(host) == before
+    assert {change["host"] for change in plan["changes"]} == {"gpu-a2"}
+    code, applied = program.json("apply", POWER, "--yes", *power)
+    assert code == 0, applied
+    assert shown(applied) == shown(plan)
+    assert "s3cret" not in str(applied)
+    assert boot(host) != before
+    assert "(rev a1)" in host.check_output("lspci -D -n -d 10de:")
+    assert host.file(f"/var/lib/gpurun/evidence/power-cycle-{before}/kernel-log.txt").exists
+    assert cluster.allocatable("gpu-a2") == 1
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    code, again = program.json("apply", POWER, "--yes", *power)
+    assert (code, again["changes"]) == (0, []), again
+
+
+def test_a_power_switch_that_fails_leaves_the_node_cordoned(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    faults.xid(fresh.nodes["gpu-a2"], 79, 0)
+    wrong = switching(fresh, tmp_path, "power-loss", "no-such-node")
+    code, failed = program.json("apply", POWER, *ONE, *wrong)
+    assert (code, found(failed)[0]) == (1, "failed")
+    assert "the command that switches the power exited 1" in found(failed)[1]
+    assert cluster.cordoned("gpu-a2")
+    fault(fresh, "gpu-a2", "power-loss")
+    resumed = program.run("resume", "--yes")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
