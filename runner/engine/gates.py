@@ -66,7 +66,12 @@ def gate(
         return Gate("deny", reasons, "failed" if problem.status == "failed" else "denied")
     if not plan.pending:
         return Gate("allow")
-    denied = [*_node_reasons(plan, node), *([locked] if locked else []), *_drain_reasons(preview)]
+    denied = [
+        *_node_reasons(plan, node),
+        *([locked] if locked else []),
+        *_drain_reasons(preview),
+        *_users_reasons(plan, node),
+    ]
     if denied:
         return Gate("deny", tuple(denied))
     if plan.risk >= Risk.MEDIUM:
@@ -108,6 +113,21 @@ def _node_reasons(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]
         return [
             "its pods would have to go, but no cluster is configured "
             "(set the inventory variable 'kubeconfig', or 'drain: {mode: none}' in the play)"
+        ]
+    return []
+
+
+def _users_reasons(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]:
+    """Where only pods that use a GPU shall go, they must be known; else all of them go."""
+    if not isinstance(node, NodeState) or drain_mode(plan) != "gpu":
+        return []
+    otherwise = "or 'drain: {mode: full}' drains all pods"
+    if isinstance(plan.gpu_users, Unknown):
+        return [f"{plan.gpu_users} ({otherwise})"]
+    if plan.gpu_users is not None and not plan.gpu_users.complete:
+        return [
+            "which processes hold the GPUs is not known: only root sees those of others "
+            f"(set 'become: true', {otherwise})"
         ]
     return []
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from runner.facts.gpu_users import GpuUsers
 from runner.inventory.model import Host
 from runner.modules.base import (
     Arguments,
@@ -16,6 +17,7 @@ from runner.modules.base import (
     Module,
     Probe,
     Risk,
+    Unknown,
     Wait,
 )
 from runner.playbook.document import Play, Task
@@ -93,6 +95,8 @@ class HostPlan:
     """What its tasks register and set, for later plays."""
     failed: StepKey | None = None
     """The step that failed and that no `rescue` caught; the steps left are `always` tasks."""
+    gpu_users: GpuUsers | Unknown | None = None
+    """Who holds the host's GPUs; None: nothing is to be done that GPUs could notice."""
 
     @property
     def problem(self) -> PlannedStep | None:

@@ -19,7 +19,7 @@ from runner.engine.delegates import Delegates
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.gates import Gate, gate, lock_reason
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
@@ -32,11 +32,10 @@ from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
-from runner.errors import ClusterError, GpurunError, UnreachableError
+from runner.errors import GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
 from runner.inventory.model import Host, Inventory
-from runner.kube.drain import DrainPreview, preview
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
@@ -244,8 +243,8 @@ class Run:
         assert plan is not None
         # Also where nothing is to do: an unfinished run may hold the node out of service.
         state.node = clusters.node(state.host)
-        if plan.pending and not plan.problem and disrupts(plan):
-            state.preview = _preview(state, clusters)
+        if plan.pending and not plan.problem:
+            state.preview = clusters.preview(state.host, plan)
         state.gate = gate(
             plan, state.node, state.preview, self._settings.run, self._locked(state, clusters)
         )
@@ -291,6 +290,7 @@ class Run:
                 for state in wave:
                     self._ended(state, HostResult(state.host.name, "skipped", f"not begun: {why}"))
                 continue
+            clusters.new_wave()
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
             for group in leader_first(wave):
@@ -347,7 +347,7 @@ class Run:
         if cluster is None or not isinstance(state.node, NodeState):
             return Maintenance()
         return NodeMaintenance(
-            cluster,
+            clusters.snapshot(state.host),
             state.host,
             state.node,
             self._settings.run,
@@ -428,16 +428,6 @@ def _or_unknown(node: NodeState | Unknown | None) -> NodeState | Unknown:
     if node is None:
         return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
     return node
-
-
-def _preview(state: HostState, clusters: Clusters) -> DrainPreview | Unknown | None:
-    cluster = clusters.of(state.host)
-    if cluster is None or state.plan is None or not isinstance(state.node, NodeState):
-        return None
-    try:
-        return preview(cluster, state.node, state.play.drain, drain_mode(state.plan))
-    except ClusterError as error:
-        return Unknown(str(error))
 
 
 def planned(state: HostState) -> dict[str, Any]:

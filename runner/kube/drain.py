@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError, SilenceError
-from runner.kube.budgets import Budget, guarding, parse_budget
-from runner.kube.cluster import BUDGETS, DAEMONSETS, Cluster
+from runner.kube.budgets import Budget, guarding
 from runner.kube.eviction import Answer, Kind, evict, jittered
 from runner.kube.filters import Selection, select
+from runner.kube.maintenance import pauses
 from runner.kube.parse import Pod
+from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions, NodeState, PodState
 from runner.kube.waiting import POLL, Patience, Progress, StoppedError
 
@@ -46,23 +47,34 @@ class DrainPreview:
 
 
 def preview(
-    cluster: Cluster, node: NodeState | str, options: DrainOptions, mode: DrainMode
+    snapshot: Snapshot,
+    node: NodeState,
+    options: DrainOptions,
+    mode: DrainMode,
+    holders: Mapping[str, str] | None = None,
 ) -> DrainPreview:
-    """Look at what a drain would do, asking the server itself (dry run) about every eviction.
+    """Look at what a drain would do, asking the server itself (dry run) about evictions.
+
+    It is asked about every pod that a budget guards, and about one pod of each owner: what else
+    could refuse, like a missing permission or an admission rule, treats replicas alike.
+
+    Args:
+        holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
 
     Raises:
         ClusterError: the API server is down, or refuses to be asked.
     """
-    name = node if isinstance(node, str) else node.name
     if mode == "none":
         return DrainPreview()
-    selection = _Selector(cluster, name, options, mode).select()
-    answers = _ask_all(cluster, selection.evict, options)
+    selector = _Selector(snapshot, node.name, options, mode, holders)
+    selection = selector.select(snapshot.pods_on(node.name, options.pod_selector))
+    answers = _ask(snapshot, selection.evict, options)
     # Read after asking, which makes the server look at them anew.
-    items = cluster.api.collection(BUDGETS, "list PodDisruptionBudgets") if answers else ()
-    budgets = [parse_budget(item) for item in items]
+    asked = any(answer.budget for answer in answers.values())
+    budgets = snapshot.budgets_anew() if asked else snapshot.budgets() if answers else ()
     blocked, waits = [*selection.errors], _one_by_one(budgets, selection.evict)
-    for pod, answer in zip(selection.evict, answers, strict=True):
+    for pod in selection.evict:
+        answer = answers.get(pod.state.uid, _ALLOWED)
         text = f"{pod.state.full_name}: {_explain(answer, guarding(budgets, pod))}"
         if answer.kind is Kind.NEVER or _hopeless(answer, guarding(budgets, pod)):
             blocked.append(text)
@@ -74,15 +86,29 @@ def preview(
         blocked=tuple(blocked),
         waits=tuple(waits),
         grace=float(max((_grace(pod, options) for pod in selection.evict), default=0)),
-        warnings=selection.warnings,
+        warnings=(*selection.warnings, *selector.held(node)),
     )
 
 
-def _ask_all(cluster: Cluster, pods: Sequence[Pod], options: DrainOptions) -> list[Answer]:
-    if not pods:
-        return []
-    with ThreadPoolExecutor(min(WORKERS, len(pods))) as pool:
-        return list(pool.map(lambda pod: evict(cluster.api, pod, options.grace_period, True), pods))
+_ALLOWED = Answer(Kind.ACCEPTED)
+
+
+def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict[str, Answer]:
+    """Answers by the UID of those asked about."""
+    budgets = snapshot.budgets() if pods else ()
+    alike: set[str] = set()
+    chosen = []
+    for pod in pods:
+        owner = pod.owner_uid or pod.state.uid
+        if owner not in alike or guarding(budgets, pod):
+            chosen.append(pod)
+        alike.add(owner)
+    if not chosen:
+        return {}
+    api = snapshot.cluster.api
+    with ThreadPoolExecutor(min(WORKERS, len(chosen))) as pool:
+        answers = list(pool.map(lambda pod: evict(api, pod, options.grace_period, True), chosen))
+    return {pod.state.uid: answer for pod, answer in zip(chosen, answers, strict=True)}
 
 
 def _one_by_one(budgets: Iterable[Budget], pods: Sequence[Pod]) -> list[str]:
@@ -120,23 +146,79 @@ def _grace(pod: Pod, options: DrainOptions) -> int:
 
 
 class _Selector:
-    """Reads a node's pods and filters them; DaemonSets are read once, and only if needed."""
+    """Filters a node's pods; what is needed beside them is read once, and only if needed."""
 
-    def __init__(self, cluster: Cluster, node: str, options: DrainOptions, mode: DrainMode) -> None:
-        self._cluster = cluster
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        node: str,
+        options: DrainOptions,
+        mode: DrainMode,
+        holders: Mapping[str, str] | None,
+    ) -> None:
+        self._snapshot = snapshot
         self._node = node
         self._options = options
         self._mode = mode
-        self._daemonsets: frozenset[str] | None = None
+        self._holders = holders or {}
+        self._staying: tuple[Pod, ...] = ()
 
-    def select(self) -> Selection:
-        pods = self._cluster.pods_on(self._node, self._options.pod_selector)
-        if self._daemonsets is None and any(p.state.owner_kind == "DaemonSet" for p in pods):
-            items = self._cluster.api.collection(DAEMONSETS, "list DaemonSets")
-            self._daemonsets = frozenset(
-                f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in items
-            )
-        return select(pods, self._options, self._mode, self._daemonsets or frozenset())
+    def select(self, pods: Sequence[Pod]) -> Selection:
+        """What the filters make of these pods of the node."""
+        names: frozenset[str] = frozenset()
+        if any(pod.state.owner_kind == "DaemonSet" for pod in pods):
+            names = frozenset(each.full_name for each in self._snapshot.daemonsets())
+        using = {pod.state.uid: why for pod in pods if (why := self._use(pod))}
+        selection = select(pods, self._options, self._mode, names, using)
+        going = {pod.state.uid for pod in selection.evict}
+        self._staying = tuple(
+            p for p in pods if p.state.uid not in going and self._held_by(p) and not p.finished
+        )
+        found = tuple(
+            f"{pod.state.full_name} asks for no GPU but uses one: {using[pod.state.uid]}"
+            for pod in selection.evict
+            if self._mode == "gpu" and pod.state.uid in using and not pod.asks_for_gpu
+        )
+        return replace(selection, warnings=(*selection.warnings, *found))
+
+    def held(self, node: NodeState) -> tuple[str, ...]:
+        """Of the pods that stay although they hold a GPU: what ends them."""
+        return tuple(
+            f"{pod.state.full_name} stays although its process {self._held_by(pod)}:"
+            f" {self._stays(pod)}"
+            for pod in self._staying
+            if not self._paused(pod, node)
+        )
+
+    def _paused(self, pod: Pod, node: NodeState) -> bool:
+        """Whether NVIDIA's operator takes it away for the time of the work."""
+        return any(
+            each.uid == pod.owner_uid and pauses(each.selector, node.labels)
+            for each in self._snapshot.daemonsets()
+        )
+
+    @staticmethod
+    def _stays(pod: Pod) -> str:
+        if pod.mirror:
+            return "a static pod goes with its manifest on the node"
+        if pod.state.owner_kind == "DaemonSet":
+            return f"keep its DaemonSet {pod.state.owner_name} off the node meanwhile"
+        return "the options of this drain leave it where it is"
+
+    def _held_by(self, pod: Pod) -> str:
+        return self._holders.get(pod.static_uid or pod.state.uid, "")
+
+    def _use(self, pod: Pod) -> str:
+        """Why a pod counts as a user of a GPU beside what it asks for by resource; "": not."""
+        if held := self._held_by(pod):
+            return f"its process {held}"
+        if self._mode != "gpu" or not pod.claims or pod.finished:
+            return ""
+        claims = self._snapshot.gpu_claims()
+        if not claims.held_by(pod):
+            return ""
+        unknown = f"; what its resource claims are for is not known: {claims.unknown}"
+        return "a resource claim" + (unknown if claims.unknown else "")
 
 
 @dataclass(slots=True)
@@ -150,20 +232,23 @@ class _Leaving:
 
 
 def drain(
-    cluster: Cluster,
+    snapshot: Snapshot,
     node: str,
     options: DrainOptions,
     mode: DrainMode,
     progress: Progress,
     stop: threading.Event,
+    holders: Mapping[str, str] | None = None,
 ) -> None:
     """Evict the node's pods and return when they are seen gone; pods that arrive meanwhile too.
 
     A pod is gone when its UID is: one of the same name elsewhere (StatefulSet) is another pod.
 
     Args:
+        snapshot: of what does not change while nodes are drained; pods are looked at anew.
         options: `timeout` bounds the whole drain in seconds; 0: no bound.
-        mode: "gpu" evicts only pods that ask for a GPU; "none" does nothing.
+        mode: "gpu" evicts only pods that use a GPU; "none" does nothing.
+        holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
 
     Raises:
         ClusterError: filters forbid it (then nothing was evicted), an eviction can never
@@ -171,25 +256,27 @@ def drain(
         StoppedError: `stop` was set.
     """
     if mode != "none":
-        _Drain(cluster, node, options, mode, progress, stop).run()
+        selector = _Selector(snapshot, node, options, mode, holders)
+        _Drain(snapshot, node, options, selector, progress, stop).run()
 
 
 class _Drain:
     def __init__(
         self,
-        cluster: Cluster,
+        snapshot: Snapshot,
         node: str,
         options: DrainOptions,
-        mode: DrainMode,
+        selector: _Selector,
         progress: Progress,
         stop: threading.Event,
     ) -> None:
-        self._cluster = cluster
+        self._snapshot = snapshot
+        self._cluster = snapshot.cluster
         self._node = node
         self._options = options
         self._progress = progress
         self._stop = stop
-        self._selector = _Selector(cluster, node, options, mode)
+        self._selector = selector
         self._leaving: dict[str, _Leaving] = {}
         self._told: set[str] = set()
 
@@ -225,7 +312,8 @@ class _Drain:
 
     def _look(self) -> bool:
         """Read the node's pods and note who is gone and who came; True when none is left."""
-        selection = self._selector.select()
+        pods = self._cluster.pods_on(self._node, self._options.pod_selector)
+        selection = self._selector.select(pods)
         if selection.errors:
             raise ClusterError(
                 f"unable to drain node {self._node}: " + "; ".join(selection.errors),
@@ -292,10 +380,10 @@ class _Drain:
         if not answer.budget:
             return answer.reason
         try:
-            items = self._cluster.api.collection(BUDGETS, "list PodDisruptionBudgets")
+            budgets = self._snapshot.budgets_anew()
         except (RefusalError, SilenceError):
             return answer.reason
-        return _explain(answer, guarding(map(parse_budget, items), pod))
+        return _explain(answer, guarding(budgets, pod))
 
     def _tell(self, text: str) -> None:
         """Once is enough, however often it is found."""

@@ -44,16 +44,18 @@ def select(
     options: DrainOptions,
     mode: DrainMode,
     daemonsets: Collection[str],
+    gpu_pods: Collection[str] = (),
 ) -> Selection:
     """Apply the filters to the pods of one node.
 
     Args:
-        mode: "gpu" considers only pods that ask for a GPU; "none" no pod at all.
+        mode: "gpu" considers only pods that use a GPU; "none" no pod at all.
         daemonsets: namespace/name of the DaemonSets that exist.
+        gpu_pods: UIDs of pods that use a GPU beside those that ask for one by resource.
     """
     if mode == "none":
         return Selection()
-    filters = _Filters(options, mode, daemonsets)
+    filters = _Filters(options, mode, daemonsets, gpu_pods)
     evict: list[Pod] = []
     ignored: dict[str, list[str]] = {}
     warnings: dict[str, list[str]] = {}
@@ -74,10 +76,17 @@ def select(
 class _Filters:
     """kubectl's filters in kubectl's order; ours, which narrow what is looked at, come first."""
 
-    def __init__(self, options: DrainOptions, mode: DrainMode, daemonsets: Collection[str]) -> None:
+    def __init__(
+        self,
+        options: DrainOptions,
+        mode: DrainMode,
+        daemonsets: Collection[str],
+        gpu_pods: Collection[str],
+    ) -> None:
         self._options = options
         self._mode = mode
         self._daemonsets = daemonsets
+        self._gpu_pods = gpu_pods
 
     def judge(self, pod: Pod) -> list[_Verdict]:
         """Verdicts up to the first that keeps the pod."""
@@ -96,7 +105,8 @@ class _Filters:
         return verdicts
 
     def _gpu(self, pod: Pod) -> _Verdict:
-        return _GO if self._mode == "full" or pod.uses_gpu else _STAY
+        uses = pod.asks_for_gpu or pod.state.uid in self._gpu_pods
+        return _GO if self._mode == "full" or uses else _STAY
 
     def _excluded(self, pod: Pod) -> _Verdict:
         if pod.state.namespace not in self._options.namespace_exclude:

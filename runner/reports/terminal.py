@@ -107,6 +107,8 @@ class Terminal:
             self._indented(text, "      ")
         self._changes(changes)
         self._drain(plan.get("drain"))
+        for text in plan.get("gpu_users", ()):
+            self._indented(text, "    GPU in use: ")
 
     def _changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
         for change in changes:
