@@ -20,9 +20,9 @@ from runner.facts.gpu_users import GpuUsers
 from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
-from runner.kube.drain import DrainPreview
 from runner.kube.leases import NodeLease, read_leases
 from runner.kube.lock import NodeLock, lease_name
+from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
 from runner.modules.base import Disruption, Unknown
@@ -80,7 +80,7 @@ class Clusters:
         holders = plan.gpu_users.pods() if isinstance(plan.gpu_users, GpuUsers) else {}
         options, mode = plan.play.drain, drain_mode(plan)
         try:
-            return drain.preview(self._snapshots[cluster], node, options, mode, holders)
+            return preview(self._snapshots[cluster], node, options, mode, holders)
         except ClusterError as error:
             return Unknown(str(error))
 

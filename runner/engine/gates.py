@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from runner.engine.planning import HostPlan
-from runner.kube.drain import DrainPreview
 from runner.kube.leases import NodeLease
 from runner.kube.maintenance import RUN
+from runner.kube.preview import DrainPreview
 from runner.kube.state import DrainMode, NodeState
 from runner.modules.base import Disruption, Risk, Unknown
 
@@ -75,7 +76,9 @@ def gate(
     if denied:
         return Gate("deny", tuple(denied))
     if plan.risk >= Risk.MEDIUM:
-        return Gate("ask", (f"risk {plan.risk.name.lower()}",))
+        past = ": disable_eviction deletes pods past their disruption budgets"
+        why = past if plan.overrides_budgets else ""
+        return Gate("ask", (f"risk {plan.risk.name.lower()}{why}",))
     return Gate("allow")
 
 
@@ -137,4 +140,10 @@ def _drain_reasons(preview: DrainPreview | Unknown | None) -> list[str]:
         return []
     if isinstance(preview, Unknown):
         return [f"whether the node can be drained is not known: {preview}"]
-    return [f"cannot be drained: {reason}" for reason in preview.blocked]
+    return [f"cannot be drained: {reason}{_allowed_by(reason)}" for reason in preview.blocked]
+
+
+def _allowed_by(reason: str) -> str:
+    """kubectl's texts name its own options; ours have the same names."""
+    named = re.search(r"\(use --([a-z-]+) to (?:ignore|override)\)", reason)
+    return f" (drain: {{{named[1].replace('-', '_')}: true}} allows it)" if named else ""

@@ -110,7 +110,16 @@ class HostPlan:
 
     @property
     def risk(self) -> Risk:
+        """The largest of its steps, and that of the drain that they need."""
+        if self.overrides_budgets:
+            return Risk.HIGH
         return max((s.risk for s in self.pending), default=Risk.LOW)
+
+    @property
+    def overrides_budgets(self) -> bool:
+        """Whether pods would be deleted past their disruption budgets."""
+        drain = self.play.drain
+        return drain.disable_eviction and drain.mode != "none" and self.disruption >= Disruption.GPU
 
     @property
     def disruption(self) -> Disruption:

@@ -397,7 +397,8 @@ class Run:
 
 
 def _as_the_inventory_says(play: Play, host: Host) -> Play:
-    """The play with the host's own `ansible_become_user`, which wins as in Ansible."""
+    """The play with the host's own `ansible_become_user`, which wins as in Ansible, and `drain`."""
+    play = replace(play, drain=replace(play.drain, **host.drain)) if host.drain else play
     user = host.variables.get("ansible_become_user")
     plain = isinstance(user, str) and not isinstance(user, TemplateText)
     return replace(play, become_user=user) if plain and user else play

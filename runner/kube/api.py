@@ -112,6 +112,10 @@ class Api:
         self.clock_offset = timedelta(0)
         """The server's clock minus ours, as its last answer told; whole seconds are its grain."""
 
+    def now(self) -> datetime:
+        """The time by the server's clock."""
+        return datetime.now(UTC) + self.clock_offset
+
     @property
     def server(self) -> str:
         """URL of the API server; empty before the first request."""

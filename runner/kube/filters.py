@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from runner.kube.parse import Pod
 from runner.kube.state import DrainMode, DrainOptions
@@ -45,6 +46,7 @@ def select(
     mode: DrainMode,
     daemonsets: Collection[str],
     gpu_pods: Collection[str] = (),
+    now: datetime | None = None,
 ) -> Selection:
     """Apply the filters to the pods of one node.
 
@@ -52,10 +54,11 @@ def select(
         mode: "gpu" considers only pods that use a GPU; "none" no pod at all.
         daemonsets: namespace/name of the DaemonSets that exist.
         gpu_pods: UIDs of pods that use a GPU beside those that ask for one by resource.
+        now: the time by the API server's clock; None: this machine's.
     """
     if mode == "none":
         return Selection()
-    filters = _Filters(options, mode, daemonsets, gpu_pods)
+    filters = _Filters(options, mode, daemonsets, gpu_pods, now or datetime.now(UTC))
     evict: list[Pod] = []
     ignored: dict[str, list[str]] = {}
     warnings: dict[str, list[str]] = {}
@@ -82,11 +85,13 @@ class _Filters:
         mode: DrainMode,
         daemonsets: Collection[str],
         gpu_pods: Collection[str],
+        now: datetime,
     ) -> None:
         self._options = options
         self._mode = mode
         self._daemonsets = daemonsets
         self._gpu_pods = gpu_pods
+        self._now = now
 
     def judge(self, pod: Pod) -> list[_Verdict]:
         """Verdicts up to the first that keeps the pod."""
@@ -94,6 +99,7 @@ class _Filters:
         for judge in (
             self._gpu,
             self._excluded,
+            self._deleted,
             self._daemonset,
             self._mirror,
             self._local_storage,
@@ -112,6 +118,10 @@ class _Filters:
         if pod.state.namespace not in self._options.namespace_exclude:
             return _GO
         return _Verdict("ignoring Pods of excluded namespaces", stays=True)
+
+    def _deleted(self, pod: Pod) -> _Verdict:
+        most = self._options.skip_wait_for_delete_timeout
+        return _STAY if most > 0 and int(pod.overdue(self._now)) > most else _GO
 
     def _daemonset(self, pod: Pod) -> _Verdict:
         if pod.state.owner_kind != "DaemonSet" or pod.finished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -46,12 +47,22 @@ class Pod:
     """namespace/name of its resource claims (DRA); that of one not made yet ends with "/"."""
     grace: int = 30
     """Its own grace period in seconds."""
+    deleted_at: str = ""
+    """RFC 3339: when a pod that is being deleted should be gone, its grace period over."""
+    finalizers: tuple[str, ...] = ()
     static_uid: str = ""
     """Of a mirror pod: the UID of the static pod, which control groups show."""
 
     @property
     def finished(self) -> bool:
         return self.state.phase in FINISHED
+
+    def overdue(self, now: datetime) -> float:
+        """Seconds for which it should have been gone; 0 where it is not being deleted."""
+        try:
+            return max(0.0, (now - datetime.fromisoformat(self.deleted_at)).total_seconds())
+        except (ValueError, TypeError):
+            return 0.0
 
     @property
     def asks_for_gpu(self) -> bool:
@@ -101,6 +112,8 @@ def _pod(item: Json) -> Pod:
         local_storage=any("emptyDir" in volume for volume in spec.get("volumes") or []),
         claims=_claims(meta, spec, status),
         grace=_grace(meta, spec),
+        deleted_at=str(meta.get("deletionTimestamp") or ""),
+        finalizers=tuple(map(str, meta.get("finalizers") or ())),
         static_uid=str((meta.get("annotations") or {}).get(STATIC_UID, "")),
     )
 

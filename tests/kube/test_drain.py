@@ -12,7 +12,8 @@ from runner.errors import ClusterError
 from runner.kube import waiting
 from runner.kube.api import RefusalError, SilenceError
 from runner.kube.cluster import Cluster
-from runner.kube.drain import DrainPreview, drain, preview
+from runner.kube.drain import drain
+from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions
 from runner.kube.waiting import StoppedError

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 import pytest
 
 from runner.kube.cluster import Cluster
-from runner.kube.drain import drain, preview
+from runner.kube.drain import drain
 from runner.kube.lock import NodeLock
 from runner.kube.maintenance import begin, end, pause_daemonsets, resume_daemonsets
+from runner.kube.preview import preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainOptions, NodeState, RestartDaemonSetPod, WaitAllocatable
 from runner.lab.kube.cluster import LabCluster
