@@ -21,7 +21,7 @@ from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
 from runner.kube.leases import NodeLease, read_leases
-from runner.kube.lock import NodeLock, lease_name
+from runner.kube.lock import ROLLOUT, NodeLock, RolloutLock, lease_name
 from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
@@ -44,6 +44,8 @@ class Clusters:
         self._clusters: dict[tuple[Path, str | None], Cluster] = {}
         self._nodes: dict[str, NodeState | Unknown] = {}
         self._snapshots: dict[Cluster, Snapshot] = {}
+        self.rollouts: dict[Cluster, RolloutLock] = {}
+        """The locks that this run holds while it takes nodes out of service."""
         self._leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
         self._objects: list[tuple[Cluster, ObjectQuery, ObjectState | Unknown]] = []
 
@@ -100,8 +102,13 @@ class Clusters:
     def lock(self, host: Host) -> NodeLease | Unknown | None:
         """The lock of a host's node; those of a cluster are read once. None: no cluster."""
         node = self.node(host)
-        if not isinstance(node, NodeState):
-            return node
+        return self._lease(host, lease_name(node.name)) if isinstance(node, NodeState) else node
+
+    def rollout(self, host: Host) -> NodeLease | Unknown | None:
+        """The lock of the rollout on a host's cluster. None: no cluster."""
+        return self._lease(host, ROLLOUT)
+
+    def _lease(self, host: Host, name: str) -> NodeLease | Unknown | None:
         with self._reading:
             cluster = self.of(host)
             if cluster is None:
@@ -111,7 +118,6 @@ class Clusters:
             leases = self._leases[cluster]
             if isinstance(leases, Unknown):
                 return leases
-            name = lease_name(node.name)
             return leases.get(name, NodeLease(name))
 
     def look(self, host: Host, query: ObjectQuery) -> ObjectState | Unknown:
@@ -215,6 +221,7 @@ class NodeMaintenance(Maintenance):
         stop: threading.Event,
         lock_timeout: float,
         heir_of: str = "",
+        rollout: RolloutLock | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._cluster = cluster = snapshot.cluster
@@ -224,14 +231,18 @@ class NodeMaintenance(Maintenance):
         self._heir_of = heir_of
         self._events = events
         self._stop = stop
-        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop, heir_of)
+        self._rollout = rollout
+        self._lock = NodeLock(
+            cluster, self._node, run, holder, lock_timeout, stop, heir_of, self._progress
+        )
         self._entered = maintenance.RUN in node.annotations
 
     def lock(self) -> AbstractContextManager[Any]:
         return self._lock
 
     def lost(self) -> bool:
-        return self._lock.lost.is_set()
+        locks = [self._lock] + ([self._rollout] if self._rollout else [])
+        return any(lock.lost.is_set() for lock in locks)
 
     def enter(self, plan: HostPlan) -> None:
         """Cordon, drain, and pause GPU DaemonSets where the GPU must be free. A node that the run

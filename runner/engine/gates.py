@@ -85,24 +85,30 @@ def gate(
 
 
 def lock_reason(
-    lease: NodeLease | Unknown | None, run: str, now: datetime, patience: float, heir_of: str = ""
+    lease: NodeLease | Unknown | None,
+    run: str,
+    now: datetime,
+    patience: float,
+    heir_of: str = "",
+    what: str = "the node",
 ) -> str:
     """Why a node cannot be locked now, or "" where it can, or where waiting was asked for.
 
     Args:
         patience: seconds that apply would wait for another holder.
         heir_of: the run whose nodes, and their locks, this one takes over; "": none.
+        what: it is the lock of, for messages.
     """
     if lease is None or patience > 0:
         return ""
     if isinstance(lease, Unknown):
-        return f"whether the node's lock is free is not known: {lease}"
+        return f"whether the lock of {what} is free is not known: {lease}"
     if not lease.holder or lease.run in (run, heir_of):
         return ""
     until = lease.valid_until()
     if until is not None and until < now:
         return ""
-    return f"the node is locked by {lease.holder} (run {lease.run or 'unknown'})"
+    return f"{what} is locked by {lease.holder} (run {lease.run or 'unknown'})"
 
 
 def _taken(node: NodeState | Unknown | None, run: str, heir_of: str) -> str:

@@ -17,7 +17,7 @@ from runner.engine.delegates import Delegates
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import Gate, gate, lock_reason
+from runner.engine.gates import Gate, disrupts, gate, lock_reason
 from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
@@ -25,6 +25,7 @@ from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
 from runner.engine.planner import Progress, plan_host
 from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
 from runner.engine.settings import Settings
 from runner.engine.states import (
@@ -44,6 +45,7 @@ from runner.errors import GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
 from runner.inventory.model import Host, Inventory
+from runner.kube.lock import ROLLOUT_OF
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
@@ -260,8 +262,16 @@ class Run:
         if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
             return ""
         lease, settings = clusters.lock(state.host), self._settings
+        now, patience = datetime.now(UTC), settings.lock_timeout
         heir_of = settings.heir_of(state.host.name)
-        return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout, heir_of)
+        taken = lock_reason(lease, settings.run, now, patience, heir_of)
+        if taken or not settings.rollout_lock or not disrupts(state.plan):
+            return taken
+        rollout, heir_of = (
+            clusters.rollout(state.host),
+            settings.rolls_back if settings.heirs else "",
+        )
+        return lock_reason(rollout, settings.run, now, patience, heir_of, ROLLOUT_OF)
 
     def _abandoned(self, state: HostState) -> bool:
         """An earlier try of this run, or the run it brings back, left the node in maintenance."""
@@ -275,7 +285,16 @@ class Run:
         self._ask(states)
         self._stop.gentle = True
         try:
-            self._waves(states, clusters)
+            with rollouts(
+                states,
+                clusters,
+                self._settings,
+                _holder(),
+                self._stop,
+                lambda host, text: self._events.emit("progress", host, text),
+                self._ended,
+            ) as clusters.rollouts:
+                self._waves(states, clusters)
         finally:
             self._stop.gentle = False
 
@@ -352,11 +371,12 @@ class Run:
             state.host,
             state.node,
             self._settings.run,
-            f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}",
+            _holder(),
             self._events,
             self._stop,
             self._settings.lock_timeout,
             self._settings.heir_of(state.host.name),
+            clusters.rollouts.get(cluster),
         )
 
     def _ended(self, state: HostState, result: HostResult) -> None:
@@ -385,6 +405,11 @@ class Run:
 
     def _in_parallel(self, states: Sequence[HostState], act: Callable[[HostState], None]) -> None:
         in_parallel(states, act, self._settings.forks)
+
+
+def _holder() -> str:
+    """Who holds this run's locks, for people."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
 
 
 def _as_the_inventory_says(play: Play, host: Host) -> Play:
