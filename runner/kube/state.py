@@ -163,6 +163,14 @@ DrainMode = Literal["gpu", "full", "none"]
 
 
 @dataclass(frozen=True, slots=True)
+class JobWait:
+    """Pods that may finish their work before anything is evicted. `timeout` in seconds."""
+
+    selector: str
+    timeout: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class DrainOptions:
     """What a drain may do; kubectl's defaults. Seconds for times; None: each pod's own grace."""
 
@@ -175,3 +183,8 @@ class DrainOptions:
     namespace_exclude: tuple[str, ...] = ()
     grace_period: int | None = None
     timeout: float = 600.0
+    wait_for_jobs: JobWait | None = None
+    disable_eviction: bool = False
+    """Delete pods, past their disruption budgets, instead of evicting them."""
+    skip_wait_for_delete_timeout: int = 0
+    """Seconds after which a pod that is being deleted is no longer waited for; 0: never."""

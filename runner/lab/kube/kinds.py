@@ -96,6 +96,7 @@ KINDS = (
         unconditional_update=False,
     ),
     Kind("Lease", "leases", "coordination.k8s.io", unconditional_update=False),
+    Kind("ResourceClaim", "resourceclaims", "resource.k8s.io", subresources=("status",)),
     Kind("RuntimeClass", "runtimeclasses", "node.k8s.io", namespaced=False),
 )
 KIND: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
