@@ -22,6 +22,7 @@ VERBS = {
     "history": ("runner.cli.history:history", "List earlier runs."),
     "show": ("runner.cli.history:show", "Show one run, step by step."),
     "nodes": ("runner.cli.nodes:nodes", "Show nodes: cordons, locks, GPUs used and offered."),
+    "capacity": ("runner.cli.capacity:capacity", "Show GPUs offered, used and free."),
     "unlock": ("runner.cli.nodes:unlock", "End the lock that a dead run left on a node."),
     "facts": ("runner.cli.facts:facts", "Show what is true of hosts."),
     "inventory": ("runner.cli.inventory:inventory", "Show hosts, groups and variables."),

@@ -225,10 +225,15 @@ class NodeMaintenance(Maintenance):
                 self._cluster, self._node, self._run, self._progress, threading.Event()
             )
 
-    def perform(self, action: ClusterAction, since: datetime) -> None:
+    def perform(self, action: ClusterAction, since: datetime) -> Mapping[str, Any]:
         # Part of making a changed node whole: bounded by its own deadline, not ended by a stop.
-        self._cluster.perform(
-            self._node, action, since=since, progress=self._progress, stop=threading.Event()
+        return self._cluster.perform(
+            self._node,
+            action,
+            since=since,
+            progress=self._progress,
+            stop=threading.Event(),
+            run=self._run,
         )
 
     def leave(self) -> str:

@@ -365,7 +365,7 @@ class Work:
     def _boundary(self, step: PlannedStep) -> None:
         self.emit("step-started", step)
         try:
-            self._act(step)
+            found = self._act(step)
         except (UnreachableError, Drifted, Interrupted) as error:
             self.emit("step-failed", step, reason=str(error))
             raise
@@ -378,17 +378,19 @@ class Work:
                 return
             raise failed from error
         self.marks.remove(step)
-        result = {"changed": bool(step.changes), **self.tries.told(step)}
+        result = {"changed": bool(step.changes), **self.tries.told(step), **found}
         self.done[step.key] = Done(result, bool(step.changes))
         self.emit("step-done", step)
 
-    def _act(self, step: PlannedStep) -> None:
+    def _act(self, step: PlannedStep) -> Mapping[str, Any]:
+        """Do a boundary step; what it has to tell."""
         if reboots(step):
             self._reboot(step)
         elif host_waits(step):
             self.wait(step)
         else:
-            self._cluster(step)
+            return self._cluster(step)
+        return {}
 
     def wait(self, step: PlannedStep) -> None:
         """Wait for what a step says of its host."""
@@ -402,14 +404,16 @@ class Work:
                     raise Interrupted(error.message, error.hint) from error
                 raise
 
-    def _cluster(self, step: PlannedStep) -> None:
+    def _cluster(self, step: PlannedStep) -> Mapping[str, Any]:
         self.marks.make(step)
         self.node.resume_pods()
+        told: dict[str, Any] = {}
         for action in cluster_actions(step):
             self.touched = self.touched or bool(step.changes)
-            self.node.perform(action, self.since)
+            told |= self.node.perform(action, self.since)
         for key in [key for key in self.observed if key.startswith("kubernetes:")]:
             del self.observed[key]
+        return told
 
     def _reboot(self, step: PlannedStep) -> None:
         for reboot in reboots(step):

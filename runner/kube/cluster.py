@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from runner.kube.api import MERGE_PATCH, Api, Json
 from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
     ApplyObject,
+    CheckPod,
     ClusterAction,
     DeleteObject,
     NodeState,
@@ -21,6 +23,7 @@ from runner.kube.state import (
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
+    Uncordon,
     WaitAllocatable,
     WaitRollout,
 )
@@ -94,20 +97,29 @@ class Cluster:
         since: datetime,
         progress: Callable[[str], None],
         stop: threading.Event,
-    ) -> None:
+        run: str = "",
+    ) -> Mapping[str, Any]:
         """Do what a change asks of the cluster, and return when it is seen done.
 
         Args:
             since: when the node's change began; a DaemonSet pod created later counts as restarted.
             progress: told in words what happens.
             stop: ends a wait promptly.
+            run: the run's id, for what is labelled with it.
+
+        Returns:
+            What the action has to tell, beside that it is done.
 
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects
+        from runner.kube import actions, objects, pod_check
 
         match action:
+            case CheckPod():
+                return pod_check.check_pod(self, node, action, run, progress, stop)
+            case Uncordon():
+                actions.uncordon(self, node, progress)
             case SetLabels():
                 actions.set_labels(self, node, action)
             case SetTaint():
@@ -122,6 +134,7 @@ class Cluster:
                 objects.delete_object(self, action, progress, stop)
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
+        return {}
 
     def look(self, query: ObjectQuery) -> ObjectState:
         """One object, live and as applying would make it. Raises ClusterError."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 APPLY = "application/apply-patch+yaml"
 """JSON is YAML: servers before 1.32 know no other name for it."""
+CONFLICTS = 8
+"""How often a replacement is made anew because the object's status was written meanwhile."""
 _SERVERS_OWN = frozenset(
     {"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
 )
@@ -46,7 +48,7 @@ def look(cluster: Cluster, query: ObjectQuery) -> ObjectState:
     if not query.dry_run:
         return ObjectState(live)
     try:
-        return ObjectState(live, _apply(cluster, path, query, dry_run=True))
+        return ObjectState(live, _write(cluster, path, query, live, dry_run=True))
     except RefusalError as error:
         namespace = query.manifest["metadata"].get("namespace")
         if error.code == 404 and namespace:  # not the object: apply creates that
@@ -70,8 +72,41 @@ def _live(cluster: Cluster, path: str, name: str) -> Json | None:
         raise
 
 
+def _write(
+    cluster: Cluster, path: str, query: ObjectQuery, live: Json | None, dry_run: bool
+) -> Json:
+    if query.replace and live is not None:
+        return _replace(cluster, path, query, live, dry_run)
+    return _apply(cluster, path, query, dry_run)
+
+
+def _replace(cluster: Cluster, path: str, query: ObjectQuery, live: Json, dry_run: bool) -> Json:
+    """Put the manifest in the place of the live object, if that is still as it was read. Its
+    controller writes the status all the time, which is no reason to give up."""
+    name, seen = full_name(query.manifest), visible(live)
+    for _ in range(CONFLICTS):
+        version = {"resourceVersion": live["metadata"]["resourceVersion"]}
+        body = {**query.manifest, "metadata": {**query.manifest["metadata"], **version}}
+        try:
+            return cluster.api.request(
+                "PUT",
+                path,
+                f"{'try to replace' if dry_run else 'replace'} {name}",
+                body=body,
+                query={"fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {}),
+                repeatable=dry_run,
+            )
+        except RefusalError as error:
+            now = _live(cluster, path, name) if error.code == 409 else None
+            if now is None or visible(now) != seen:
+                raise
+            live = now
+    raise ClusterError(f"{name} was changed by others {CONFLICTS} times in a row")
+
+
 def _apply(cluster: Cluster, path: str, query: ObjectQuery, dry_run: bool) -> Json:
     parameters = {"fieldValidation": "Strict", "force": str(query.force).lower()}
+    parameters["fieldManager"] = query.manager
     parameters |= {"dryRun": "All"} if dry_run else {}
     return cluster.api.request(
         "PATCH",
@@ -132,7 +167,8 @@ def apply_object(
             progress(f"{name} is as wanted already")
         else:
             _unchanged(name, before, action.seen)
-            _apply(cluster, object_path(cluster, action.query.manifest), action.query, False)
+            path = object_path(cluster, action.query.manifest)
+            _write(cluster, path, action.query, before.live, False)
             after = look(cluster, action.query)
             if not after.wanted:
                 raise ClusterError(

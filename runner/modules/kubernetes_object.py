@@ -41,6 +41,21 @@ class KubernetesObjectArguments(Arguments):
     force: bool = Field(
         False, description="Take over fields that another field manager owns with other values."
     )
+    replace: bool = Field(
+        False,
+        description="The object becomes exactly the definition: what that does not name is removed,"
+        " whoever set it.",
+    )
+    because: str = Field(
+        "",
+        description="Why `force` or `replace` may touch what others have set; shown in the plan.",
+    )
+    field_manager: str = Field(
+        "gpurun",
+        pattern=r"^gpurun(-[a-z0-9]+)*$",
+        description="Who owns the fields given: another name (`gpurun-sharing`) where two playbooks"
+        " set different fields of one object, so that neither removes the other's.",
+    )
     wait_rollout: bool = Field(
         True, description="Wait until a DaemonSet's or Deployment's pods are all new and available."
     )
@@ -67,8 +82,13 @@ class KubernetesObjectArguments(Arguments):
 
     @model_validator(mode="after")
     def _force_applies(self) -> KubernetesObjectArguments:
-        if self.force and self.state == "absent":
-            raise ValueError("force is about applying: leave it out with state absent")
+        given = "force" if self.force else "replace" if self.replace else ""
+        if self.force and self.replace:
+            raise ValueError("replace leaves nothing to take over: leave force out")
+        if given and self.state == "absent":
+            raise ValueError(f"{given} is about applying: leave it out with state absent")
+        if given and not self.because.strip():
+            raise ValueError(f"{given} touches what others have set: say why with because")
         return self
 
 
@@ -90,9 +110,11 @@ class KubernetesObject(Module[KubernetesObjectArguments]):
 
     Server-side apply with the field manager `gpurun`: only the fields given are set, those given
     no more are removed, and fields of other managers are left alone; one that another manager
-    holds with a different value is a conflict that names it (`force` takes it over). The plan is
-    the server's own answer to a dry run of the same request, with strict field validation, so that
-    defaults and admission are in the diff and misspelt fields are errors.
+    holds with a different value is a conflict that names it (`force` takes it over, and needs a
+    `because`). `replace` writes the whole object instead, as `kubectl replace`, which is high risk
+    for one that exists. The plan is the server's own answer to a dry run of the same request, with
+    strict field validation, so that defaults and admission are in the diff and misspelt fields are
+    errors.
 
     The object belongs to the cluster: the first host that comes to it applies it, and the other
     hosts of the run find it as wanted. Its namespace has to exist. Applying is medium risk,
@@ -155,22 +177,30 @@ handlers:
             return Outcome(waits=waits)
         seen = visible(state.live)
         change = Change(
-            summary=f"{'create' if state.live is None else 'apply'} {full_name(args.definition)}",
+            summary=_summary(args, state),
             do=(ApplyObject(query, seen, rollout),),
-            risk=Risk.MEDIUM,
+            risk=Risk.HIGH if args.replace and state.live is not None else Risk.MEDIUM,
             diff=_diff(args.definition, seen, visible(state.applied)),
             overlay={_key(query): ObjectState(state.applied, state.applied)},
         )
         return Outcome(changes=(change,))
 
 
+def _summary(args: KubernetesObjectArguments, state: ObjectState) -> str:
+    verb = "create" if state.live is None else "replace" if args.replace else "apply"
+    why = f" (because: {args.because})" if args.because and state.live is not None else ""
+    return f"{verb} {full_name(args.definition)}{why}"
+
+
 def _query(args: KubernetesObjectArguments) -> ObjectQuery:
-    return ObjectQuery(args.definition, args.force, args.state == "present")
+    present = args.state == "present"
+    return ObjectQuery(args.definition, args.force, present, args.replace, args.field_manager)
 
 
 def _key(query: ObjectQuery) -> str:
     """The dry run's answer depends on the manifest, so its digest is part of the key."""
-    asked = json.dumps([query.manifest, query.force, query.dry_run], sort_keys=True, default=str)
+    how = [query.force, query.dry_run, query.replace, query.manager]
+    asked = json.dumps([query.manifest, *how], sort_keys=True, default=str)
     digest = hashlib.sha256(asked.encode()).hexdigest()[:12]
     return f"kubernetes:{full_name(query.manifest)}:{digest}"
 

@@ -106,7 +106,7 @@ def test_a_field_of_another_manager_is_a_conflict_that_names_it(
     with pytest.raises(Refused, match="force: true takes the fields over") as caught:
         plan(cluster, config(a="ours"))
     assert "gpurun-lab" in str(caught.value) and ".data.a" in str(caught.value)
-    do(cluster, only(plan(cluster, config(a="ours"), force=True)))
+    do(cluster, only(plan(cluster, config(a="ours"), force=True, because="ours")))
     live = lab.get("ConfigMap", NAME, "kube-system")
     assert live and live["data"] == {"a": "ours"}
 

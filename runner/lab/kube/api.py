@@ -14,6 +14,7 @@ from runner.lab.kube.deletion import DeleteOptions, delete, evict
 from runner.lab.kube.kinds import KIND, Json, Kind
 from runner.lab.kube.lists import Watch, list_objects
 from runner.lab.kube.patches import json_patch, merge, strategic
+from runner.lab.kube.programs import LOG
 from runner.lab.kube.requests import READS, Request, Target, target
 from runner.lab.kube.store import Store
 from runner.lab.kube.validation import validate
@@ -117,9 +118,29 @@ def _existing(store: Store, where: Target) -> Json:
 
 def _get(store: Store, where: Target, request: Request) -> Answer:
     item = _existing(store, where)
+    if where.subresource == "log":
+        return _log(item, request)
     if request.wants_table:
         return Answer(200, tables.table(where.kind, [item], {}))
     return Answer(200, item)
+
+
+def _log(pod: Json, request: Request) -> Answer:
+    """What the pod's container has printed; the lab's kubelet keeps it beside the pod."""
+    status, name = pod["status"], pod["metadata"]["name"]
+    container = pod["spec"]["containers"][0]["name"]
+    states = status.get("containerStatuses") or [{"state": {"waiting": {}}}]
+    waiting = states[0]["state"].get("waiting")
+    if waiting is not None:
+        reason = waiting.get("reason", "ContainerCreating")
+        raise failures.bad_request(
+            f'container "{container}" in pod "{name}" is waiting to start: {reason}'
+        )
+    text = (pod["metadata"].get("annotations") or {}).get(LOG, "")
+    limit = int(request.query.get("limitBytes") or len(text.encode()))
+    lines = text.encode()[:limit].decode(errors="ignore").splitlines(keepends=True)
+    tail = request.query.get("tailLines")
+    return Answer(200, "".join(lines[-int(tail) :] if tail else lines))
 
 
 def _list(store: Store, where: Target, request: Request) -> Answer:
@@ -209,7 +230,16 @@ def _add(store: Store, where: Target, body: Json, request: Request, operation: s
     new = ownership.record(None, _without_managers(new), owner)
     new = completed(kind, new)
     validate(kind, None, new)
+    if kind.name == "Pod":
+        _check_runtime_class(store, new)
     return Answer(201, new if request.dry_run else store.put(kind, new))
+
+
+def _check_runtime_class(store: Store, pod: Json) -> None:
+    """The admission of RuntimeClasses: a pod names one that is there."""
+    name = pod["spec"].get("runtimeClassName")
+    if name and store.get(KIND["RuntimeClass"], "", name) is None:
+        raise failures.no_runtime_class(pod["metadata"]["name"], name)
 
 
 def _suffix() -> str:

@@ -48,7 +48,7 @@ KINDS = (
         "Pod",
         "pods",
         short_names=("po",),
-        subresources=("binding", "eviction", "status"),
+        subresources=("binding", "eviction", "log", "status"),
         in_all=True,
         generation=True,
     ),
@@ -176,4 +176,6 @@ def _subresource(kind: Kind, name: str) -> Json:
         entry |= {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
     elif name == "binding":
         entry |= {"kind": "Binding", "verbs": ["create"]}
+    elif name == "log":
+        entry |= {"verbs": ["get"]}
     return entry
