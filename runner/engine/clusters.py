@@ -19,6 +19,7 @@ from runner.errors import ClusterError
 from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
+from runner.kube.kubeconfig import in_cluster
 from runner.kube.leases import NodeLease, read_leases
 from runner.kube.lock import NodeLock, lease_name
 from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
@@ -38,7 +39,7 @@ class Clusters:
         self._hosts = tuple(hosts)
         self._given = (kubeconfig, context)
         self._reading = threading.Lock()
-        self._clusters: dict[tuple[Path, str | None], Cluster] = {}
+        self._clusters: dict[tuple[Path | None, str | None], Cluster] = {}
         self._nodes: dict[str, NodeState | Unknown] = {}
         self._leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
         self._objects: list[tuple[Cluster, ObjectQuery, ObjectState | Unknown]] = []
@@ -48,7 +49,7 @@ class Clusters:
         path, context = self._given
         if path is None:
             path = _kubeconfig(host)
-        if path is None:
+        if path is None and not in_cluster():
             return None
         context = context or host.variables.get("kubernetes_context")
         key = (path, context)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ClusterError
-from runner.kube.kubeconfig import load, printable
+from runner.kube.kubeconfig import load, printable, proxy
 
 if TYPE_CHECKING:
     import httpx2
@@ -356,7 +356,7 @@ class Api:
         # As in Go's client, a proxy of the environment is never asked for this machine itself.
         local = host in ("localhost", "::1") or host.startswith("127.")
         try:
-            return Client(config, ConnectionParams(trust_env=not local))
+            return Client(config, ConnectionParams(trust_env=not local, proxy=proxy(config)))
         except Exception as error:  # ssl, base64 and file errors of whatever the file names
             raise ClusterError(
                 f"{self._source.file}: context {config.context_name!r} cannot be used:"

@@ -35,11 +35,12 @@ class World:
             for name, host in self.hosts.items()
         ]
         self.lab = LabCluster(nodes, workloads=True)
+        self.kubeconfig = self.lab.kubeconfig
 
     def run(self, playbook: str, only: str | None = None, **extra: Any) -> tuple[set[str], str]:
         """The hosts' ends and everything that was told."""
         told: list[Event] = []
-        variables = {"kubeconfig": str(self.lab.kubeconfig)}
+        variables = {"kubeconfig": str(self.kubeconfig)}
         hosts = {name: Host(name, "192.0.2.1", ORIGIN, variables=variables) for name in self.hosts}
         run = Run(
             load_playbook(PLAYBOOKS / playbook),

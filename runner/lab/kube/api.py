@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runner.lab.kube import clock, failures, kinds, ownership, tables
+from runner.lab.kube.authorization import Access, allowed
 from runner.lab.kube.defaults import completed
 from runner.lab.kube.deletion import DeleteOptions, delete, evict
 from runner.lab.kube.kinds import KIND, Json, Kind
 from runner.lab.kube.lists import Watch, list_objects
 from runner.lab.kube.patches import json_patch, merge, strategic
 from runner.lab.kube.programs import LOG
-from runner.lab.kube.requests import READS, Request, Target, target
+from runner.lab.kube.requests import Request, Target, target
 from runner.lab.kube.store import Store
 from runner.lab.kube.validation import validate
 
@@ -57,7 +58,7 @@ def public(path: str) -> Answer | None:
 def answer(store: Store, request: Request) -> Answer | Watch:
     """Answer a request of a known user; a watch is returned for the connection to follow."""
     try:
-        return _discovery(request.path) or _review(request) or _resource(store, request)
+        return _discovery(request.path) or _review(store, request) or _resource(store, request)
     except failures.ApiFailure as failure:
         return Answer(failure.code, failure.body(), failure.headers)
 
@@ -81,14 +82,23 @@ def _discovery(path: str) -> Answer | None:
     return None
 
 
-def _review(request: Request) -> Answer | None:
+def _review(store: Store, request: Request) -> Answer | None:
     """SelfSubjectAccessReview: may the asking user do this?"""
     if request.path != _REVIEW or request.method != "POST":
         return None
     spec = request.object().get("spec") or {}
-    allowed = request.user.writes or (spec.get("resourceAttributes") or {}).get("verb") in READS
+    asked = spec.get("resourceAttributes") or {}
+    resource = "/".join(filter(None, (asked.get("resource"), asked.get("subresource"))))
+    access = Access(
+        str(asked.get("verb", "")),
+        str(asked.get("group", "")),
+        resource,
+        str(asked.get("namespace", "")),
+        str(asked.get("name", "")),
+    )
+    status = {"allowed": allowed(store, request.user, access)}
     head = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
-    return Answer(201, {**head, "metadata": {}, "spec": spec, "status": {"allowed": allowed}})
+    return Answer(201, {**head, "metadata": {}, "spec": spec, "status": status})
 
 
 def _resource(store: Store, request: Request) -> Answer | Watch:
@@ -96,10 +106,7 @@ def _resource(store: Store, request: Request) -> Answer | Watch:
         raise failures.unknown_path()
     where = target(request.path)
     verb = where.verb(request)
-    if not request.user.writes and verb not in READS:
-        raise failures.forbidden_user(
-            where.kind, where.name, request.user.name, verb, where.subresource, where.namespace
-        )
+    authorize(store, where, request, verb)
     if verb == "watch":
         return Watch.of(where.kind, where.namespace, request.query, request.wants_table)
     action = _ACTIONS.get(verb)
@@ -107,6 +114,19 @@ def _resource(store: Store, request: Request) -> Answer | Watch:
         raise failures.method_not_allowed()
     with store.lock:
         return action(store, where, request)
+
+
+def authorize(store: Store, where: Target, request: Request, verb: str) -> None:
+    """Raise 403 unless the asking user may do this."""
+    kind = where.kind
+    resource = "/".join(filter(None, (kind.plural, where.subresource)))
+    if allowed(
+        store, request.user, Access(verb, kind.group, resource, where.namespace, where.name)
+    ):
+        return
+    raise failures.forbidden_user(
+        kind, where.name, request.user.name, verb, where.subresource, where.namespace
+    )
 
 
 def _existing(store: Store, where: Target) -> Json:
@@ -292,6 +312,7 @@ def _server_side_apply(store: Store, where: Target, request: Request) -> Answer:
     owner = _owner(where.kind, request, "Apply", where.subresource)
     old = store.get(where.kind, where.namespace, where.name)
     if old is None:
+        authorize(store, where, request, "create")
         body = {**body, "metadata": {**(body.get("metadata") or {}), "name": where.name}}
         return _add(store, where, body, request, "Apply")
     new = ownership.apply(old, body, owner, request.query.get("force") == "true")

@@ -42,6 +42,8 @@ class Kind:
         return f"{self.name}.{self.group}" if self.group else self.name
 
 
+_RBAC = "rbac.authorization.k8s.io"
+
 KINDS = (
     Kind("Node", "nodes", namespaced=False, short_names=("no",), subresources=("status",)),
     Kind(
@@ -57,7 +59,7 @@ KINDS = (
     ),
     Kind("ConfigMap", "configmaps", short_names=("cm",)),
     Kind("Event", "events", short_names=("ev",)),
-    Kind("ServiceAccount", "serviceaccounts", short_names=("sa",)),
+    Kind("ServiceAccount", "serviceaccounts", short_names=("sa",), subresources=("token",)),
     Kind(
         "DaemonSet",
         "daemonsets",
@@ -97,6 +99,10 @@ KINDS = (
     ),
     Kind("Lease", "leases", "coordination.k8s.io", unconditional_update=False),
     Kind("RuntimeClass", "runtimeclasses", "node.k8s.io", namespaced=False),
+    Kind("ClusterRole", "clusterroles", _RBAC, namespaced=False),
+    Kind("ClusterRoleBinding", "clusterrolebindings", _RBAC, namespaced=False),
+    Kind("Role", "roles", _RBAC),
+    Kind("RoleBinding", "rolebindings", _RBAC),
 )
 KIND: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 
@@ -176,6 +182,9 @@ def _subresource(kind: Kind, name: str) -> Json:
         entry |= {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
     elif name == "binding":
         entry |= {"kind": "Binding", "verbs": ["create"]}
+    elif name == "token":
+        entry |= {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+        entry |= {"verbs": ["create"]}
     elif name == "log":
         entry |= {"verbs": ["get"]}
     return entry

@@ -106,6 +106,8 @@ class Kubelet:
             return "running", self._timing.start
         if phase != "Running":
             return None
+        if pods.WAITS in annotations and plugins.offered(self._store, self._node(pod), pod):
+            return "served", 0.0
         ends = float(annotations[RUN]) if RUN in annotations else self._program(pod)
         limit = pod["spec"].get("activeDeadlineSeconds")
         if limit is not None and (ends is None or limit < ends):
@@ -121,6 +123,11 @@ class Kubelet:
         node = self._node(pod)
         if stage == "running":
             self._start(node, pod)
+            return
+        if stage == "served":
+            offered = plugins.offered(self._store, node, pod) or {}
+            self._put(pod, pods.served)
+            self.advertise(node.name, offered, prefix=plugins.prefix(pod))
             return
         if held(pod):
             self._release(node, pod["metadata"]["uid"])
@@ -164,6 +171,8 @@ class Kubelet:
         if indices:
             self._hold(node, pod, indices)
         self._put(pod, lambda current: pods.running(current, node, indices))
+        if plugin and not offered:
+            self._put(pod, pods.waiting)
         if plugin:
             self.advertise(node.name, offered, prefix=plugin)
 

@@ -35,7 +35,8 @@ def is_mps_daemon(pod: Json) -> bool:
 
 def offered(store: Store, node: SimulatedNode, pod: Json) -> Mapping[str, int] | None:
     """What a device plugin that starts now advertises; None while it cannot start: its ConfigMap
-    is missing or wrong, or what it needs does not run. It reads the ConfigMap only then."""
+    is missing or wrong. It reads the ConfigMap only then, and again while it waits for the MPS
+    daemon, without which it offers nothing: {}."""
     try:
         return _rdma(store, pod) if prefix(pod) == RDMA else _nvidia(store, node, pod)
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -49,7 +50,7 @@ def _nvidia(store: Store, node: SimulatedNode, pod: Json) -> Mapping[str, int] |
         return physical
     config = _data(store, pod, *source)
     if gpus.shares_by_mps(config) and not _mps_runs(store, node):
-        return None
+        return {}
     return gpus.shared(physical, config)
 
 

@@ -14,6 +14,20 @@ from runner.lab.kube.scheduling import with_condition
 GPUS = "lab.gpurun.dev/gpus"
 """Pod annotation: indices of the GPUs it holds."""
 
+WAITS = "lab.gpurun.dev/waits-for-mps"
+"""Pod annotation: the device plugin runs, and offers nothing before the MPS daemon does."""
+
+
+def waiting(pod: Json) -> Json:
+    """The device plugin waits for the MPS daemon."""
+    return _annotated(pod, WAITS, "true")
+
+
+def served(pod: Json) -> Json:
+    """It waits no more."""
+    annotations = {k: v for k, v in pod["metadata"]["annotations"].items() if k != WAITS}
+    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
+
 
 def held(pod: Json) -> Sequence[int]:
     """Indices of the GPUs a running pod holds."""
