@@ -20,6 +20,10 @@ from runner.lab.kube.requests import Request, Target, target
 from runner.lab.kube.store import Store
 from runner.lab.kube.validation import validate
 
+PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+OPENAPI = "\n\x032.0\x12\t\n\x03lab\x12\x02v1"
+"""An OpenAPI document that describes no kind, as protobuf: kubectl asks for one before it applies,
+and does not check kinds of which it finds nothing. Fields 1 (swagger), 2 (info: title, version)."""
 _APPLY = ("application/apply-patch+yaml", "application/apply-patch+json")
 _PATCHES = {
     "application/json-patch+json": json_patch,
@@ -35,7 +39,10 @@ _KEPT = (
     "deletionGracePeriodSeconds",
 )
 """Metadata no client can change."""
-_RESET = ("Pod", "PodDisruptionBudget", "Namespace", "DaemonSet", "Deployment", "ReplicaSet", "Job")
+_RESET = (
+    *("Pod", "PodDisruptionBudget", "Namespace"),
+    *("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet", "Job"),
+)
 """Kinds whose status a client cannot set while creating."""
 
 
@@ -65,6 +72,8 @@ def answer(store: Store, request: Request) -> Answer | Watch:
 
 def _discovery(path: str) -> Answer | None:
     path = path.rstrip("/")
+    if path == "/openapi/v2":
+        return Answer(200, OPENAPI, {"Content-Type": PROTOBUF})
     if path == "/api":
         return Answer(200, {"kind": "APIVersions", "versions": ["v1"]})
     if path == "/api/v1":

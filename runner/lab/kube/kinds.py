@@ -58,6 +58,7 @@ KINDS = (
         "Namespace", "namespaces", namespaced=False, short_names=("ns",), subresources=("status",)
     ),
     Kind("ConfigMap", "configmaps", short_names=("cm",)),
+    Kind("Secret", "secrets"),
     Kind("Event", "events", short_names=("ev",)),
     Kind("ServiceAccount", "serviceaccounts", short_names=("sa",), subresources=("token",)),
     Kind(
@@ -83,6 +84,15 @@ KINDS = (
         "replicasets",
         "apps",
         short_names=("rs",),
+        subresources=("status",),
+        in_all=True,
+        generation=True,
+    ),
+    Kind(
+        "StatefulSet",
+        "statefulsets",
+        "apps",
+        short_names=("sts",),
         subresources=("status",),
         in_all=True,
         generation=True,
