@@ -43,6 +43,8 @@ def look(cluster: Cluster, query: ObjectQuery) -> ObjectState:
     Raises:
         ClusterError: unreachable, not allowed, or the cluster has no such kind.
     """
+    if query.selector:
+        return ObjectState({"items": _matching(cluster, query)})
     path, name = object_path(cluster, query.manifest), full_name(query.manifest)
     live = _live(cluster, path, name)
     if not query.dry_run:
@@ -56,6 +58,13 @@ def look(cluster: Cluster, query: ObjectQuery) -> ObjectState:
         if error.code not in _MEANT_WRONG:
             raise
         return ObjectState(live, refused=_refusal(error))
+
+
+def _matching(cluster: Cluster, query: ObjectQuery) -> tuple[Json, ...]:
+    """The live objects of a kind that have the labels asked for."""
+    kind, meta = query.manifest["kind"], {**query.manifest["metadata"], "name": "any"}
+    path = object_path(cluster, {**query.manifest, "metadata": meta}).rpartition("/")[0]
+    return cluster.api.collection(path, f"list {kind} objects", labels=query.selector)
 
 
 def _refusal(error: RefusalError) -> str:
@@ -231,7 +240,8 @@ def delete_object(
 def wait_rollout(
     cluster: Cluster, action: WaitRollout, progress: Progress, stop: threading.Event
 ) -> None:
-    """Wait until every pod of the object is of its present template and available."""
+    """Wait until every pod of the object is of its present template and available; what is still
+    missing is told whenever it changes."""
     path, name = object_path(cluster, action.manifest), full_name(action.manifest)
 
     def missing() -> str:
@@ -248,21 +258,45 @@ def wait_rollout(
 
 
 def not_rolled_out(item: Json) -> str:
-    """What a DaemonSet's or Deployment's rollout still lacks; "" when it is complete."""
+    """What a rollout still lacks; "" when it is complete.
+
+    Raises:
+        ClusterError: a Deployment's controller has given up (its progressDeadlineSeconds).
+    """
     status, spec = item.get("status") or {}, item["spec"]
     if status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
         return "its controller has not seen the change yet"
+    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+        return ""
     if item["kind"] == "DaemonSet":
-        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-            return ""
         wanted = status.get("desiredNumberScheduled", 0)
-        updated, available = status.get("updatedNumberScheduled", 0), "numberAvailable"
+        updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
     else:
         wanted = spec.get("replicas", 1)
-        updated, available = status.get("updatedReplicas", 0), "availableReplicas"
-        if status.get("replicas", 0) > updated >= wanted:
-            return f"{status['replicas'] - updated} old pods are still there"
-    if updated < wanted:
-        return f"{updated} of {wanted} pods updated"
-    ready = status.get(available, 0)
+        updated, ready = status.get("updatedReplicas", 0), _available(item["kind"], status)
+    lacking = _deployment_lacks(status, updated, wanted) if item["kind"] == "Deployment" else ""
+    if item["kind"] == "StatefulSet":
+        wanted -= ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get(
+            "partition", 0
+        )
+    if lacking or updated < wanted:
+        return lacking or f"{updated} of {wanted} pods updated"
     return "" if ready >= wanted else f"{ready} of {wanted} updated pods available"
+
+
+def _available(kind: str, status: Mapping[str, Any]) -> int:
+    """A StatefulSet has no minimum of readiness unless it says one: ready is available."""
+    name = "readyReplicas" if kind == "StatefulSet" else "availableReplicas"
+    return int(status.get(name, 0))
+
+
+def _deployment_lacks(status: Mapping[str, Any], updated: int, wanted: int) -> str:
+    for condition in status.get("conditions") or []:
+        if condition.get("reason") == "ProgressDeadlineExceeded":
+            raise ClusterError(
+                f"the Deployment made no progress in time: {condition.get('message', '')}",
+                "kubectl describe its newest pods: they do not become Ready",
+            )
+    if status.get("replicas", 0) > updated >= wanted:
+        return f"{status['replicas'] - updated} old pods are still there"
+    return ""

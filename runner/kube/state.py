@@ -130,6 +130,9 @@ class ObjectQuery:
     dry_run: bool = True
     replace: bool = False
     manager: str = "gpurun"
+    selector: str = ""
+    """A look at all objects of the manifest's kind and namespace that have these labels: what is
+    live is then a list."""
 
 
 @dataclass(frozen=True, slots=True)
