@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from runner.kube.api import MERGE_PATCH, PAGE, Api, Json
 from runner.kube.joined import Joined
 from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
     ApplyObject,
+    CheckPod,
     ClusterAction,
     DeleteObject,
     NodeState,
@@ -22,6 +24,7 @@ from runner.kube.state import (
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
+    Uncordon,
     WaitAllocatable,
     WaitRollout,
 )
@@ -82,20 +85,29 @@ class Cluster:
         since: datetime,
         progress: Callable[[str], None],
         stop: threading.Event,
-    ) -> None:
+        run: str = "",
+    ) -> Mapping[str, Any]:
         """Do what a change asks of the cluster, and return when it is seen done.
 
         Args:
             since: when the node's change began; a DaemonSet pod created later counts as restarted.
             progress: told in words what happens.
             stop: ends a wait promptly.
+            run: the run's id, for what is labelled with it.
+
+        Returns:
+            What the action has to tell, beside that it is done.
 
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects
+        from runner.kube import actions, objects, pod_check
 
         match action:
+            case CheckPod():
+                return pod_check.check_pod(self, node, action, run, progress, stop)
+            case Uncordon():
+                actions.uncordon(self, node, progress)
             case SetLabels():
                 actions.set_labels(self, node, action)
             case SetTaint():
@@ -110,6 +122,7 @@ class Cluster:
                 objects.delete_object(self, action, progress, stop)
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
+        return {}
 
     def look(self, query: ObjectQuery) -> ObjectState:
         """One object, live and as applying would make it. Raises ClusterError."""
