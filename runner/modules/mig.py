@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from runner.facts.nvidia import GPUS, GPUS_KEY, Gpu, Gpus, Instance
 from runner.modules import mig_commands
@@ -23,14 +31,17 @@ from runner.modules.base import (
     Risk,
 )
 from runner.modules.mig_geometry import (
-    UNPLACED,
+    Geometry,
     Step,
     describe,
     geometry_of,
+    in_use,
     label,
     parse_geometry,
     step_for,
 )
+from runner.modules.mig_layouts import layout_for, read_layouts
+from runner.modules.mig_resources import resources
 
 Selector = StrictInt | StrictStr
 
@@ -46,35 +57,81 @@ def _checked(value: str | dict[str, int]) -> str | dict[str, int]:
     return value
 
 
+Written = Annotated[
+    StrictStr | dict[StrictStr, StrictInt],
+    BeforeValidator(_not_a_boolean),
+    AfterValidator(_checked),
+]
+
+
 class MigArguments(Arguments):
-    geometry: Annotated[
-        StrictStr | dict[StrictStr, StrictInt],
-        BeforeValidator(_not_a_boolean),
-        AfterValidator(_checked),
-        Field(
-            description='What each GPU shall be cut into: "7x1g", "1g.10gb:7", "1x3g,4x1g" or a '
-            'mapping of profile to count; a name without memory means the GPU\'s own. "off": no MIG'
-        ),
-    ]
+    geometry: Written | None = Field(
+        default=None,
+        description='What each GPU shall be cut into: "7x1g", "1g.10gb: 7", "1x3g, 4x1g" or a '
+        "mapping of profile to count; a name without memory means the GPU's own. "
+        '"off": no MIG; "empty": MIG without instances',
+    )
     gpus: Annotated[
         Selector | list[Selector],
-        Field(description="Which GPUs: all, an index, a UUID, a product name, or a list of them"),
+        Field(
+            description="Which GPUs: all, an index, a UUID, a product name or a part of it, a "
+            "pattern of product names (`*H100*`), or a list of them"
+        ),
     ] = "all"
+    geometries: dict[Selector, Written] | None = Field(
+        default=None,
+        description="Instead of `geometry` and `gpus`: several selectors, each with its geometry; "
+        "no two may match the same GPU",
+    )
+    layout: StrictStr | None = Field(
+        default=None,
+        description="Instead of them: the name of a layout in `config`, `all-balanced`",
+    )
+    config: StrictStr | None = Field(
+        default=None,
+        description="File with layouts, as mig-parted and the MIG manager of NVIDIA's GPU operator "
+        "take it",
+    )
+    strategy: Literal["single", "mixed"] | None = Field(
+        default=None,
+        description="The device plugin's MIG strategy: what it could not offer is refused",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> MigArguments:
+        given = [self.geometry, self.geometries, self.layout]
+        if sum(one is not None for one in given) != 1:
+            raise ValueError("give one of geometry, geometries and layout")
+        if self.geometries == {}:
+            raise ValueError("geometries names no GPU")
+        if (self.layout is None) != (self.config is None):
+            raise ValueError("give layout together with config, the file that has it")
+        if self.geometry is None and self.gpus != "all":
+            raise ValueError("gpus goes with geometry; geometries and layout select themselves")
+        return self
 
 
 class Mig(Module[MigArguments]):
     """Cut GPUs into MIG instances, or switch MIG off.
 
     Geometries are compared as multisets of profiles: where an instance lies does not matter. A
-    GPU that is as wanted is not touched, and instances that are wanted and leave room for the
-    missing ones stay. Each GPU instance gets one compute instance of its full size.
+    GPU that is as wanted is not touched. Of one that differs as many instances stay as leave room
+    for the missing ones, those in use before the others; what is made gets its place in the plan.
+    Each GPU instance gets one compute instance of its full size. A change that only adds instances
+    disturbs nobody and drains nothing; one that destroys instances or switches the mode wants all
+    GPU pods off the node, as it cannot be seen which pod holds which instance.
 
     Ampere GPUs change their mode in a reset, which no process may block, not even a device plugin
-    or an exporter; they keep the mode over reboots. Hopper and later change it at once and lose it
-    with the driver: at a reboot, or when the driver is reloaded. Instances survive neither reset
-    nor reboot on any GPU, so the playbook has to be applied again after one.
+    or an exporter; only GPUs whose mode is pending are reset. They keep the mode over reboots.
+    Hopper and later change it at once and lose it with the driver: at a reboot, or when the driver
+    is reloaded. Instances survive neither reset nor reboot on any GPU, so the playbook has to be
+    applied again after one.
 
-    Sources: NVIDIA MIG User Guide, "Getting Started with MIG" and "Supported MIG Profiles".
+    What `register` stores has `geometry`, a text for each GPU, and `resources`: what the device
+    plugin will offer of the node under its strategies `single` and `mixed`, resource to count.
+
+    Sources: NVIDIA MIG User Guide, "Getting Started with MIG" and "Supported MIG Profiles";
+    NVIDIA/mig-parted, api/spec/v1; NVIDIA k8s-device-plugin, "MIG strategies".
     """
 
     name: ClassVar[str] = "mig"
@@ -84,6 +141,10 @@ class Mig(Module[MigArguments]):
     examples: ClassVar[tuple[str, ...]] = (
         "- name: Seven small GPUs out of each\n  mig:\n    geometry: 7x1g\n",
         '- name: Two halves of the first GPU\n  mig:\n    geometry: {"3g.40gb": 2}\n    gpus: 0\n',
+        "- name: The first GPU whole, the others in parts\n  mig:\n    geometries:\n"
+        '      0: "off"\n      "1,2,3": "3g.40gb: 1, 2g.20gb: 1, 1g.10gb: 2"\n',
+        "- name: A layout of a file of mig-parted\n  mig:\n    layout: all-balanced\n"
+        "    config: mig-layouts.yaml\n",
         '- name: Whole GPUs again\n  mig:\n    geometry: "off"\n',
     )
 
@@ -95,21 +156,53 @@ class Mig(Module[MigArguments]):
         gpus: Gpus = observed[GPUS_KEY]
         if not gpus:
             raise Refused(f"there is no GPU to cut: {gpus.reason or 'nvidia-smi shows none'}")
-        wanted = parse_geometry(args.geometry)
-        steps = [step_for(gpu, wanted) for gpu in select(gpus, args.gpus)]
-        result = {"geometry": {str(s.gpu.index): _after(s) for s in steps}}
+        steps = [step_for(gpu, wanted) for gpu, wanted in wanted_of(args, gpus, context)]
         needed = [step for step in steps if step.needed]
+        after = overlaid(gpus, needed)
+        offered = resources(gpus, after)
+        if args.strategy is not None and not offered[args.strategy]:
+            shown = "; ".join(f"GPU {gpu.index}: {geometry_of(gpu)}" for gpu in after)
+            raise Refused(
+                'the device plugin\'s MIG strategy "single" offers nothing where GPUs are cut in '
+                f'different ways ({shown}); it takes "mixed" for that'
+            )
+        geometry = {str(step.gpu.index): _after(step) for step in steps}
+        result = {"geometry": geometry, "resources": offered}
         if not needed:
             return Outcome(result=result)
         return Outcome(changes=(change_of(gpus, needed),), result=result)
 
 
+def wanted_of(
+    args: MigArguments, gpus: Sequence[Gpu], context: Context
+) -> list[tuple[Gpu, Geometry]]:
+    """The GPUs a task is for and what each shall be cut into. Raises Refused."""
+    if args.layout is not None and args.config is not None:
+        if context.read is None:
+            raise Refused(f"{args.config} cannot be read here")
+        layouts = read_layouts(context.read(args.config), args.config)
+        return layout_for(layouts, args.layout, gpus, args.config)
+    if args.geometries is None:
+        assert args.geometry is not None
+        wanted = parse_geometry(args.geometry)
+        return [(gpu, wanted) for gpu in select(gpus, args.gpus)]
+    chosen: dict[int, tuple[Selector, Geometry]] = {}
+    for selector, text in args.geometries.items():
+        for gpu in select(gpus, selector):
+            if gpu.index in chosen:
+                raise Refused(
+                    f"{label(gpu)} is selected by both {chosen[gpu.index][0]!r} and {selector!r}: "
+                    "each GPU can be cut one way"
+                )
+            chosen[gpu.index] = selector, parse_geometry(text)
+    return [(gpu, chosen[gpu.index][1]) for gpu in gpus if gpu.index in chosen]
+
+
 def select(gpus: Sequence[Gpu], wanted: Selector | list[Selector]) -> list[Gpu]:
     """The GPUs a selector names. Raises Refused for a name that matches none."""
-    names = wanted if isinstance(wanted, list) else [wanted]
     chosen: set[int] = set()
-    for name in names:
-        found = {gpu.index for gpu in gpus if _matches(gpu, name)}
+    for name in _names(wanted):
+        found = {gpu.index for gpu in gpus if _matches(gpu, str(name).lower())}
         if not found:
             there = "; ".join(f"{gpu.index}: {gpu.product}, {gpu.uuid}" for gpu in gpus)
             raise Refused(f"no GPU matches {name!r}; there are {there}")
@@ -117,27 +210,53 @@ def select(gpus: Sequence[Gpu], wanted: Selector | list[Selector]) -> list[Gpu]:
     return [gpu for gpu in gpus if gpu.index in chosen]
 
 
-def _matches(gpu: Gpu, name: Selector) -> bool:
-    text = str(name).strip().lower()
-    if text.isdigit():
-        return gpu.index == int(text)
-    if text.startswith("gpu-"):
-        return gpu.uuid.lower() == text
-    return text == "all" or text in gpu.product.lower()
+def _names(wanted: Selector | list[Selector]) -> Iterator[Selector]:
+    for one in wanted if isinstance(wanted, list) else [wanted]:
+        if isinstance(one, int):
+            yield one
+        else:
+            yield from (part.strip() for part in one.split(","))
+
+
+def _matches(gpu: Gpu, name: str) -> bool:
+    if name.isdigit():
+        return gpu.index == int(name)
+    if name.startswith("gpu-"):
+        return gpu.uuid.lower() == name
+    product = gpu.product.lower()
+    return name == "all" or bool(name and name in product) or fnmatchcase(product, name)
 
 
 def change_of(gpus: Gpus, steps: Sequence[Step]) -> Change:
-    after = {step.gpu.index: _overlay(step) for step in steps}
+    """The change that carries out steps of GPUs of this host, each needed."""
+    disturbs = any(step.switch or step.destroy for step in steps)
     return Change(
         summary="; ".join(_summaries(steps)),
         do=mig_commands.commands(steps),
         guard=mig_commands.guard([step.gpu for step in steps]),
         risk=Risk.HIGH,
-        disruption=Disruption.GPU,
+        disruption=Disruption.GPU if disturbs else Disruption.NONE,
         before={_key(step.gpu): geometry_of(step.gpu) for step in steps},
         after={_key(step.gpu): _after(step) for step in steps},
-        overlay={GPUS_KEY: Gpus([after.get(gpu.index, gpu) for gpu in gpus])},
+        overlay={GPUS_KEY: overlaid(gpus, steps)},
         undo=mig_commands.undo(steps),
+    )
+
+
+def overlaid(gpus: Gpus, steps: Sequence[Step]) -> Gpus:
+    """The GPUs as they will be."""
+    after = {step.gpu.index: _overlay(step) for step in steps}
+    return Gpus([after.get(gpu.index, gpu) for gpu in gpus], gpus.reason)
+
+
+def _overlay(step: Step) -> Gpu:
+    """The ids of new instances are the driver's: not known before."""
+    made = tuple(Instance(p.name, f"{at}:{p.size}", -1, (p.name,)) for p, at in step.create)
+    return dataclasses.replace(
+        step.gpu,
+        mig_mode_current=step.on,
+        mig_mode_pending=step.on,
+        instances=step.keep + made,
     )
 
 
@@ -152,30 +271,29 @@ def _after(step: Step) -> str:
 def _summaries(steps: Sequence[Step]) -> list[str]:
     """One text per run of GPUs that change alike: "GPU 0-3: MIG off -> 7x 1g.10gb"."""
 
-    def alike(step: Step) -> tuple[str, str, str]:
-        return step.gpu.product, geometry_of(step.gpu), _after(step)
+    def alike(step: Step) -> tuple[str, str]:
+        return step.gpu.product, _difference(step)
 
     texts = []
-    for (_, before, after), group in groupby(steps, key=alike):
+    for (_, difference), group in groupby(steps, key=alike):
         indexes = [step.gpu.index for step in group]
         span = f"{indexes[0]}-{indexes[-1]}"
         if len(indexes) == 1:
             span = str(indexes[0])
         elif indexes[-1] - indexes[0] != len(indexes) - 1:
             span = ",".join(map(str, indexes))
-        texts.append(f"GPU {span}: MIG {before} -> {after}")
+        texts.append(f"GPU {span}: MIG {difference}")
     return texts
 
 
-def _overlay(step: Step) -> Gpu:
-    """The GPU as it will be. Where the driver puts new instances is not known before."""
-    made = tuple(Instance(p.name, UNPLACED, -1, (p.name,)) for p in step.create)
-    return dataclasses.replace(
-        step.gpu,
-        mig_mode_current=step.on,
-        mig_mode_pending=step.on,
-        instances=step.keep + made,
-    )
-
-
-__all__ = ["Mig", "MigArguments", "change_of", "label", "select"]
+def _difference(step: Step) -> str:
+    text = f"{geometry_of(step.gpu)} -> {_after(step)}"
+    notes = []
+    if step.keep:
+        used = sum(in_use(step.gpu, one) for one in step.keep)
+        stays = describe(one.profile for one in step.keep)
+        notes.append(f"keeps {stays}" + (f", {used} in use" if used else ""))
+    if step.in_the_way:
+        blocking = describe(one.profile for one in step.in_the_way)
+        notes.append(f"rebuilds {blocking}, in use and in the way")
+    return f"{text} ({'; '.join(notes)})" if notes else text
