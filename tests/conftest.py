@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from runner.lab import lifecycle
 from runner.lab.layout import Lab, Node, find_lab
+from runner.modules.files import copies
 from runner.secrets import passwords
 from runner.secrets.redact import KNOWN
 from runner.secrets.sources import sops_file
@@ -24,6 +25,14 @@ settings.load_profile("untimed")
 
 ALLOWED = "allowed:"
 """How the reason of a skip must start for CI to accept it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where runs on fake hosts keep their copies: nothing is left on this machine."""
+    folder = tmp_path_factory.mktemp("kept")
+    copies.FOLDER = str(folder)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,13 @@ def carry_out(
         become_password,
         build,
         finish,
+        say_notes,
         stopping,
         terminal,
         warn_of_short_secrets,
     )
     from runner.engine.events import Events
+    from runner.engine.kept import Keeper
     from runner.journal.store import Journal
     from runner.secrets.redact import KNOWN
 
@@ -74,8 +76,10 @@ def carry_out(
             )
             events = Events([recording, say.event], KNOWN.data)
             review = Review(say, options.yes)
-            work = build(options, run, events, review, stop, password, pid is not None)
+            keeper = Keeper(run, lambda kept: journal.keep(run, kept))
+            work = build(options, run, events, review, stop, password, pid is not None, keeper)
             warn_of_short_secrets(say)
+            say_notes(say, work)
             if was_approved and not options.yes:
                 review.approve_again(options.digest == work.digest)
             if pid is None:
@@ -89,10 +93,12 @@ def carry_out(
             except KeyboardInterrupt:
                 journal.end(run, "stopped")
                 raise
-            code = finish(output, say, run, states, applied=True)
+            code = finish(output, say, run, states, True, work.notes)
             if recording.failed:
                 return code or 1
             journal.end(run, _status(code, stop.is_set()))
+            if options.rollback and code == 0 and not options.limit:
+                journal.rolled_back(options.rollback)
         return 130 if stop.is_set() and code else code
     finally:
         journal.close()

@@ -19,6 +19,7 @@ VERBS = {
     "plan": ("runner.cli.plan:plan", "Show what a playbook would change; change nothing."),
     "apply": ("runner.cli.apply:apply", "Plan, gate and carry out a playbook."),
     "resume": ("runner.cli.resume:resume", "Finish a run that was killed or stopped."),
+    "rollback": ("runner.cli.rollback:rollback", "Put the files that a run changed back."),
     "history": ("runner.cli.history:history", "List earlier runs."),
     "show": ("runner.cli.history:show", "Show one run, step by step."),
     "nodes": ("runner.cli.nodes:nodes", "Show nodes: cordons, locks, GPUs used and offered."),

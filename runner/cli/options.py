@@ -68,6 +68,10 @@ class RunOptions:
     user: str | None = None
     vault: tuple[str, ...] = ()
     """Where vault passwords come from, each label@place; never a password."""
+    rollback: str = ""
+    """The run that is brought back."""
+    force: bool = False
+    """Also files that have changed since that run."""
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""

@@ -27,6 +27,7 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
         become_password,
         build,
         finish,
+        say_notes,
         stopping,
         terminal,
         warn_of_short_secrets,
@@ -42,7 +43,8 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
         events = Events([], KNOWN.data)
         work = build(options, run, events, lambda asking: False, stop, password)
         warn_of_short_secrets(say)
+        say_notes(say, work)
         states = work.plan()
         say.plans(states)
-        code = finish(output, say, run, states, applied=False)
+        code = finish(output, say, run, states, False, work.notes)
     return 130 if stop.is_set() else code

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from runner.cli.options import RunOptions, become_option, output_option, vault_options
+
+if TYPE_CHECKING:
+    from runner.journal.store import RunRecord
 
 
 @click.command()
@@ -22,23 +27,21 @@ def resume(run: str, yes: bool, ask_become_pass: bool, vault: tuple[str, ...], o
     A run started with --yes is resumed as approved, unless its playbook has changed since. Exit
     codes as gpurun apply.
     """
-    import os
-
     from runner.cli.apply import carry_out
     from runner.cli.project import journal_path
-    from runner.engine.unlocking import process_is_gpurun
     from runner.errors import GpurunError
-    from runner.journal.store import Journal
+    from runner.journal.store import ROLLED_BACK, Journal
 
     journal = Journal(journal_path())
     try:
         record = journal.run(run)
     finally:
         journal.close()
-    if not record.ended and record.pid != os.getpid() and process_is_gpurun(record.pid):
+    check_not_running(record)
+    if record.status == ROLLED_BACK:
         raise GpurunError(
-            f"run {record.id} is still being worked on by process {record.pid}",
-            "wait for it, or stop it with Ctrl-C there",
+            f"run {record.id} was rolled back: resuming it would do again what was undone",
+            "gpurun apply carries its playbook out again",
         )
     if record.status == "done":
         raise GpurunError(
@@ -54,3 +57,15 @@ def resume(run: str, yes: bool, ask_become_pass: bool, vault: tuple[str, ...], o
         record.pid,
         options.yes,
     )
+
+
+def check_not_running(record: RunRecord) -> None:
+    """Raise GpurunError while another process works on the run."""
+    from runner.engine.unlocking import process_is_gpurun
+    from runner.errors import GpurunError
+
+    if not record.ended and record.pid != os.getpid() and process_is_gpurun(record.pid):
+        raise GpurunError(
+            f"run {record.id} is still being worked on by process {record.pid}",
+            "wait for it, or stop it with Ctrl-C there",
+        )

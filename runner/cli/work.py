@@ -20,8 +20,12 @@ from runner.errors import GpurunError
 
 if TYPE_CHECKING:
     from runner.engine.events import Events
+    from runner.engine.kept import Keeper
+    from runner.engine.rollback import Rollback
     from runner.engine.run import Review, Run
     from runner.engine.states import HostState
+    from runner.inventory.model import Inventory
+    from runner.playbook.document import Playbook
     from runner.reports.terminal import Terminal
 
 
@@ -114,14 +118,16 @@ def build(
     stop: Stop,
     password: str | None,
     resumed: bool = False,
+    keeper: Keeper | None = None,
 ) -> Run:
     """Load everything a run needs, secrets included; raises before any host is touched.
 
     Raises:
         InputError: playbook, inventory or variables are wrong, or a secret cannot be read.
     """
-    from runner.engine.run import Run, Settings
+    from runner.engine.run import Run
     from runner.engine.secrets import check_arguments
+    from runner.engine.settings import Settings
     from runner.inventory.load import load_inventory
     from runner.playbook.load import load_playbook
     from runner.playbook.tags import select_tags
@@ -137,6 +143,12 @@ def build(
     beside = Path(options.playbook).parent
     inventory = load_inventory(options.inventories, Path(options.project), beside)
     inventory = inventory.with_login(options.user)
+    notes: tuple[str, ...] = ()
+    heirs: frozenset[str] = frozenset()
+    if options.rollback:
+        made = _rolled_back(options, playbook, inventory)
+        playbook, inventory, notes = made.playbook, made.inventory, made.not_undone
+        heirs = made.heirs
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,
@@ -149,11 +161,33 @@ def build(
         lock_timeout=options.lock_timeout,
         become_password=password,
         resumed=resumed,
+        rolls_back=options.rollback,
+        heirs=heirs,
     )
-    made = Run(playbook, inventory, settings, events, review, stop)
-    made.read_secrets()
+    work = Run(playbook, inventory, settings, events, review, stop, keeper, notes)
+    work.read_secrets()
     check_arguments(options.extra)
-    return made
+    return work
+
+
+def _rolled_back(options: RunOptions, playbook: Playbook, inventory: Inventory) -> Rollback:
+    """What brings a run back, and what of it stays as it is."""
+    from runner.cli.project import journal_path
+    from runner.engine.rollback import roll_back
+    from runner.journal.store import Journal
+
+    run, journal = options.rollback, Journal(journal_path())
+    try:
+        kept, events = journal.kept(run), journal.events(run)
+    finally:
+        journal.close()
+    return roll_back(run, kept, events, playbook, inventory, force=options.force)
+
+
+def say_notes(say: Terminal, work: Run) -> None:
+    """What a rollback leaves as it is."""
+    for note in work.notes:
+        say.line(f"not undone: {note}", "yellow")
 
 
 def warn_of_short_secrets(say: Terminal) -> None:
@@ -170,8 +204,13 @@ def finish(
     run: str,
     states: Sequence[HostState],
     applied: bool,
+    not_undone: Sequence[str] = (),
 ) -> int:
-    """Print the end and give the exit code."""
+    """Print the end and give the exit code.
+
+    Args:
+        not_undone: what a rollback leaves as it is.
+    """
     from runner.reports.data import exit_code, report, summary
     from runner.secrets.redact import KNOWN
 
@@ -181,7 +220,8 @@ def finish(
         import json
 
         try:
-            made = KNOWN.data(report(run, states, applied))
+            more = {"not_undone": list(not_undone)} if not_undone else {}
+            made = KNOWN.data({**report(run, states, applied), **more})
             click.echo(json.dumps(made, indent=2, default=str))
         except OSError as error:
             say.line(f"gpurun: stdout cannot be written to: {error.strerror}", "bold red")

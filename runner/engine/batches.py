@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from runner.engine.pending import mark, unmark
 from runner.engine.planning import PlannedStep
 from runner.hosts.script import Block, Command
-from runner.modules.base import Change, HostWait, Reboot
+from runner.modules.base import Action, Change, HostWait, Reboot
 from runner.playbook.document import Play, Task
 
 
@@ -70,14 +70,21 @@ def reboots(step: PlannedStep) -> list[Reboot]:
     return [a for change in step.changes for a in change.do if isinstance(a, Reboot)]
 
 
-def blocks(play: Play, step: PlannedStep) -> list[Block]:
-    """The step's changes as blocks; the last one re-reads the step's probes."""
+def blocks(
+    play: Play, step: PlannedStep, first: Mapping[str, Sequence[Command]] | None = None
+) -> list[Block]:
+    """The step's changes as blocks; the last one re-reads the step's probes.
+
+    Args:
+        first: "STEP#CHANGE" -> what is done before that change.
+    """
     last = len(step.changes) - 1
+    first = first or {}
     return [
         Block(
             key=f"{step.key}#{number}",
             guard=_guard(step, number, change),
-            do=_commands(play, step, number, change, last),
+            do=_commands(play, step, number, (*first.get(f"{step.key}#{number}", ()), *change.do)),
             reread=reread_commands(step) if number == last else (),
         )
         for number, change in enumerate(step.changes)
@@ -115,12 +122,13 @@ def _guard(step: PlannedStep, number: int, change: Change) -> Command | None:
 
 
 def _commands(
-    play: Play, step: PlannedStep, number: int, change: Change, last: int
+    play: Play, step: PlannedStep, number: int, actions: Sequence[Action]
 ) -> tuple[Command, ...]:
     key, (become, user) = f"{step.key}#{number}", _login(step)
+    last = len(step.changes) - 1
     commands = [
         replace(action, key=f"{key}/{n}", become=become, user=user)
-        for n, action in enumerate(change.do)
+        for n, action in enumerate(actions)
         if isinstance(action, Command)
     ]
     if step.delegate:

@@ -177,14 +177,16 @@ class NodeMaintenance(Maintenance):
         events: Events,
         stop: threading.Event,
         lock_timeout: float,
+        heir_of: str = "",
     ) -> None:
         self._cluster = cluster
         self._host = host
         self._node = node.name
         self._run = run
+        self._heir_of = heir_of
         self._events = events
         self._stop = stop
-        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop)
+        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop, heir_of)
         self._entered = maintenance.RUN in node.annotations
 
     def lock(self) -> AbstractContextManager[Any]:
@@ -194,7 +196,10 @@ class NodeMaintenance(Maintenance):
         return self._lock.lost.is_set()
 
     def enter(self, plan: HostPlan) -> None:
-        """Cordon, drain, and pause GPU DaemonSets where the GPU must be free."""
+        """Cordon, drain, and pause GPU DaemonSets where the GPU must be free. A node that the run
+        which is brought back still holds is ours from then on."""
+        if self._heir_of and self._entered:
+            maintenance.inherit(self._cluster, self._node, self._heir_of, self._run)
         if not disrupts(plan):
             return
         mode: DrainMode = drain_mode(plan)

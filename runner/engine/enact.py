@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runner.engine.batches import cluster_actions
+from runner.engine.boundaries import wait
 from runner.engine.ending import Drifted, HostResult, HostStatus, Interrupted, StepFailed
 from runner.engine.planner import Progress, plan_verify
 from runner.engine.planning import PROBLEMS, HostPlan
@@ -82,7 +83,7 @@ class HostRun:
             if step.status in (*PROBLEMS, "deferred", "change"):
                 work.emit("step-failed", step, reason=step.reason)
                 raise StepFailed(f"verify: {step.label}: {step.reason or 'would change the host'}")
-            work.wait(step)
+            wait(work, step)
             for action in cluster_actions(step):
                 work.node.perform(action, work.since)
             work.emit("step-done", step)

@@ -46,6 +46,7 @@ def gate(
     preview: DrainPreview | Unknown | None,
     run: str,
     locked: str = "",
+    heir_of: str = "",
 ) -> Gate:
     """Whether this host may be worked on.
 
@@ -54,8 +55,9 @@ def gate(
         preview: what a drain would do; None: nothing needs to go.
         run: this run's id, to know its own marks.
         locked: why the node's lock is not free; "": it is.
+        heir_of: the run whose nodes this one takes over; "": none.
     """
-    taken = _taken(node, run)
+    taken = _taken(node, run, heir_of)
     if taken:
         return Gate("deny", (taken,))
     problem = plan.problem
@@ -74,17 +76,20 @@ def gate(
     return Gate("allow")
 
 
-def lock_reason(lease: NodeLease | Unknown | None, run: str, now: datetime, patience: float) -> str:
+def lock_reason(
+    lease: NodeLease | Unknown | None, run: str, now: datetime, patience: float, heir_of: str = ""
+) -> str:
     """Why a node cannot be locked now, or "" where it can, or where waiting was asked for.
 
     Args:
         patience: seconds that apply would wait for another holder.
+        heir_of: the run whose nodes, and their locks, this one takes over; "": none.
     """
     if lease is None or patience > 0:
         return ""
     if isinstance(lease, Unknown):
         return f"whether the node's lock is free is not known: {lease}"
-    if not lease.holder or lease.run == run:
+    if not lease.holder or lease.run in (run, heir_of):
         return ""
     until = lease.valid_until()
     if until is not None and until < now:
@@ -92,9 +97,9 @@ def lock_reason(lease: NodeLease | Unknown | None, run: str, now: datetime, pati
     return f"the node is locked by {lease.holder} (run {lease.run or 'unknown'})"
 
 
-def _taken(node: NodeState | Unknown | None, run: str) -> str:
+def _taken(node: NodeState | Unknown | None, run: str, heir_of: str) -> str:
     owner = node.annotations.get(RUN) if isinstance(node, NodeState) else None
-    if not owner or owner == run:
+    if not owner or owner in (run, heir_of):
         return ""
     return f"run {owner} has not finished with this node: gpurun resume {owner}"
 

@@ -8,10 +8,8 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from runner.engine.clusters import Clusters, NodeMaintenance
@@ -20,13 +18,23 @@ from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
+from runner.engine.parallel import in_parallel
 from runner.engine.planner import Progress, plan_host
 from runner.engine.planning import HostPlan, PlannedStep
 from runner.engine.secrets import read_secrets
-from runner.engine.states import WENT_WELL, HostState, leader_first, tell_others
+from runner.engine.settings import Settings
+from runner.engine.states import (
+    HostState,
+    broken,
+    good,
+    leader_first,
+    tell_others,
+    without_refused,
+)
 from runner.engine.stop import Stop
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
@@ -44,27 +52,6 @@ from runner.playbook import controller
 from runner.playbook.document import Play, Playbook, TemplateText
 from runner.secrets.value import reveal
 
-SIGNAL_SECONDS = 0.5
-"""How long a Ctrl-C may go unheard: a signal that comes just before this thread falls asleep does
-not wake it (https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to run. Times in seconds; `forks`: hosts worked on at once."""
-
-    run: str
-    limit: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    kubeconfig: Path | None = None
-    context: str | None = None
-    forks: int = 32
-    connect_timeout: float = 10.0
-    lock_timeout: float = 0.0
-    become_password: str | None = field(default=None, repr=False)
-    resumed: bool = False
-
-
 Review = Callable[[Sequence[HostState]], bool]
 """Shown every plan of a play before anything is done; whether those that ask are approved."""
 
@@ -75,6 +62,8 @@ class Run:
     Args:
         review: called once per play with all plans; False denies the hosts whose gates ask.
         stop: set to end after the current step of every host.
+        keeper: keeps what is changed, for a rollback.
+        notes: what a person should know beside the plans.
     """
 
     def __init__(
@@ -85,7 +74,11 @@ class Run:
         events: Events,
         review: Review,
         stop: Stop,
+        keeper: Keeper | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.notes = tuple(notes)
+        self._keeper = keeper
         self._playbook = playbook
         self._inventory = inventory
         self._settings = settings
@@ -131,9 +124,9 @@ class Run:
         everything: list[HostState] = []
         try:
             for play, hosts in self._plays:
-                if self._stop.is_set() or _broken(everything):
+                if self._stop.is_set() or broken(everything):
                     break
-                hosts = _without_refused(hosts, everything)
+                hosts = without_refused(hosts, everything)
                 clusters = Clusters(hosts, self._settings.kubeconfig, self._settings.context)
                 states = self._look(play, hosts, clusters)
                 everything += states
@@ -247,7 +240,12 @@ class Run:
         if plan.pending and not plan.problem and disrupts(plan):
             state.preview = _preview(state, clusters)
         state.gate = gate(
-            plan, state.node, state.preview, self._settings.run, self._locked(state, clusters)
+            plan,
+            state.node,
+            state.preview,
+            self._settings.run,
+            self._locked(state, clusters),
+            self._settings.heir_of(state.host.name),
         )
         if self._settings.resumed and isinstance(state.node, Unknown):
             why = f"whether this run still holds the node is not known: {state.node}"
@@ -263,12 +261,14 @@ class Run:
         if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
             return ""
         lease, settings = clusters.lock(state.host), self._settings
-        return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout)
+        heir_of = settings.heir_of(state.host.name)
+        return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout, heir_of)
 
     def _abandoned(self, state: HostState) -> bool:
-        """An earlier try of this run left the node in maintenance."""
-        node = state.node
-        return isinstance(node, NodeState) and node.annotations.get(RUN) == self._settings.run
+        """An earlier try of this run, or the run it brings back, left the node in maintenance."""
+        node, settings = state.node, self._settings
+        ours = [run for run in (settings.run, settings.heir_of(state.host.name)) if run]
+        return isinstance(node, NodeState) and node.annotations.get(RUN) in ours
 
     # -- enact --------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class Run:
                     self._not_led(group, leader)
                 else:
                     self._in_parallel(group, lambda state: self._enact_one(state, states, clusters))
-            failed += sum(1 for state in wave if not _good(state.result))
+            failed += sum(1 for state in wave if not good(state.result))
 
     def _not_led(self, states: Sequence[HostState], leader: HostState) -> None:
         assert leader.result is not None
@@ -330,6 +330,7 @@ class Run:
             self._stop,
             self._delegates,
             touched=self._abandoned(state),
+            keeper=self._keeper,
         )
         try:
             result = HostRun(work).run()
@@ -355,6 +356,7 @@ class Run:
             self._events,
             self._stop,
             self._settings.lock_timeout,
+            self._settings.heir_of(state.host.name),
         )
 
     def _ended(self, state: HostState, result: HostResult) -> None:
@@ -382,18 +384,7 @@ class Run:
             self._connections.pop(state.host.name, None)
 
     def _in_parallel(self, states: Sequence[HostState], act: Callable[[HostState], None]) -> None:
-        if not states:
-            return
-        pool = ThreadPoolExecutor(min(self._settings.forks, len(states)))
-        try:
-            waiting = {pool.submit(act, state) for state in states}
-            while waiting:
-                done, waiting = wait(waiting, SIGNAL_SECONDS, FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-        finally:
-            # Nothing is left to wait for, but when interrupted: then nobody waits for hosts.
-            pool.shutdown(wait=False, cancel_futures=True)
+        in_parallel(states, act, self._settings.forks)
 
 
 def _as_the_inventory_says(play: Play, host: Host) -> Play:
@@ -405,23 +396,6 @@ def _as_the_inventory_says(play: Play, host: Host) -> Play:
 
 def _is_awaited_precondition(step: PlannedStep) -> bool:
     return step.key.section == "preconditions" and step.waits_until
-
-
-def _good(result: HostResult | None) -> bool:
-    return result is not None and result.status in ("ok", "changed", "denied")
-
-
-def _without_refused(hosts: Sequence[Host], before: Sequence[HostState]) -> list[Host]:
-    """Hosts that no earlier play had to leave alone: a play builds on those before it."""
-    refused = {s.host.name for s in before if s.result and s.result.status not in WENT_WELL}
-    return [host for host in hosts if host.name not in refused]
-
-
-def _broken(states: Sequence[HostState]) -> bool:
-    """A play of an apply that went wrong: the next one must not build on it."""
-    return any(
-        s.result is not None and s.result.status in ("failed", "drifted", "skipped") for s in states
-    )
 
 
 def _or_unknown(node: NodeState | Unknown | None) -> NodeState | Unknown:

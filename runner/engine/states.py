@@ -65,3 +65,21 @@ def leader_first(wave: Sequence[HostState]) -> list[list[HostState]]:
     """A wave as groups that are begun one after the other."""
     groups = [[s for s in wave if s.leads], [s for s in wave if not s.leads]]
     return [group for group in groups if group]
+
+
+def good(result: HostResult | None) -> bool:
+    """Whether a wave went well with this host."""
+    return result is not None and result.status in ("ok", "changed", "denied")
+
+
+def without_refused(hosts: Sequence[Host], before: Sequence[HostState]) -> list[Host]:
+    """Hosts that no earlier play had to leave alone: a play builds on those before it."""
+    refused = {s.host.name for s in before if s.result and s.result.status not in WENT_WELL}
+    return [host for host in hosts if host.name not in refused]
+
+
+def broken(states: Sequence[HostState]) -> bool:
+    """A play of an apply that went wrong: the next one must not build on it."""
+    return any(
+        s.result is not None and s.result.status in ("failed", "drifted", "skipped") for s in states
+    )

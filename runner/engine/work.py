@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from runner.engine.approved import check_within
-from runner.engine.batches import (
-    blocks,
-    cluster_actions,
-    first_batch,
-    host_waits,
-    reboots,
-    undo_block,
-)
+from runner.engine.batches import blocks, cluster_actions, first_batch, reboots, undo_block
+from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
 from runner.engine.events import Events
+from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
@@ -32,9 +27,8 @@ from runner.engine.restoring import way_back
 from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
-from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError, UnreachableError
-from runner.hosts.script import BlockResult, Result
+from runner.hosts.script import BlockResult, Command, Result
 from runner.inventory.model import Host
 from runner.modules.base import Refused
 from runner.playbook.lookups import with_results
@@ -68,6 +62,8 @@ class Work:
     failures: dict[StepKey, StepFailed] = field(default_factory=dict)
     outdated: bool = False
     """The plan is to be made anew before anything else is done."""
+    keeper: Keeper | None = None
+    """Keeps what is about to be changed; None: nothing can be rolled back."""
     marks: Marks = field(init=False)
     changes: list[PlannedStep] = field(default_factory=list)
     """The steps that have changed the play's own host, in order."""
@@ -248,13 +244,20 @@ class Work:
         """One exec: guard, do and re-read of every step."""
         for step in batch:
             self.emit("step-started", step)
+        play = self.subject.play
+        copies = self._keep(batch)
         touched_before, self.touched = self.touched, True
-        wanted = [block for step in batch for block in blocks(self.subject.play, step)]
+        wanted = [block for step in batch for block in blocks(play, step, copies)]
         found = connection.change(wanted) if wanted else []
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
         return results
+
+    def _keep(self, steps: Sequence[PlannedStep]) -> dict[str, tuple[Command, ...]]:
+        if self.keeper is None:
+            return {}
+        return self.keeper.keep(self.subject.play, self.subject.host.name, steps)
 
     def _settle_all(self, batch: list[PlannedStep], results: Mapping[str, BlockResult]) -> None:
         for step in batch:
@@ -288,7 +291,8 @@ class Work:
         last = results[-1].do[-1 - self._marks_after(step)]
         self._finish(step, states, last)
 
-    def _connection(self, step: PlannedStep) -> Hosts:
+    def reached_by(self, step: PlannedStep) -> Hosts:
+        """The connection to the host that a step looks at and changes."""
         return self.delegates.connection(step.delegate) if step.delegate else self.connection
 
     def _marks_after(self, step: PlannedStep) -> int:
@@ -356,7 +360,7 @@ class Work:
         undo = undo_block(step, number)
         if undo is None or step.task.ignore_errors:
             return ""
-        if self._connection(step).change([undo])[0].status == "done":
+        if self.reached_by(step).change([undo])[0].status == "done":
             return "; what it had begun was undone"
         return "; undoing what it had begun failed too"
 
@@ -364,8 +368,9 @@ class Work:
 
     def _boundary(self, step: PlannedStep) -> None:
         self.emit("step-started", step)
+        self._keep([step])
         try:
-            self._act(step)
+            act(self, step)
         except (UnreachableError, Drifted, Interrupted) as error:
             self.emit("step-failed", step, reason=str(error))
             raise
@@ -381,41 +386,6 @@ class Work:
         result = {"changed": bool(step.changes), **self.tries.told(step)}
         self.done[step.key] = Done(result, bool(step.changes))
         self.emit("step-done", step)
-
-    def _act(self, step: PlannedStep) -> None:
-        if reboots(step):
-            self._reboot(step)
-        elif host_waits(step):
-            self.wait(step)
-        else:
-            self._cluster(step)
-
-    def wait(self, step: PlannedStep) -> None:
-        """Wait for what a step says of its host."""
-        for wait in host_waits(step):
-            if wait.look is not None and step.context is not None:
-                wait = replace(wait, look=replace(wait.look, user=step.context.user))
-            try:
-                wait_on_host(wait, self._connection(step), self.stop)
-            except GpurunError as error:
-                if self.stop.is_set():
-                    raise Interrupted(error.message, error.hint) from error
-                raise
-
-    def _cluster(self, step: PlannedStep) -> None:
-        self.marks.make(step)
-        self.node.resume_pods()
-        for action in cluster_actions(step):
-            self.touched = self.touched or bool(step.changes)
-            self.node.perform(action, self.since)
-        for key in [key for key in self.observed if key.startswith("kubernetes:")]:
-            del self.observed[key]
-
-    def _reboot(self, step: PlannedStep) -> None:
-        for reboot in reboots(step):
-            self.touched = True
-            self.connection.reboot(reboot.timeout)
-        self.observed.clear()
 
     # -- what is only known now ---------------------------------------------------------------
 

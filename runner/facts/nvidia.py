@@ -205,12 +205,12 @@ def _gpu(
         ecc_mode_pending=_mode(
             element.findtext("ecc_mode/pending_ecc"), f"pending ECC mode of GPU {index}"
         ),
-        ecc_uncorrected=_uncorrected(element.find("ecc_errors/volatile")),
-        recovery_action=_recovery_action(element),
+        ecc_uncorrected=uncorrected_of(element.find("ecc_errors/volatile")),
+        recovery_action=recovery_action_of(element),
     )
 
 
-def _uncorrected(volatile: ElementTree.Element | None) -> int | None:
+def uncorrected_of(volatile: ElementTree.Element | None) -> int | None:
     """The sum of all uncorrectable errors; drivers from R550 on split those of SRAM by kind."""
     counts = [
         value_of(one.text)
@@ -221,7 +221,7 @@ def _uncorrected(volatile: ElementTree.Element | None) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _recovery_action(element: ElementTree.Element) -> str | None:
+def recovery_action_of(element: ElementTree.Element) -> str | None:
     """As `gpu_recovery_action` says; older drivers have `gpu_reset_status` instead."""
     told = value_of(element.findtext("gpu_recovery_action"))
     if told is not None:

@@ -7,17 +7,20 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.engine.events import Event
+from runner.engine.kept import KeptChange
 from runner.errors import GpurunError
 
-VERSION = 1
-FINISHED = ("done", "denied")
+VERSION = 2
+ROLLED_BACK = "rolled back"
+FINISHED = ("done", "denied", ROLLED_BACK)
 """How a run ends that leaves nothing behind."""
 
 _SCHEMA = """
@@ -32,6 +35,15 @@ CREATE TABLE events (
 );
 CREATE INDEX events_of_run ON events(run, number);
 """
+_SCHEMA_2 = """
+CREATE TABLE kept (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES runs(id),
+    change TEXT NOT NULL, content BLOB
+);
+CREATE INDEX kept_of_run ON kept(run, number);
+"""
+_SCHEMAS = (_SCHEMA, _SCHEMA_2)
+"""What each version adds to the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +106,11 @@ class Journal:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
                 raise GpurunError(f"the journal {self._path} is of a newer gpurun")
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
+            for schema in _SCHEMAS[version:]:
+                for statement in schema.split(";\n"):
                     if statement.strip():
                         self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {VERSION}")
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         try:
@@ -153,6 +165,28 @@ class Journal:
             ),
         )
 
+    def keep(self, run: str, kept: Sequence[KeptChange]) -> None:
+        """Write what is about to be changed; on disk when this returns. Contents are compressed."""
+        rows = [(run, *_kept_row(each)) for each in kept]
+        try:
+            with self._lock, self._db:
+                self._db.executemany(
+                    "INSERT INTO kept(run, change, content) VALUES (?, ?, ?)", rows
+                )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def kept(self, run: str) -> list[KeptChange]:
+        """What a run has kept of its changes, oldest first."""
+        rows = self._db.execute(
+            "SELECT change, content FROM kept WHERE run=? ORDER BY number", (run,)
+        )
+        return [_kept(change, content) for change, content in rows]
+
+    def rolled_back(self, run: str) -> None:
+        """Record that what a run changed was brought back: it is not to be resumed."""
+        self._write("UPDATE runs SET status=? WHERE id=?", (ROLLED_BACK, run))
+
     def runs(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs, newest first."""
         rows = self._db.execute(
@@ -198,6 +232,18 @@ class Journal:
 def _record(row: tuple[Any, ...]) -> RunRecord:
     run, started, ended, status, playbook, arguments, pid = row
     return RunRecord(run, started, ended or "", status, playbook, json.loads(arguments), pid)
+
+
+def _kept_row(kept: KeptChange) -> tuple[str, bytes | None]:
+    change = asdict(kept)
+    content = change.pop("content")
+    return json.dumps(change), None if content is None else zlib.compress(content)
+
+
+def _kept(change: str, content: bytes | None) -> KeptChange:
+    values = json.loads(change)
+    values["handlers"] = tuple(values["handlers"])
+    return KeptChange(**values, content=None if content is None else zlib.decompress(content))
 
 
 def _now() -> str:

@@ -48,13 +48,14 @@ class NodeLock:
     """Holds `gpurun-<node>` in kube-system for as long as the `with` block runs.
 
     A lease is taken over when it was released, when it has run out, or when it belongs to the same
-    run (which was killed and is being resumed).
+    run (which was killed and is being resumed) or to the one whose nodes this run takes over.
 
     Args:
         run: id of the run.
         holder: for people: "user@host pid run".
         wait: seconds to wait for another holder; 0: none.
         stop: ends the waiting.
+        heir_of: the run whose nodes this one takes over; "": none.
 
     Raises (on entering):
         LockedError: another run holds it.
@@ -69,12 +70,14 @@ class NodeLock:
         holder: str,
         wait: float = 0.0,
         stop: threading.Event | None = None,
+        heir_of: str = "",
     ) -> None:
         self.lost = threading.Event()
         """Set when the lock can no longer be relied on: stop working on the node."""
         self._api = cluster.api
         self._node = node
         self._run = run
+        self._ours = {run, heir_of or run}
         self._holder = holder
         self._wait = wait
         self._stop = stop or threading.Event()
@@ -132,7 +135,7 @@ class NodeLock:
             unchanged: seconds for which we have seen it unchanged.
         """
         spec = lease.get("spec") or {}
-        if not spec.get("holderIdentity") or self._run_of(lease) == self._run:
+        if not spec.get("holderIdentity") or self._run_of(lease) in self._ours:
             return True
         duration = float(spec.get("leaseDurationSeconds") or DURATION)
         renewed = parse_time(spec.get("renewTime") or spec.get("acquireTime"))

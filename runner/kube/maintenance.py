@@ -153,6 +153,23 @@ def _ending(state: NodeState, run: str) -> tuple[str, Mapping[str, Any]]:
     return f"node {state.name} {told}", patch
 
 
+def inherit(cluster: Cluster, node: str, old: str, new: str) -> None:
+    """Make all that run `old` did to a node the matter of run `new`, which will undo it.
+
+    Raises:
+        ClusterError: refused or unreachable.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        marks = {k: new for k in (RUN, CORDONED_BY) if state.annotations.get(k) == old}
+        paused_by, labels = paused(state)
+        if paused_by == old:
+            marks[PAUSED] = json.dumps({"run": new, "labels": labels}, sort_keys=True)
+        return {"metadata": {"annotations": marks}} if marks else {}
+
+    change(cluster, node, patch, f"take node {node} over from run {old}")
+
+
 def pause_daemonsets(
     cluster: Cluster, node: str, run: str, progress: Progress, stop: threading.Event
 ) -> tuple[str, ...]:

@@ -204,6 +204,22 @@ def repo_back(target: Node) -> None:
     inside(target, f"umount {REPOSITORY} && rm -r /run/lab/repo")
 
 
+def reset_needed(target: Node) -> None:
+    """An uncontained memory error: the driver asks for a reset of GPU 0."""
+    gpu.add_xid(target.root, 0, 95, XID_TEXTS[95])
+    gpu.ask_for(target.root, 0, "Reset")
+
+
+def no_reset(target: Node) -> None:
+    """The GPUs cannot be reset, as in many virtual machines."""
+    gpu.expose_reset(target.root, False)
+
+
+def resets(target: Node) -> None:
+    """The GPUs can be reset."""
+    gpu.expose_reset(target.root, True)
+
+
 HOLDER = "Xorg"
 
 
@@ -264,5 +280,8 @@ NODE_FAULTS: dict[str, Callable[[Node], None]] = {
     "driver-held": driver_held,
     "driver-free": driver_free,
     "driver-mismatch": driver_mismatch,
+    "reset-needed": reset_needed,
+    "no-reset": no_reset,
+    "resets": resets,
 }
 """Faults of one node, by their names on the command line; their docstrings are the help."""

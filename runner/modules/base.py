@@ -12,12 +12,15 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from runner.hosts.script import Command, Result
 from runner.kube.state import ClusterAction, ObjectQuery
+
+if TYPE_CHECKING:
+    from runner.modules.files.state import FileState
 
 
 class Risk(enum.IntEnum):
@@ -179,6 +182,7 @@ class Change:
         overlay: probe key -> state as it will be afterwards, for later tasks of the same plan.
         predictable: False for commands whose effect cannot be known; listed as unpredictable.
         undo: commands that restore what was there before; () where there is no way back.
+        files: every path it changes, as (before, after), so that a run can be rolled back later.
     """
 
     summary: str
@@ -192,6 +196,7 @@ class Change:
     overlay: Mapping[str, Any] = field(default_factory=dict)
     predictable: bool = True
     undo: tuple[Command, ...] = ()
+    files: tuple[tuple[FileState, FileState], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

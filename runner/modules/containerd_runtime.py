@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from runner.facts import containerd
+from runner.facts import containerd_daemons as daemons
 from runner.facts.containerd import ContainerdState, ImportedFile
+from runner.facts.containerd_daemons import Daemons
 from runner.modules import containerd_config as config
 from runner.modules import containerd_drop_in as drop_in
 from runner.modules.base import (
@@ -95,13 +97,15 @@ class ContainerdRuntime(Module[ContainerdRuntimeArguments]):
 
     The new runtime is a copy of the current default (else runc, else crun) with its own program,
     so that SystemdCgroup and every other option come along. Comments and layout of the file stay.
-    In mode drop_in a copy of
-    the CRI plugin's settings with the runtime is imported from a file of its own, and made anew
-    when the main file has changed since: containerd before 2.1 reads of a plugin only the last
-    file that names it. containerd must accept the new file before it replaces the old
-    one; afterwards its own `config dump` must show the runtime. A file imported over this one that
-    would hide the change is named and nothing is written. The daemon reads its configuration only
-    at its start: notify a handler that restarts it.
+    In mode drop_in a copy of the CRI plugin's settings with the runtime is imported from a file of
+    its own, and made anew when the main file has changed since: containerd before 2.1 reads of a
+    plugin only the last file that names it.
+
+    containerd must accept the new file before it replaces the old one; afterwards its own
+    `config dump` must show the runtime. A file imported over this one that would hide the change
+    is named and nothing is written; so is the containerd that the kubelet uses, where that reads
+    another configuration. The daemon reads its configuration only at its start: notify a handler
+    that restarts it.
     """
 
     name = "containerd_runtime"
@@ -115,7 +119,11 @@ class ContainerdRuntime(Module[ContainerdRuntimeArguments]):
     risk = Risk.MEDIUM
 
     def probes(self, args: ContainerdRuntimeArguments, context: Context) -> Sequence[Probe]:
-        looks = [*probes(args.path, context), containerd.probe(args.path, context.become)]
+        looks = [
+            *probes(args.path, context),
+            containerd.probe(args.path, context.become),
+            daemons.probe(context.become),
+        ]
         if args.mode == "drop_in":
             known = {look.key for look in looks}
             looks += [look for look in probes(args.drop_in, context) if look.key not in known]
@@ -129,6 +137,7 @@ class ContainerdRuntime(Module[ContainerdRuntimeArguments]):
             _check_path(args.path)
         if not isinstance(state, ContainerdState):
             raise Unknown(f"containerd with {args.path} was not looked at")
+        _check_daemon(args, observed.get(daemons.KEY))
         before = follow(state_of(args.path, observed), observed)
         text = toml_text(before) if before.exists else None
         data = parse(text or "", before.path)
@@ -216,6 +225,32 @@ def _check_path(path: str) -> None:
     for start, reason in _GENERATED.items():
         if path.startswith(start) and not path.endswith(".tmpl"):
             raise Refused(f"{path} is not edited: {reason}")
+
+
+def _check_daemon(args: ContainerdRuntimeArguments, state: Any) -> None:
+    """Raises `Refused` where the configuration is not that of the containerd that runs the pods."""
+    if not isinstance(state, Daemons):
+        raise Unknown("the running containerds were not looked at")
+    if all(daemon.config == args.path for daemon in state.running):
+        return
+    names = " and ".join(f"one with {d.config} (socket {d.address})" for d in state.running)
+    used = [daemon for daemon in state.running if daemon.address == state.kubelet]
+    if used and used[0].config != args.path:
+        raise Refused(
+            f"{args.path} is not what the kubelet's containerd reads, which is {used[0].config}:"
+            f" set path to that (running here: {names})"
+        )
+    if state.kubelet and not used:
+        raise Refused(
+            f"the kubelet's runtime listens at {state.kubelet}, where no containerd does"
+            f" (running here: {names})"
+        )
+    chosen = "path" in args.model_fields_set and args.path in {d.config for d in state.running}
+    if not used and not chosen:
+        raise Refused(
+            f"which containerd is meant is not known: {names} runs here, and no kubelet that tells;"
+            " set path to the configuration of the one that is meant"
+        )
 
 
 def _options(args: ContainerdRuntimeArguments, state: ContainerdState) -> Content:

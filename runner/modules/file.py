@@ -121,6 +121,7 @@ def _absent(state: FileState, context: Context) -> Outcome:
         diff=difference(state, after) if state.kind == "file" else None,
         overlay=seen(after),
         undo=undo,
+        files=((state, after),),
     )
     return Outcome(changes=(change,))
 
@@ -151,6 +152,7 @@ def _link(state: FileState, target: str, context: Context) -> Outcome:
         after=plain(after),
         overlay=seen(after),
         undo=(shell.undoing(undo, state, after),),
+        files=((state, after),),
     )
     return Outcome(changes=(change,))
 
@@ -173,6 +175,7 @@ def _folder(
         after=plain(made[-1]),
         overlay=seen(*made),
         undo=(shell.remove_folders(paths, context.become),),
+        files=tuple(zip(missing, made, strict=True)),
     )
     return Outcome(changes=(change,))
 
@@ -208,5 +211,6 @@ def _attributes(link: FileState, end: FileState, args: FileArguments, context: C
                 shell.set_attributes(end.path, shell.attributes_of(end), context.become), end, None
             ),
         ),
+        files=((end, after),),
     )
     return Outcome(changes=(change,))

@@ -20,6 +20,7 @@ MODULES: dict[str, str] = {
     "fail": "runner.modules.fail:Fail",
     "file": "runner.modules.file:File",
     "get_url": "runner.modules.get_url:GetUrl",
+    "gpu_reset": "runner.modules.gpu_reset:GpuReset",
     "gpu_restore": "runner.modules.gpu_restore:GpuRestore",
     "ini_file": "runner.modules.ini_file:IniFile",
     "json": "runner.modules.json_file:Json",
@@ -43,9 +44,14 @@ MODULES: dict[str, str] = {
     "uri": "runner.modules.uri:Uri",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
     "wait_for": "runner.modules.wait_for:WaitFor",
+    "xid_record": "runner.modules.xid_record:XidRecord",
+    "xid_remedy": "runner.modules.xid_remedy:XidRemedy",
     "yaml": "runner.modules.yaml_file:Yaml",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
+
+INTERNAL: dict[str, str] = {"restore": "runner.modules.restore:Restore"}
+"""Modules of tasks that gpurun itself makes; no playbook can name them."""
 
 ALIASES: dict[str, str] = {
     "ansible.posix.sysctl": "sysctl",
@@ -81,6 +87,6 @@ def task_names(name: str) -> tuple[str, ...]:
 
 def load_module(name: str) -> Module[Any]:
     """The module a task names. Raises KeyError for an unknown name."""
-    path, _, attribute = MODULES[name].partition(":")
+    path, _, attribute = {**MODULES, **INTERNAL}[name].partition(":")
     module: Module[Any] = getattr(importlib.import_module(path), attribute)()
     return module

@@ -97,7 +97,9 @@ class WaitFor(Module[WaitForArguments]):
     ) -> Outcome:
         timeout = args.timeout if context.timeout is None else context.timeout
         most = _SLICE + args.sleep + args.connect_timeout + 10
-        look = Command("wait", script(args), timeout=most, become=context.become)
+        look = Command(
+            "wait", script(args, min(_SLICE, timeout)), timeout=most, become=context.become
+        )
         text = _described(args)
         wait = HostWait(text, args.delay, look, timeout, args.msg)
         return Outcome(waits=(wait,))
@@ -113,7 +115,7 @@ def _described(args: WaitForArguments) -> str:
     return f"{what} {'is closed' if args.gone else 'answers'}"
 
 
-def script(args: WaitForArguments, slice_seconds: float = _SLICE) -> str:
+def script(args: WaitForArguments, slice_seconds: float) -> str:
     """The look: exits 0 when it is so, `NOT_YET` when not yet, else it could not look."""
     wanted = "1" if args.gone else "0"
     return _LOOP.format(

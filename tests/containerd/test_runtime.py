@@ -15,6 +15,7 @@ import pytest
 
 from runner.facts import containerd
 from runner.facts.containerd import ContainerdState, ImportedFile
+from runner.facts.containerd_daemons import KEY, Daemons
 from runner.hosts.script import Command
 from runner.modules.base import Disruption, Refused, Risk
 from runner.modules.files.state import FileState, ancestors, with_content
@@ -62,7 +63,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     root = tmp_path / "host"
     (root / "conf.d").mkdir(parents=True)
-    return Local(root)
+    return Local(root, extra={KEY: Daemons(())})
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_a_missing_systemd_cgroup_is_pointed_out(host: Local) -> None:
 def test_without_containerd_the_file_is_still_written(host: Local) -> None:
     path = write(host, RUNC)
     absent = ContainerdState(False, str(path))
-    bare = Local(host.root, extra={containerd.key(str(path)): absent})
+    bare = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): absent})
     assert len(applied(bare)) == 1
 
 
@@ -201,7 +202,7 @@ def test_since_2_1_tables_of_imports_are_merged(host: Local) -> None:
     path = write(host, RUNC)
     imported = ImportedFile("/x.toml", f'version = 2\n[{CRI}]\nsandbox_image = "new"\n')
     state = ContainerdState(True, str(path), "containerd", "2.1.0", (2, 1), imports=(imported,))
-    newer = Local(host.root, extra={containerd.key(str(path)): state})
+    newer = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): state})
     assert len(newer.plan(MODULE, arguments(host), newer.observe(MODULE, arguments(host))).changes)
 
 
@@ -237,7 +238,7 @@ def test_done_means_seen(host: Local) -> None:
     path = write(host, RUNC)
     applied(host)
     blind = ContainerdState(True, str(path), "containerd", "1.7.27", (1, 7))
-    other = Local(host.root, extra={containerd.key(str(path)): blind})
+    other = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): blind})
     with pytest.raises(Refused, match="it has no runtime nvidia"):
         other.plan(MODULE, arguments(host), other.observe(MODULE, arguments(host)))
 
@@ -382,6 +383,7 @@ def test_a_generated_file_takes_a_drop_in_where_it_imports_one() -> None:
     text = f'version = 3\nimports = ["{folder}/config-v3.toml.d/*.toml"]\n'
     file = FileState(main, "file", 0o644, "root", "root", 0, 0)
     observed: dict[str, Any] = {
+        KEY: Daemons(()),
         f"file:{main}": with_content(file, text.encode()),
         f"file:{own}": FileState(own, "absent", owner="root", group="root", uid=0, gid=0),
         containerd.key(main): ContainerdState(False, main),

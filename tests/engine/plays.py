@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult
 from runner.engine.events import Event, Events
+from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
 from runner.engine.planner import plan_host
@@ -18,6 +20,7 @@ from runner.engine.work import Work
 from runner.errors import Origin
 from runner.inventory.model import Host
 from runner.modules.base import Unknown
+from runner.playbook.document import Play
 from runner.playbook.load import load_playbook
 from tests.engine.local_host import LocalHost
 
@@ -41,6 +44,14 @@ class OneHost:
         self.happened: list[Event] = []
         self.node: Any = Unknown("no cluster in this test")
         self.stop = threading.Event()
+        self.keeper: Keeper | None = None
+
+    def instead(self, play: Play, host: Host) -> OneHost:
+        """The same machine with another play, and nothing observed yet."""
+        other = OneHost.__new__(OneHost)
+        other.__dict__ = {**self.__dict__, "observed": {}, "happened": [], "keeper": None}
+        other.subject = replace(self.subject, play=play, host=host)
+        return other
 
     def plan(self) -> HostPlan:
         return observe(
@@ -60,6 +71,7 @@ class OneHost:
             node or Maintenance(),
             Events([self.happened.append]),
             self.stop,
+            keeper=self.keeper,
         )
         return HostRun(work).run()
 

@@ -126,3 +126,14 @@ def test_a_lock_that_another_run_holds_closes_the_gate(
     said = lock_reason(lease, run, NOW + timedelta(seconds=later), patience)
     assert reason in said if reason else said == ""
     assert gate(plan(), NODE, None, run, said).verdict == ("deny" if reason else "allow")
+
+
+def test_a_rollback_may_take_the_lock_of_the_run_it_brings_back() -> None:
+    assert lock_reason(HELD, "run", NOW, 0, heir_of="other") == ""
+    assert lock_reason(HELD, "run", NOW, 0, heir_of="third")
+
+
+def test_a_rollback_may_work_on_the_nodes_of_the_run_it_brings_back() -> None:
+    node = NodeState("gpu-1", annotations={RUN: "broken"})
+    assert gate(plan(), node, None, "run", heir_of="broken").verdict == "allow"
+    assert gate(plan(), node, None, "run", heir_of="other").verdict == "deny"

@@ -42,10 +42,7 @@ def test_a_wait_stands_between_two_changes(tmp_path: Path) -> None:
     assert not host.again().pending
 
 
-def test_a_wait_that_ends_without_success_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runner.modules.wait_for._SLICE", 0)
+def test_a_wait_that_ends_without_success_is_a_failure(tmp_path: Path) -> None:
     host = OneHost(tmp_path, PLAY.format(tmp_path, "never"))
     result = host.apply()
     assert result.status == "failed"

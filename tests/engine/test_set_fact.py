@@ -9,7 +9,8 @@ import pytest
 
 from runner.engine import run as engine
 from runner.engine.events import Event, Events
-from runner.engine.run import Run, Settings
+from runner.engine.run import Run
+from runner.engine.settings import Settings
 from runner.engine.states import HostState
 from runner.engine.stop import Stop
 from runner.errors import Origin

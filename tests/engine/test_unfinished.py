@@ -12,7 +12,8 @@ from runner.engine.batches import blocks
 from runner.engine.clusters import Clusters
 from runner.engine.events import Events
 from runner.engine.maintenance import Maintenance
-from runner.engine.run import Run, Settings
+from runner.engine.run import Run
+from runner.engine.settings import Settings
 from runner.engine.stop import Stop
 from runner.errors import ClusterError, Origin
 from runner.inventory.model import Host, Inventory

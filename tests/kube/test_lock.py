@@ -204,3 +204,11 @@ def test_long_node_names_stay_within_what_the_api_allows() -> None:
     one, two = lease_name("n" * 252 + "a"), lease_name("n" * 252 + "b")
     assert len(one) == 253 and one != two
     assert lease_name("gpu-1") == "gpurun-gpu-1"
+
+
+def test_a_rollback_takes_the_lock_of_the_run_it_brings_back(world: World) -> None:
+    held_by_another(world)
+    with pytest.raises(LockedError), node_lock(world, "run-2", heir_of="third"):
+        pass
+    with node_lock(world, "run-2", heir_of="other"):
+        assert lease(world)["metadata"]["annotations"] == {"gpurun.dev/run": "run-2"}

@@ -75,6 +75,22 @@ class TestCordon:
         assert cordoned(world) and marks(world)[maintenance.RUN] == "run-1"
         assert end(world.cluster, "gpu-1", "run-1") == "node gpu-1 uncordoned"
 
+    def test_a_rollback_takes_over_what_the_run_left(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, "gpu-1", "run-1")
+        maintenance.inherit(world.cluster, "gpu-1", "run-1", "run-2")
+        assert marks(world)[maintenance.RUN] == marks(world)[maintenance.CORDONED_BY] == "run-2"
+        assert begin(world.cluster, "gpu-1", "run-2").ours
+        assert end(world.cluster, "gpu-1", "run-2") == "node gpu-1 uncordoned"
+        assert marks(world) == {}
+
+    def test_a_rollback_takes_over_nothing_of_another_run(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, "gpu-1", "run-1")
+        before = marks(world)
+        maintenance.inherit(world.cluster, "gpu-1", "run-0", "run-2")
+        assert marks(world) == before
+
     def test_the_same_run_goes_on_after_a_crash(self, world: World) -> None:
         world.node()
         begin(world.cluster, "gpu-1", "run-1")

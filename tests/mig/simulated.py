@@ -15,7 +15,7 @@ from runner.lab.gpu.commands import run
 from runner.modules.base import Change, Context, Outcome
 from runner.modules.mig import Mig, MigArguments
 
-TOOLS = ("nvidia-smi", "modinfo", "fuser", "lspci")
+TOOLS = ("nvidia-smi", "modinfo", "fuser", "lspci", "lsmod", "dmesg")
 
 ASK = """\
 #!/bin/sh

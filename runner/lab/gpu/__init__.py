@@ -5,6 +5,24 @@ it there as `python3 -m gpu COMMAND ARGUMENTS…` (see `__main__`). On the host 
 functions exported here with the node's root folder; a node's own root is "/".
 """
 
-from .api import add_client, add_xid, allocatable, create, lose_gpu, remove_client
+from .api import (
+    add_client,
+    add_xid,
+    allocatable,
+    ask_for,
+    create,
+    expose_reset,
+    lose_gpu,
+    remove_client,
+)
 
-__all__ = ["add_client", "add_xid", "allocatable", "create", "lose_gpu", "remove_client"]
+__all__ = [
+    "add_client",
+    "add_xid",
+    "allocatable",
+    "ask_for",
+    "create",
+    "expose_reset",
+    "lose_gpu",
+    "remove_client",
+]

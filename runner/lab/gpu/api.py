@@ -47,6 +47,7 @@ def create(root: Path, model: str, count: int, driver: str) -> None:
         "modules": {},
         "flavour": "",
         "gpus": [_gpu(node, index) for index in range(count)],
+        "switches": 0,
         "clients": {},
         "log": [],
     }
@@ -75,6 +76,7 @@ def _gpu(node: str, index: int) -> Gpu:
         "persistence": True,
         "lost": False,
         "resettable": True,
+        "recovery": "None",
         "instances": [],
     }
 
@@ -114,6 +116,30 @@ def add_xid(root: Path, index: int, xid: int, text: str) -> None:
     with changing(root) as state:
         pci = state["gpus"][index]["pci"].lower()[4:-2]
         kernel.log(state, f"NVRM: Xid (PCI:{pci}): {xid}, {text}")
+
+
+_RECOVERY = {
+    "None": "0x0 (None)",
+    "Reset": "0x1 (GPU Reset Required)",
+    "Reboot": "0x2 (Node Reboot Required)",
+    "Drain and Reset": "0x4 (Drain and Reset)",
+}
+
+
+def ask_for(root: Path, index: int, action: str) -> None:
+    """Let the driver ask for a recovery action of a GPU, and say so in the kernel log (Xid 154)."""
+    before = _RECOVERY[read(root)["gpus"][index]["recovery"]]
+    text = f"GPU recovery action changed from {before} to {_RECOVERY[action]}"
+    add_xid(root, index, 154, text)
+    with changing(root) as state:
+        state["gpus"][index]["recovery"] = action
+
+
+def expose_reset(root: Path, exposed: bool) -> None:
+    """Whether the GPUs can be reset at all; in many virtual machines they cannot."""
+    with changing(root) as state:
+        for gpu in state["gpus"]:
+            gpu["resettable"] = exposed
 
 
 def lose_gpu(root: Path, index: int) -> None:

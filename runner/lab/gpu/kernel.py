@@ -88,6 +88,7 @@ def start(state: State, version: str, flavour: str) -> None:
     state["log"] = []
     for gpu in state["gpus"]:
         gpu["lost"] = False
+        gpu["recovery"] = "None"
     forget_volatile(state)
     if version:
         for module in STARTED:

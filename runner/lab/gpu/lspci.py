@@ -29,7 +29,13 @@ def lspci(arguments: list[str], root: Path) -> Answer:
         kind = f"3D controller {code}".strip()
         return f"{slot} {kind}: NVIDIA Corporation {model.board}{suffix} (rev {revision})\n"
 
-    return Answer(0, "".join(line(gpu) for gpu in state["gpus"]))
+    switches = "" if numeric != 1 else "".join(map(_switch, range(state["switches"])))
+    return Answer(0, "".join(line(gpu) for gpu in state["gpus"]) + switches)
+
+
+def _switch(number: int) -> str:
+    """An NVSwitch of the A100's systems, as `lspci -D -n` shows it."""
+    return f"0000:{0xC0 + number:02x}:00.0 0680: 10de:1af1 (rev a1)\n"
 
 
 def _device_filter(arguments: list[str]) -> str | None:

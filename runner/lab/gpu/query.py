@@ -91,8 +91,11 @@ FIELDS: dict[str, Field] = {
     "remapped_rows.uncorrectable": Field(lambda r: r.hidden_by_mig(_ZERO)),
     "remapped_rows.pending": Field(lambda r: r.hidden_by_mig("No")),
     "remapped_rows.failure": Field(lambda r: r.hidden_by_mig("No")),
-    "reset_status.reset_required": Field(lambda r: "No"),
-    "reset_status.drain_and_reset_recommended": Field(lambda r: "No"),
+    "reset_status.reset_required": Field(lambda r: "Yes" if r.gpu["recovery"] == "Reset" else "No"),
+    "reset_status.drain_and_reset_recommended": Field(
+        lambda r: "Yes" if r.gpu["recovery"] == "Drain and Reset" else "No"
+    ),
+    "gpu_recovery_action": Field(lambda r: r.gpu["recovery"]),
 }
 ALIASES = {
     "gpu_name": "name",

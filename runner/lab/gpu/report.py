@@ -111,10 +111,7 @@ def _gpu_entries(state: State, gpu: Gpu) -> list[Entry]:
             Entry("Virtualization Mode", "virtualization_mode", "None"),
             Entry("Host VGPU Mode", "host_vgpu_mode", "N/A"),
         ]),
-        Entry("GPU Reset Status", "gpu_reset_status", "", [
-            Entry("Reset Required", "reset_required", "No"),
-            Entry("Drain and Reset Recommended", "drain_and_reset_recommended", "No"),
-        ]),
+        _recovery(state, gpu),
         Entry("PCI", "pci", "", [
             Entry("Bus", "pci_bus", bus[1]),
             Entry("Device", "pci_device", bus[2].partition(".")[0]),
@@ -152,6 +149,19 @@ def _gpu_entries(state: State, gpu: Gpu) -> list[Entry]:
 
 def _able(on: bool) -> str:
     return "Enabled" if on else "Disabled"
+
+
+def _recovery(state: State, gpu: Gpu) -> Entry:
+    """What the driver asks for; older drivers know of resets only."""
+    if state["modules"]["nvidia"] >= "570":
+        return Entry("GPU Recovery Action", "gpu_recovery_action", gpu["recovery"])
+    drain = gpu["recovery"] == "Drain and Reset"
+    required = gpu["recovery"] == "Reset"
+    return Entry("GPU Reset Status", "gpu_reset_status", "", [
+        Entry("Reset Required", "reset_required", "Yes" if required else "No"),
+        Entry("Drain and Reset Recommended", "drain_and_reset_recommended",
+              "Yes" if drain else "No"),
+    ])  # fmt: skip
 
 
 def _memory(total: int, reserved: int, used: int) -> list[Entry]:

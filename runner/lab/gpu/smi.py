@@ -147,13 +147,26 @@ def _switch_pending(state: State, gpu: Gpu, on: bool) -> str:
     return f"Warning: MIG mode is in pending {word} state for GPU {gpu['pci']}:{why}\n{advice}"
 
 
+def _reset_together(state: State) -> bool:
+    """Whether no GPU can be reset without the others: Ampere behind NVSwitches that no fabric
+    manager manages (nvidia-smi(1), --gpu-reset)."""
+    ampere = model_of(state).architecture == "Ampere"
+    return ampere and state["switches"] > 0 and "nvidia-fabricmanager" not in state["clients"]
+
+
 def _reset(state: State, gpus: list[Gpu], _: dict[str, str]) -> Answer:
     """Reset each GPU nobody holds; name the others."""
     if fixed := [gpu for gpu in gpus if not gpu["resettable"]]:
         return Answer(255, f"Resetting GPU {fixed[0]['pci']} is not supported.\n")
+    if len(gpus) < len(state["gpus"]) and _reset_together(state):
+        lines = "".join(f"  GPU {gpu['pci']}: Not Supported\n" for gpu in gpus)
+        return Answer(255, f"The following GPUs could not be reset:\n{lines}")
     held = [gpu for gpu in gpus if busy(state, gpu, monitors=True)]
     free = [gpu for gpu in gpus if gpu not in held]
     kernel.forget_volatile(state, free, driver=False)
+    for gpu in free:
+        if gpu["recovery"] in ("Reset", "Drain and Reset"):
+            gpu["recovery"] = "None"
     out = "".join(f"GPU {gpu['pci']} was successfully reset.\n" for gpu in free)
     if not held:
         return Answer(0, out + "All done.\n")

@@ -59,6 +59,8 @@ class Gpu(TypedDict):
     """Fell off the bus."""
     resettable: bool
     """False: the reset is not exposed, as in many pass-through machines."""
+    recovery: str
+    """What the driver asks for, as `gpu_recovery_action` shows it: "None", "Reset", "Reboot"."""
     instances: list[Instance]
 
 
@@ -81,6 +83,8 @@ class State(TypedDict):
     flavour: str
     """Of the loaded driver: "open" or "proprietary"; "" without one."""
     gpus: list[Gpu]
+    switches: int
+    """NVSwitches that join the GPUs; 0: there are none."""
     clients: dict[str, Client]
     log: list[str]
     """Lines of the kernel log since boot."""

@@ -122,7 +122,8 @@ def plan_file(
         after=plain(after, hidden=hidden),
         diff=diff,
         overlay=overlay(link, after),
-        undo=_undo(before, after, backup, become),
+        undo=way_back(before, after, backup, become),
+        files=((before, after),),
     )
     return Outcome(changes=(change,), result=result)
 
@@ -184,7 +185,10 @@ def same_attributes(before: FileState, after: FileState) -> bool:
     return (before.mode, before.owner, before.group) == (after.mode, after.owner, after.group)
 
 
-def _undo(before: FileState, after: FileState, backup: str, become: bool) -> tuple[Command, ...]:
+def way_back(
+    before: FileState, after: FileState, backup: str = "", become: bool = True
+) -> tuple[Command, ...]:
+    """What puts a file back as it was, while it is as the change left it; () where nothing can."""
     attributes = shell.attributes_of(before)
     if before.exists and before.sha256 == after.sha256:
         command = shell.set_attributes(before.path, attributes, become)

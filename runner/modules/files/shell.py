@@ -72,12 +72,13 @@ trap 'rm -f -- "$t"' EXIT
 trap 'exit 129' HUP INT TERM
 """
 
-_ARRIVE = """cat > "$t"
-if [ "$(sha256sum < "$t")" != "$sha256  -" ]; then
+_CHECK = """if [ "$(sha256sum < "$t")" != "$sha256  -" ]; then
   echo "$p: the new content did not arrive whole; the old file is untouched" >&2
   exit 1
 fi
 """
+
+_ARRIVE = 'cat > "$t"\n' + _CHECK
 
 # curl reads its configuration, secrets included, from standard input. wget has no such way.
 _DOWNLOAD = """config=$(cat; echo .)
@@ -129,6 +130,19 @@ def write(
     # What a validation prints, and a copy of the old file, may be of any size.
     brief = not validate and not backup and len(content) <= LARGEST_CONTENT
     return Command(f"write:{path}:{digest[:12]}", shell, content, become=become, brief=brief)
+
+
+def copy_of(
+    path: str, digest: str, source: str, attributes: Attributes, *, become: bool = True
+) -> Command:
+    """Replace or create a file by a copy that lies on the host.
+
+    Args:
+        source: shell that prints the copy.
+    """
+    arrive = f'{{ {source}\n}} > "$t"\n{_CHECK}'
+    shell = _placed(path, digest, arrive, attributes, None, "")
+    return Command(f"copy:{path}:{digest[:12]}", shell, become=become)
 
 
 @dataclass(frozen=True, slots=True)

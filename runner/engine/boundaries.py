@@ -1,0 +1,60 @@
+"""Steps that do not travel to the host with others: reboots, waits, and actions of the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.engine.batches import cluster_actions, host_waits, reboots
+from runner.engine.ending import Interrupted
+from runner.engine.planning import PlannedStep
+from runner.engine.waiting import wait_on_host
+from runner.errors import GpurunError
+
+if TYPE_CHECKING:
+    from runner.engine.work import Work
+
+
+def act(work: Work, step: PlannedStep) -> None:
+    """Do what such a step is there for.
+
+    Raises:
+        Interrupted: the run was stopped meanwhile.
+        GpurunError: as the host or the cluster says.
+    """
+    if reboots(step):
+        _reboot(work, step)
+    elif host_waits(step):
+        wait(work, step)
+    else:
+        _ask_cluster(work, step)
+
+
+def wait(work: Work, step: PlannedStep) -> None:
+    """Wait for what a step says of its host."""
+    for each in host_waits(step):
+        if each.look is not None and step.context is not None:
+            each = replace(each, look=replace(each.look, user=step.context.user))
+        try:
+            wait_on_host(each, work.reached_by(step), work.stop)
+        except GpurunError as error:
+            if work.stop.is_set():
+                raise Interrupted(error.message, error.hint) from error
+            raise
+
+
+def _ask_cluster(work: Work, step: PlannedStep) -> None:
+    work.marks.make(step)
+    work.node.resume_pods()
+    for action in cluster_actions(step):
+        work.touched = work.touched or bool(step.changes)
+        work.node.perform(action, work.since)
+    for key in [key for key in work.observed if key.startswith("kubernetes:")]:
+        del work.observed[key]
+
+
+def _reboot(work: Work, step: PlannedStep) -> None:
+    for reboot in reboots(step):
+        work.touched = True
+        work.connection.reboot(reboot.timeout)
+    work.observed.clear()

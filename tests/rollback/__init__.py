@@ -1,0 +1,1 @@
+"""Rolling a run back: files as they were, and what cannot be undone."""

@@ -1,0 +1,67 @@
+"""Which nodes a rollback takes over from a run that left them out of service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.engine.events import Event
+from runner.engine.kept import KeptChange
+from runner.engine.rollback import Rollback, roll_back
+from runner.errors import Origin
+from runner.inventory.model import Host, Inventory
+from runner.modules.base import Disruption
+from runner.playbook.load import load_playbook
+
+PLAYBOOK = "- {name: p, hosts: all, tasks: [{name: t, copy: {dest: /f, content: x}}]}"
+FILE = KeptChange(
+    "gpu-1", "p", 1, "tasks/0/0", "t", "create /f", "/f", {"kind": "absent"}, {"kind": "file"}
+)
+OTHER = KeptChange("gpu-1", "p", 1, "tasks/1/0", "partition", "GPU 0: none -> 7x")
+DONE = Event("host-done", "gpu-1", data={"left": ""})
+
+
+def rolled_back(tmp_path: Path, kept: list[KeptChange], events: list[Event]) -> Rollback:
+    path = tmp_path / "p.yaml"
+    path.write_text(PLAYBOOK)
+    names = ("gpu-1", "gpu-2")
+    hosts = {name: Host(name, "192.0.2.1", Origin("hosts.yaml", 1, 1)) for name in names}
+    inventory = Inventory((), hosts, {"all": names})
+    return roll_back("run-1", kept, events, load_playbook(path), inventory)
+
+
+@pytest.mark.parametrize(
+    ("disruption", "done", "heir"),
+    [
+        (Disruption.NONE, True, True),
+        (Disruption.GPU, True, False),
+        (Disruption.GPU, False, True),
+    ],
+)
+def test_a_node_where_something_disrupting_stays_is_not_given_back(
+    tmp_path: Path, disruption: Disruption, done: bool, heir: bool
+) -> None:
+    other = replace(OTHER, disruption=int(disruption))
+    ended = [Event("step-done", "gpu-1", data={"step": other.step})] if done else []
+    made = rolled_back(tmp_path, [FILE, other], [*ended, DONE])
+    assert ("gpu-1" in made.heirs) is heir
+    assert "gpu-2" in made.heirs
+
+
+@pytest.mark.parametrize(
+    ("events", "looked_at"),
+    [
+        ([], "gpu-1"),
+        ([Event("host-planned", "gpu-2")], "gpu-1"),
+        ([Event("progress", "gpu-2", "cordoned gpu-2")], "gpu-1,gpu-2"),
+        ([Event("progress", "gpu-2"), Event("host-done", "gpu-2", data={"left": ""})], "gpu-1"),
+        ([Event("host-done", "gpu-2", data={"left": "stays cordoned"})], "gpu-1,gpu-2"),
+    ],
+)
+def test_a_node_that_was_cordoned_before_anything_was_changed_is_given_back(
+    tmp_path: Path, events: list[Event], looked_at: str
+) -> None:
+    (play,) = rolled_back(tmp_path, [FILE], [DONE, *events]).playbook.plays
+    assert play.hosts == looked_at
