@@ -12,13 +12,14 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    StrictBool,
     StrictInt,
     StrictStr,
     model_validator,
 )
 
 from runner.facts.nvidia import GPUS, GPUS_KEY, Gpu, Gpus, Instance
-from runner.modules import mig_commands
+from runner.modules import mig_at_boot, mig_commands
 from runner.modules.base import (
     Arguments,
     Change,
@@ -92,6 +93,11 @@ class MigArguments(Arguments):
         description="File with layouts, as mig-parted and the MIG manager of NVIDIA's GPU operator "
         "take it",
     )
+    persist: StrictBool | None = Field(
+        default=None,
+        description="Whether the geometry comes back by itself after a reboot, by a systemd unit "
+        "on the host. Left out: what is kept already follows, nothing else is kept",
+    )
     strategy: Literal["single", "mixed"] | None = Field(
         default=None,
         description="The device plugin's MIG strategy: what it could not offer is refused",
@@ -124,8 +130,10 @@ class Mig(Module[MigArguments]):
     Ampere GPUs change their mode in a reset, which no process may block, not even a device plugin
     or an exporter; only GPUs whose mode is pending are reset. They keep the mode over reboots.
     Hopper and later change it at once and lose it with the driver: at a reboot, or when the driver
-    is reloaded. Instances survive neither reset nor reboot on any GPU, so the playbook has to be
-    applied again after one.
+    is reloaded. Instances survive neither reset nor reboot on any GPU: apply the playbook again
+    after one, or let `persist` see to it: a file for each GPU in /etc/gpurun/mig and the unit
+    gpurun-mig.service, which cuts them before the kubelet starts. The unit makes no new geometry:
+    where it finds other instances than it keeps, it fails and leaves them.
 
     What `register` stores has `geometry`, a text for each GPU, and `resources`: what the device
     plugin will offer of the node under its strategies `single` and `mixed`, resource to count.
@@ -139,7 +147,8 @@ class Mig(Module[MigArguments]):
     risk: ClassVar[Risk] = Risk.HIGH
     disruption: ClassVar[Disruption] = Disruption.GPU
     examples: ClassVar[tuple[str, ...]] = (
-        "- name: Seven small GPUs out of each\n  mig:\n    geometry: 7x1g\n",
+        "- name: Seven small GPUs out of each, also after a reboot\n  mig:\n"
+        "    geometry: 7x1g\n    persist: true\n",
         '- name: Two halves of the first GPU\n  mig:\n    geometry: {"3g.40gb": 2}\n    gpus: 0\n',
         "- name: The first GPU whole, the others in parts\n  mig:\n    geometries:\n"
         '      0: "off"\n      "1,2,3": "3g.40gb: 1, 2g.20gb: 1, 1g.10gb: 2"\n',
@@ -150,13 +159,14 @@ class Mig(Module[MigArguments]):
 
     def probes(self, args: MigArguments, context: Context) -> Sequence[Probe]:
         assert GPUS.probe is not None
-        return (GPUS.probe,)
+        return (GPUS.probe, mig_at_boot.PROBE)
 
     def plan(self, args: MigArguments, observed: Mapping[str, Any], context: Context) -> Outcome:
         gpus: Gpus = observed[GPUS_KEY]
         if not gpus:
             raise Refused(f"there is no GPU to cut: {gpus.reason or 'nvidia-smi shows none'}")
-        steps = [step_for(gpu, wanted) for gpu, wanted in wanted_of(args, gpus, context)]
+        wanted = wanted_of(args, gpus, context)
+        steps = [step_for(gpu, geometry) for gpu, geometry in wanted]
         needed = [step for step in steps if step.needed]
         after = overlaid(gpus, needed)
         offered = resources(gpus, after)
@@ -168,9 +178,13 @@ class Mig(Module[MigArguments]):
             )
         geometry = {str(step.gpu.index): _after(step) for step in steps}
         result = {"geometry": geometry, "resources": offered}
-        if not needed:
-            return Outcome(result=result)
-        return Outcome(changes=(change_of(gpus, needed),), result=result)
+        keep = mig_at_boot.change_of_kept(
+            observed[mig_at_boot.KEPT_KEY],
+            {gpu.uuid: (gpu, mig_at_boot.kept_text(gpu, geometry)) for gpu, geometry in wanted},
+            args.persist,
+        )
+        changes = [change_of(gpus, needed)] if needed else []
+        return Outcome(changes=(*changes, *([keep] if keep else [])), result=result)
 
 
 def wanted_of(

@@ -55,7 +55,7 @@ destroy() {
 partition() {
     instances "$1" "$2"
     strange=$(without "$found" "$3 $4 $5")
-    [ -z "$strange" ] || fail "$2 has MIG instances that the plan does not know: $strange"
+    [ -z "$strange" ] || fail "$2 has MIG instances that are not wanted and not known: $strange"
     surplus=$(without "$found" "$3")
     if [ -n "$surplus" ]; then
         destroy "$1" "$2" "$surplus"
@@ -105,6 +105,8 @@ $(nvidia-smi -i "$pending" --gpu-reset 2>&1)"
 }
 """
 # A mode left pending would take effect at the next reboot, so that a failure takes it back.
+
+FUNCTIONS = _PRELUDE + _PARTITION + _MODE
 
 
 def _command(key: str, function: str, calls: Sequence[Sequence[str]]) -> Command:

@@ -18,6 +18,7 @@ from runner.lab.gpu.models import MODELS
 from runner.lab.gpu.placement import instance_id
 from runner.modules.base import Context, Disruption, Outcome, Refused, Risk, Unknown
 from runner.modules.mig import Mig, MigArguments
+from runner.modules.mig_at_boot import KEPT_KEY, Kept
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 
@@ -71,7 +72,8 @@ def calls(commands: Any) -> list[str]:
 def test_case(path: Path) -> None:
     case = yaml.safe_load(path.read_text())
     gpus = Gpus([gpu(index, one) for index, one in enumerate(case["gpus"])], case.get("reason", ""))
-    observed = {GPUS_KEY: gpus}
+    kept = Kept({f"GPU-{index}": text for index, text in case.get("kept", {}).items()}, unit=True)
+    observed = {GPUS_KEY: gpus, KEPT_KEY: kept}
     for expected, kind in (("refused", Refused), ("unknown", Unknown)):
         if expected in case:
             with pytest.raises(kind) as raised:

@@ -184,7 +184,10 @@ class TestFailuresAreNamed:
         host.smi("mig", "-cgi", "1g.10gb+me", "-C")  # after the guard
         failed = host.commands(change.do)
         assert failed is not None
-        assert "has MIG instances that the plan does not know: 1g.10gb+me@6:1" in failed.error_text
+        assert (
+            "has MIG instances that are not wanted and not known: 1g.10gb+me@6:1"
+            in failed.error_text
+        )
         assert profiles(host) == [Counter({"1g.10gb+me": 1})]
 
     def test_carried_out_again_after_it_was_killed_half_way(self, tmp_path: Path) -> None:

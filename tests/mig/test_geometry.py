@@ -26,6 +26,7 @@ from runner.hosts.script import Result
 from runner.lab.gpu.models import MODELS
 from runner.modules.base import Context
 from runner.modules.mig import Mig, MigArguments
+from runner.modules.mig_at_boot import KEPT_KEY, Kept
 from runner.modules.mig_geometry import parse_geometry, step_for
 from tests.gpu.test_facts import look
 from tests.gpu.transcripts import Node
@@ -187,7 +188,8 @@ def test_plan_of_the_overlay_is_empty(data: st.DataObject) -> None:
     key = data.draw(CUT)
     family = next(f for f in FAMILIES if MODELS[key].device in f.devices)
     with tempfile.TemporaryDirectory() as folder:
-        observed = {GPUS_KEY: observe(Node(Path(folder), key, count=2))}
+        gpus = observe(Node(Path(folder), key, count=2))
+    observed = {GPUS_KEY: gpus, KEPT_KEY: Kept()}
     for _ in range(2):
         names = Counter(p.name for p in data.draw(geometries(family)))
         args = MigArguments(geometry=dict(names))
@@ -207,9 +209,8 @@ def test_result_of_a_command_is_data_not_shell() -> None:
     """A product name with shell characters changes nothing."""
     node_text = look_with_product("H100 $(touch /tmp/x); '\"")
     (gpu,) = parse_gpus(Result(0, node_text.encode()))
-    outcome = Mig().plan(
-        MigArguments(geometry="7x1g"), {GPUS_KEY: Gpus([gpu])}, Context(host="gpu1")
-    )
+    observed = {GPUS_KEY: Gpus([gpu]), KEPT_KEY: Kept()}
+    outcome = Mig().plan(MigArguments(geometry="7x1g"), observed, Context(host="gpu1"))
     (change,) = outcome.changes
     shells = [change.guard, *(command.shell for command in change.do if hasattr(command, "shell"))]
     assert not any("touch" in shell for shell in shells)

@@ -21,6 +21,7 @@ from runner.kube.state import NodeState, PodState, WaitAllocatable
 from runner.lab.gpu import allocatable
 from runner.lab.gpu.state import changing
 from runner.modules.base import Disruption, Risk
+from runner.modules.mig_at_boot import FOLDER
 from runner.modules.mig_geometry import resolve
 from runner.modules.mig_layouts import layout_for, read_layouts
 from runner.playbook.load import load_playbook
@@ -168,6 +169,17 @@ def test_what_the_operator_says_of_the_node_is_heeded(
     plan = node.plan(playbook, **LAYOUT if playbook == "mig-layout.yaml" else {})
     assert plan.problem is not None
     assert reason in plan.problem.reason
+
+
+@pytest.mark.parametrize("playbook", ["mig-7x1g.yaml", "mig-all-balanced.yaml"])
+def test_kept_for_the_next_boot_where_that_is_wanted(playbook: str, tmp_path: Path) -> None:
+    node = Node(tmp_path, "H100-80")
+    summaries = [c.summary for s in node.plan(playbook).pending for c in s.changes]
+    assert not any("at boot" in summary for summary in summaries)
+    node.enact(node.plan(playbook, persist="true"))
+    assert ("mig", "ok") in statuses(node.plan(playbook))
+    node.enact(node.plan("mig-off.yaml"))
+    assert not list((node.host.root / FOLDER[1:]).iterdir())
 
 
 LAYOUTS = "mig-layouts.yaml"
