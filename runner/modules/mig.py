@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from runner.facts.mig_resources import Strategy, resources
 from runner.facts.nvidia import GPUS, GPUS_KEY, Gpu, Gpus, Instance
 from runner.modules import mig_at_boot, mig_commands
 from runner.modules.base import (
@@ -42,7 +43,6 @@ from runner.modules.mig_geometry import (
     step_for,
 )
 from runner.modules.mig_layouts import layout_for, read_layouts
-from runner.modules.mig_resources import resources
 
 Selector = StrictInt | StrictStr
 
@@ -98,7 +98,7 @@ class MigArguments(Arguments):
         description="Whether the geometry comes back by itself after a reboot, by a systemd unit "
         "on the host. Left out: what is kept already follows, nothing else is kept",
     )
-    strategy: Literal["single", "mixed"] | None = Field(
+    strategy: Strategy | None = Field(
         default=None,
         description="The device plugin's MIG strategy: what it could not offer is refused",
     )
@@ -135,9 +135,6 @@ class Mig(Module[MigArguments]):
     gpurun-mig.service, which cuts them before the kubelet starts. The unit makes no new geometry:
     where it finds other instances than it keeps, it fails and leaves them.
 
-    What `register` stores has `geometry`, a text for each GPU, and `resources`: what the device
-    plugin will offer of the node under its strategies `single` and `mixed`, resource to count.
-
     Sources: NVIDIA MIG User Guide, "Getting Started with MIG" and "Supported MIG Profiles";
     NVIDIA/mig-parted, api/spec/v1; NVIDIA k8s-device-plugin, "MIG strategies".
     """
@@ -169,15 +166,13 @@ class Mig(Module[MigArguments]):
         steps = [step_for(gpu, geometry) for gpu, geometry in wanted]
         needed = [step for step in steps if step.needed]
         after = overlaid(gpus, needed)
-        offered = resources(gpus, after)
-        if args.strategy is not None and not offered[args.strategy]:
+        if args.strategy is not None and not resources(after, args.strategy):
             shown = "; ".join(f"GPU {gpu.index}: {geometry_of(gpu)}" for gpu in after)
             raise Refused(
                 'the device plugin\'s MIG strategy "single" offers nothing where GPUs are cut in '
                 f'different ways ({shown}); it takes "mixed" for that'
             )
-        geometry = {str(step.gpu.index): _after(step) for step in steps}
-        result = {"geometry": geometry, "resources": offered}
+        result = {"geometry": {str(step.gpu.index): _after(step) for step in steps}}
         keep = mig_at_boot.change_of_kept(
             observed[mig_at_boot.KEPT_KEY],
             {gpu.uuid: (gpu, mig_at_boot.kept_text(gpu, geometry)) for gpu, geometry in wanted},

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.engine.observe import observe
-from runner.engine.planner import kept_after, plan_host, plan_verify
+from runner.engine.planner import plan_host, plan_verify
 from runner.engine.planning import HostPlan
 from runner.engine.subject import Subject
 from runner.errors import Origin
@@ -57,9 +57,8 @@ class Node:
     def verify(self, playbook: str, **extra: str) -> dict[str, int]:
         """What the playbook waits for in the end: resource -> how many."""
         subject = self.subject(playbook, extra)
-        kept = kept_after(subject, self.plan(playbook, **extra), {})
         observed: dict[str, Any] = {}
-        plan = observe(lambda seen: plan_verify(subject, seen, kept), observed, self, self.state)
+        plan = observe(lambda seen: plan_verify(subject, seen), observed, self, self.state)
         assert plan.problem is None
         waits = [wait for step in plan.steps for wait in step.waits]
         return {w.resource: w.value for w in waits if isinstance(w, WaitAllocatable)}
