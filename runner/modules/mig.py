@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from runner.facts.gpu_models import keeps_mig_mode
 from runner.facts.mig_resources import Strategy, resources
 from runner.facts.nvidia import GPUS, GPUS_KEY, Gpu, Gpus, Instance
 from runner.modules import mig_at_boot, mig_commands
@@ -98,6 +99,11 @@ class MigArguments(Arguments):
         description="Whether the geometry comes back by itself after a reboot, by a systemd unit "
         "on the host. Left out: what is kept already follows, nothing else is kept",
     )
+    pending: StrictBool = Field(
+        default=False,
+        description="Only set the mode, and make nothing: where the driver cannot reset an Ampere "
+        "GPU its mode stays pending for the `reboot` that is to follow, and for a `mig` after that",
+    )
     strategy: Strategy | None = Field(
         default=None,
         description="The device plugin's MIG strategy: what it could not offer is refused",
@@ -114,6 +120,8 @@ class MigArguments(Arguments):
             raise ValueError("give layout together with config, the file that has it")
         if self.geometry is None and self.gpus != "all":
             raise ValueError("gpus goes with geometry; geometries and layout select themselves")
+        if self.pending and (self.persist is not None or self.strategy is not None):
+            raise ValueError("pending sets the mode only; give persist and strategy without it")
         return self
 
 
@@ -164,6 +172,8 @@ class Mig(Module[MigArguments]):
             raise Refused(f"there is no GPU to cut: {gpus.reason or 'nvidia-smi shows none'}")
         wanted = wanted_of(args, gpus, context)
         steps = [step_for(gpu, geometry) for gpu, geometry in wanted]
+        if args.pending:
+            return Outcome(changes=_pending_changes(gpus, steps))
         needed = [step for step in steps if step.needed]
         after = overlaid(gpus, needed)
         if args.strategy is not None and not resources(after, args.strategy):
@@ -249,6 +259,49 @@ def change_of(gpus: Gpus, steps: Sequence[Step]) -> Change:
         after={_key(step.gpu): _after(step) for step in steps},
         overlay={GPUS_KEY: overlaid(gpus, steps)},
         undo=mig_commands.undo(steps),
+    )
+
+
+def _pending_changes(gpus: Gpus, steps: Sequence[Step]) -> tuple[Change, ...]:
+    """One change for each mode that GPUs which keep theirs over a boot have to take."""
+    changes = []
+    for on in (False, True):
+        found = [
+            step.gpu
+            for step in steps
+            if step.on is on
+            and step.switch
+            and step.gpu.mig_mode_pending is not on
+            and keeps_mig_mode(step.gpu.device)
+        ]
+        if found:
+            change = _pending_change(gpus, found, on)
+            gpus = change.overlay[GPUS_KEY]
+            changes.append(change)
+    return tuple(changes)
+
+
+def _pending_change(gpus: Gpus, found: Sequence[Gpu], on: bool) -> Change:
+    uuids = {gpu.uuid for gpu in found}
+    word, was = ("on", "off") if on else ("off", "on")
+    return Change(
+        summary=f"GPU {', '.join(str(gpu.index) for gpu in found)}: MIG {word}, now or at a boot",
+        do=mig_commands.pending(found, on, "pending"),
+        guard=mig_commands.guard(found),
+        risk=Risk.HIGH,
+        disruption=Disruption.GPU,
+        before={_key(gpu): was for gpu in found},
+        after={_key(gpu): f"{was}, MIG {word} pending" for gpu in found},
+        overlay={
+            GPUS_KEY: Gpus(
+                [
+                    dataclasses.replace(gpu, mig_mode_pending=on) if gpu.uuid in uuids else gpu
+                    for gpu in gpus
+                ],
+                gpus.reason,
+            )
+        },
+        undo=mig_commands.pending(found, not on, "undo-pending"),
     )
 
 

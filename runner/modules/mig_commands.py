@@ -124,6 +124,24 @@ def _switch(gpus: Sequence[Gpu], on: bool, key: str) -> Command:
     return _command(key, _MODE, [("switch", uuids, *words)])
 
 
+_PENDING = r"""pend() {
+    said=$(nvidia-smi -i "$1" -mig "$2" 2>&1)
+    left=$(nvidia-smi -i "$1" --query-gpu=uuid,mig.mode.pending --format=csv,noheader 2>&1 |
+        sed "/, $3\$/d")
+    [ -z "$left" ] || fail "MIG mode does not become $3: $left" "$said"
+}
+"""
+
+
+def pending(gpus: Sequence[Gpu], on: bool, key: str) -> tuple[Command, ...]:
+    """Set the mode that GPUs take now, if the driver can reset them, else at the next boot."""
+    if not gpus:
+        return ()
+    uuids = ",".join(gpu.uuid for gpu in gpus)
+    words = ("1", "Enabled") if on else ("0", "Disabled")
+    return (_command(key, _PENDING, [("pend", uuids, *words)]),)
+
+
 def _partition(
     gpu: Gpu, stay: Iterable[str] = (), go: Iterable[str] = (), create: Iterable[str] = ()
 ) -> list[str]:

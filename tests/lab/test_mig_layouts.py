@@ -119,3 +119,20 @@ def test_an_old_strategy_is_refused_before_anything_is_touched(
     assert code == 4, denied
     assert "offers nothing where GPUs are cut in different ways" in str(denied["hosts"])
     assert not cluster.cordoned("gpu-h1") and not profiles(fresh.host("gpu-h1"))
+
+
+def test_a_reboot_brings_the_mode_of_gpus_that_cannot_be_reset(
+    fresh: LabUnderTest, program: Program, cluster: Cluster
+) -> None:
+    host, boot = fresh.host("gpu-a2"), "cat /proc/sys/kernel/random/boot_id"
+    before = host.check_output(boot)
+    NODE_FAULTS["no-reset"](fresh.nodes["gpu-a2"])
+    options = ("--yes", "--limit", "gpu-a2", "-e", "reboot=if_needed")
+    code, applied = program.json("apply", "playbooks/mig-7x1g.yaml", *options)
+    assert code == 0, str(applied["hosts"])
+    assert host.check_output(boot) != before
+    assert profiles(host) == {"1g.5gb": 7}
+    assert cluster.allocatable("gpu-a2") == 7
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    code, again = program.json("apply", "playbooks/mig-7x1g.yaml", *options)
+    assert (code, again["changes"]) == (0, []), again

@@ -12,6 +12,7 @@ import pytest
 from runner.facts.nvidia import DRIVER, GPUS_KEY, Driver, Gpus
 from runner.hosts.script import Command
 from runner.lab.gpu import add_client, remove_client
+from runner.lab.gpu.commands import run
 from runner.lab.gpu.state import changing
 from runner.modules.base import Change
 from tests.mig.simulated import SimulatedHost
@@ -255,3 +256,30 @@ class TestDriverProbe:
         (host.bin / "modinfo").write_text("#!/bin/sh\nexit 1\n")
         assert self.read(host).reason == "no NVIDIA driver is installed"
         assert host.observe()[GPUS_KEY].reason == "nvidia-smi is not installed"
+
+
+class TestModeByReboot:
+    def test_where_gpus_cannot_be_reset(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "A100-40", 2)
+        with changing(host.root) as state:
+            for gpu in state["gpus"]:
+                gpu["resettable"] = False
+        assert host.enact(only_change(host, geometry="7x1g", pending=True)) is None
+        assert host.plan(geometry="7x1g", pending=True).changes == ()
+        modes = [(g.mig_mode_current, g.mig_mode_pending) for g in host.observe()[GPUS_KEY]]
+        assert modes == [(False, True)] * 2
+        run("boot", [], host.root)
+        assert host.enact(only_change(host, geometry="7x1g")) is None
+        assert profiles(host) == [Counter({"1g.5gb": 7})] * 2
+
+    def test_where_they_can_be_the_mode_is_there_at_once(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "A30")
+        change = only_change(host, geometry="2x2g", pending=True)
+        assert host.enact(change) is None
+        assert host.observe()[GPUS_KEY][0].mig_mode_current is True
+        assert host.commands(change.undo) is None
+        assert host.observe()[GPUS_KEY][0].mig_mode_current is False
+
+    def test_nothing_for_gpus_that_lose_the_mode_in_a_boot(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "H100-80")
+        assert host.plan(geometry="7x1g", pending=True).changes == ()

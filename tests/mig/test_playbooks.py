@@ -215,3 +215,21 @@ def test_a_driver_that_is_not_loaded_is_the_reason(playbook: str, tmp_path: Path
     problem = node.plan(playbook, **LAYOUT if playbook == "mig-layout.yaml" else {}).problem
     assert problem is not None
     assert "the NVIDIA driver is not loaded" in problem.reason
+
+
+def test_a_reboot_brings_the_mode_where_the_gpus_cannot_be_reset(tmp_path: Path) -> None:
+    node = Node(tmp_path, "A100-40")
+    with changing(node.host.root) as state:
+        for gpu in state["gpus"]:
+            gpu["resettable"] = False
+    assert node.plan("mig-7x1g.yaml").disruption == Disruption.GPU
+    plan = node.plan("mig-7x1g.yaml", reboot="if_needed")
+    assert plan.problem is None
+    assert plan.disruption == Disruption.REBOOT
+    modules = [step.task.module for step in plan.pending if step.key.section == "tasks"]
+    assert modules == ["mig", "reboot", "mig"]
+
+
+def test_no_reboot_for_gpus_that_switch_at_once(tmp_path: Path) -> None:
+    plan = Node(tmp_path, "H100-80").plan("mig-7x1g.yaml", reboot="if_needed")
+    assert plan.disruption == Disruption.GPU
