@@ -282,7 +282,11 @@ def _pending_changes(gpus: Gpus, steps: Sequence[Step]) -> tuple[Change, ...]:
 
 
 def _pending_change(gpus: Gpus, found: Sequence[Gpu], on: bool) -> Change:
-    uuids = {gpu.uuid for gpu in found}
+
+    def _set(gpu: Gpu) -> Gpu:
+        """Its instances go with the boot or reset."""
+        return dataclasses.replace(gpu, mig_mode_pending=on, instances=gpu.instances if on else ())
+
     word, was = ("on", "off") if on else ("off", "on")
     return Change(
         summary=f"GPU {', '.join(str(gpu.index) for gpu in found)}: MIG {word}, now or at a boot",
@@ -292,15 +296,7 @@ def _pending_change(gpus: Gpus, found: Sequence[Gpu], on: bool) -> Change:
         disruption=Disruption.GPU,
         before={_key(gpu): was for gpu in found},
         after={_key(gpu): f"{was}, MIG {word} pending" for gpu in found},
-        overlay={
-            GPUS_KEY: Gpus(
-                [
-                    dataclasses.replace(gpu, mig_mode_pending=on) if gpu.uuid in uuids else gpu
-                    for gpu in gpus
-                ],
-                gpus.reason,
-            )
-        },
+        overlay={GPUS_KEY: Gpus([_set(gpu) if gpu in found else gpu for gpu in gpus])},
         undo=mig_commands.pending(found, not on, "undo-pending"),
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from runner.facts.gpu_models import Placed
 from runner.facts.nvidia import Gpu, Instance
@@ -220,11 +221,16 @@ def _size(instance: Instance) -> int:
 
 
 def guard(gpus: Sequence[Gpu]) -> str:
-    """sh that exits 0 while these GPUs have the modes and instances they had when observed."""
-    state = "\n".join([*map(_mode_line, gpus), *sorted(_instance_lines(gpus))]) + "\n"
+    """sh that exits 0 while these GPUs have the modes and instances they had when observed.
+
+    A mode that was pending may have come meanwhile, in a reboot of the same plan.
+    """
+    state = "\n".join([*map(_come, gpus), *sorted(_instance_lines(gpus))]) + "\n"
     uuids = ",".join(gpu.uuid for gpu in gpus)
     enabled = ",".join(gpu.uuid for gpu in gpus if gpu.mig_mode_current)
     row = r"s/^| *\([0-9]*\) *MIG \([^ ]*\) *[0-9]* *[0-9]* *\([0-9]*:[0-9]*\) *|$/\1 \2 \3/p"
+    comes = [gpu for gpu in gpus if gpu.mig_mode_current != gpu.mig_mode_pending]
+    come = "".join(f" |\n        sed 's/^{_mode_line(gpu)}$/{_come(gpu)}/'" for gpu in comes)
     listing = ""
     if enabled:
         listing = f"    nvidia-smi mig -i {shlex.quote(enabled)} -lgi | sed -n '{row}' | sort\n"
@@ -232,7 +238,7 @@ def guard(gpus: Sequence[Gpu]) -> str:
         "LC_ALL=C; export LC_ALL\n"
         "state=$(\n"
         f"    nvidia-smi -i {shlex.quote(uuids)} --format=csv,noheader \\\n"
-        "        --query-gpu=index,uuid,mig.mode.current,mig.mode.pending\n"
+        f"        --query-gpu=index,uuid,mig.mode.current,mig.mode.pending{come}\n"
         f"{listing})\n"
         "seen=$(printf '%s\\n' \"$state\" | sha256sum)\n"
         f'[ "${{seen%% *}}" = {hashlib.sha256(state.encode()).hexdigest()} ] ||\n'
@@ -243,6 +249,11 @@ def guard(gpus: Sequence[Gpu]) -> str:
 def _mode_line(gpu: Gpu) -> str:
     words = {True: "Enabled", False: "Disabled", None: "[N/A]"}
     return f"{gpu.index}, {gpu.uuid}, {words[gpu.mig_mode_current]}, {words[gpu.mig_mode_pending]}"
+
+
+def _come(gpu: Gpu) -> str:
+    """The line once a pending mode has come."""
+    return _mode_line(replace(gpu, mig_mode_current=gpu.mig_mode_pending))
 
 
 def _instance_lines(gpus: Sequence[Gpu]) -> list[str]:

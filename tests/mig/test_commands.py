@@ -272,6 +272,24 @@ class TestModeByReboot:
         assert host.enact(only_change(host, geometry="7x1g")) is None
         assert profiles(host) == [Counter({"1g.5gb": 7})] * 2
 
+    @pytest.mark.parametrize("geometry", ["7x1g", "off"])
+    def test_planned_in_one_with_what_comes_after_the_boot(
+        self, geometry: str, tmp_path: Path
+    ) -> None:
+        host = SimulatedHost(tmp_path, "A100-40")
+        if geometry == "off":
+            host.smi("-mig", "1")
+            host.smi("mig", "-cgi", "3g.20gb", "-C")
+        with changing(host.root) as state:
+            state["gpus"][0]["resettable"] = False
+        observed = host.observe()
+        (first,) = host.plan(observed, geometry=geometry, pending=True).changes
+        (second,) = host.plan({**observed, **first.overlay}, geometry=geometry).changes
+        assert host.enact(first) is None
+        run("boot", [], host.root)
+        assert host.enact(second) is None
+        assert host.plan(geometry=geometry).changes == ()
+
     def test_where_they_can_be_the_mode_is_there_at_once(self, tmp_path: Path) -> None:
         host = SimulatedHost(tmp_path, "A30")
         change = only_change(host, geometry="2x2g", pending=True)
