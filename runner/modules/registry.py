@@ -49,6 +49,8 @@ MODULES: dict[str, str] = {
     "uri": "runner.modules.uri:Uri",
     "wait_allocatable": "runner.modules.wait_allocatable:WaitAllocatableModule",
     "wait_for": "runner.modules.wait_for:WaitFor",
+    "xid_record": "runner.modules.xid_record:XidRecord",
+    "xid_remedy": "runner.modules.xid_remedy:XidRemedy",
     "yaml": "runner.modules.yaml_file:Yaml",
 }
 """Task name -> "module:Class", in the order documentation lists them."""
