@@ -18,6 +18,7 @@ from runner.kube.state import (
     CheckPod,
     ClusterAction,
     DeleteObject,
+    KeepCordoned,
     NodeState,
     ObjectQuery,
     ObjectState,
@@ -106,12 +107,6 @@ class Cluster:
         match action:
             case CheckPod():
                 return pod_check.check_pod(self, node, action, run, progress, stop)
-            case Uncordon():
-                actions.uncordon(self, node, progress)
-            case SetLabels():
-                actions.set_labels(self, node, action)
-            case SetTaint():
-                actions.set_taint(self, node, action)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
@@ -122,7 +117,30 @@ class Cluster:
                 objects.delete_object(self, action, progress, stop)
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
+            case _:
+                self._mark(node, action, progress)
         return {}
+
+    def _mark(
+        self,
+        node: str,
+        action: SetLabels | SetTaint | Uncordon | KeepCordoned,
+        progress: Callable[[str], None],
+    ) -> None:
+        """What is written on the node itself."""
+        from runner.kube import actions, maintenance
+
+        match action:
+            case SetLabels():
+                actions.set_labels(self, node, action)
+            case SetTaint():
+                actions.set_taint(self, node, action)
+            case Uncordon():
+                actions.uncordon(self, node, progress)
+            case KeepCordoned(""):
+                maintenance.give_back(self, node)
+            case KeepCordoned():
+                maintenance.keep_cordoned(self, node, action.reason)
 
     def look(self, query: ObjectQuery) -> ObjectState:
         """One object, live and as applying would make it. Raises ClusterError."""

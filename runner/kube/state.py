@@ -69,6 +69,14 @@ class SetTaint:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepCordoned:
+    """Leave the node cordoned when the run is over, with the reason written on it; "": give it
+    back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -188,6 +196,7 @@ class DeleteObject:
 ClusterAction = (
     SetLabels
     | SetTaint
+    | KeepCordoned
     | RestartDaemonSetPod
     | Uncordon
     | CheckPod
