@@ -15,6 +15,7 @@ from runner.kube.parse import Pod, parse_node, quantity
 from runner.kube.state import (
     DrainOptions,
     EvictPods,
+    NodeState,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
@@ -64,6 +65,27 @@ def set_taint(cluster: Cluster, node: str, action: SetTaint) -> None:
     )
 
 
+def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
+    """Make a node schedulable again, on condition that no run has taken it meanwhile."""
+    from runner.kube.maintenance import RUN, change
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        holder = state.annotations.get(RUN, "")
+        if holder:
+            raise ClusterError(
+                f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
+            )
+        return {"spec": {"unschedulable": None}} if state.unschedulable else {}
+
+    after = change(cluster, node, patch, f"uncordon node {node}")
+    if after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the uncordon was accepted but the node is still cordoned",
+            "something on the cluster cordons it again; find it before going on",
+        )
+    progress(f"uncordoned {node}")
+
+
 def tainted(taints: Sequence[Mapping[str, Any]], action: SetTaint) -> list[Mapping[str, Any]]:
     """A node's taints after the action; others stay as they are, `timeAdded` included."""
 
@@ -82,6 +104,7 @@ def evict_pods(
 ) -> None:
     """Evict pods as a drain does, disruption budgets honoured; those that are gone are fine."""
     from runner.kube.drain import drain
+    from runner.kube.snapshot import Snapshot
 
     options = DrainOptions(
         delete_emptydir_data=action.delete_emptydir_data,
@@ -89,7 +112,7 @@ def evict_pods(
         timeout=action.timeout,
     )
     try:
-        drain(cluster, node, options, "full", progress, stop, action.uids)
+        drain(Snapshot(cluster, [node]), node, options, "full", progress, stop, only=action.uids)
     except ClusterError as error:
         text = f"node {node}: pods could not be evicted: {error.message}"
         raise ClusterError(text, "what is named there still runs on the node") from error
