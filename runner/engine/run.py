@@ -144,7 +144,10 @@ class Run:
 
     def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
         names, kept = tuple(host.name for host in hosts), dict(self._kept)
-        states = [HostState(host, play, self._subject(host, play, names, kept)) for host in hosts]
+        states = [
+            HostState(host, play, self._subject(host, play, names, kept, clusters))
+            for host in hosts
+        ]
         others = self._lead(states, clusters) if does_once(play) else states
         self._in_parallel(others, lambda state: self._plan_one(state, clusters))
         return states
@@ -161,7 +164,12 @@ class Run:
         return ()
 
     def _subject(
-        self, host: Host, play: Play, names: Sequence[str], kept: Mapping[str, Mapping[str, Any]]
+        self,
+        host: Host,
+        play: Play,
+        names: Sequence[str],
+        kept: Mapping[str, Mapping[str, Any]],
+        clusters: Clusters,
     ) -> Subject:
         return Subject(
             host,
@@ -172,6 +180,7 @@ class Run:
             self._inventory.hosts,
             kept,
             names,
+            clusters.configured(host),
         )
 
     def _observed(self, state: HostState, clusters: Clusters) -> HostPlan:
