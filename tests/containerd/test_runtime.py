@@ -135,7 +135,7 @@ def test_absent_and_empty_files_become_a_minimal_valid_one(host: Local, text: st
         write(host, text)
     assert len(applied(host, set_as_default=True, enable_cdi=True)) == 1
     after = (host.root / "config.toml").read_text()
-    assert "version = 2\n" in after
+    assert "version = 2  # " in after
     assert f"[{CRI}.containerd.runtimes.runc]" in after, "the built-in runtime stays usable"
     assert 'default_runtime_name = "nvidia"' in after and "enable_cdi = true" in after
 
