@@ -172,16 +172,29 @@ def _runtime(
     options["BinaryName"] = request.binary
     if cri[1] == "cri":
         options["Runtime"] = request.binary
-    if not options.get("SystemdCgroup"):
-        result.notes.append(
-            f"{request.name} is without SystemdCgroup, like the runtime it is copied from; a"
-            " kubelet with cgroupDriver systemd needs it for both"
-        )
+    result.notes += _doubts(request.name, copied)
     keys = (*cri, "containerd", "runtimes", request.name)
     result.remove += _surplus(existing, copied, keys)
     if isinstance(existing, Mapping):
         copied = _meaningful(copied, existing)
     result.set(keys, copied)
+
+
+def _doubts(name: str, runtime: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a runtime that was copied as nvidia-ctk copies it."""
+    if not str(runtime["runtime_type"]).startswith(
+        ("io.containerd.runc.", "io.containerd.runtime.v1")
+    ):
+        return [
+            f"{name} is a copy of the default runtime, whose type {runtime['runtime_type']} is not"
+            " runc's: that does not run the program that BinaryName names"
+        ]
+    if not runtime["options"].get("SystemdCgroup"):
+        return [
+            f"{name} is without SystemdCgroup, like the runtime it is copied from; a"
+            " kubelet with cgroupDriver systemd needs it for both"
+        ]
+    return []
 
 
 def _from_nothing(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,12 @@ def test_a_missing_systemd_cgroup_is_pointed_out(host: Local) -> None:
     assert any("SystemdCgroup" in message for message in outcome.messages)
 
 
+def test_a_copy_that_runs_another_program_is_pointed_out(host: Local) -> None:
+    kata = f'[{CRI}.containerd.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n'
+    write(host, f'version = 2\n[{CRI}.containerd]\ndefault_runtime_name = "kata"\n' + kata)
+    assert any("io.containerd.kata.v2 is not runc's" in message for message in messages(host))
+
+
 def test_without_containerd_the_file_is_still_written(host: Local) -> None:
     path = write(host, RUNC)
     absent = ContainerdState(False, str(path))
