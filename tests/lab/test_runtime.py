@@ -197,6 +197,65 @@ exec "$0.real" "$@"
 """
 
 
+CONFIG = "/etc/containerd/config.toml"
+IN_THE_WAY = {
+    "is a directory": f"rm {CONFIG} && mkdir {CONFIG}",
+    "leads nowhere": f"ln -sf config.toml {CONFIG}",
+    "not UTF-8": rf"printf '# f\374r\n' >> {CONFIG}",
+    "(at line": rf"printf '[[[\n' >> {CONFIG}",
+}
+FULL = (
+    "mount -t tmpfs -o size=12k tmpfs /etc/containerd && cp /tmp/kept /etc/containerd/config.toml;"
+    " cat /dev/zero > /etc/containerd/x"
+)
+
+
+def immutable(on: bool) -> str:
+    """`chattr +i` or `-i` of the configuration; nodes have Perl, but no chattr(1)."""
+    flags = "unpack('L!', $f) | 16" if on else "unpack('L!', $f) & ~16"
+    steps = (
+        "open(F, '<', $ARGV[0]) or die $!",
+        "$f = pack('L!', 0)",
+        "ioctl(F, 0x80086601, $f) or die $!",  # FS_IOC_GETFLAGS, 16 is FS_IMMUTABLE_FL
+        f"$f = pack('L!', {flags})",
+        "ioctl(F, 0x40086602, $f) or die $!",  # FS_IOC_SETFLAGS
+    )
+    return f"perl -e {quote('; '.join(steps))} {CONFIG}"
+
+
+def test_what_stands_in_the_way_is_told_and_nothing_is_restarted(
+    fresh: LabUnderTest, program: Program
+) -> None:
+    host = fresh.host("gpu-a2")
+    install(host)
+    show = f"systemctl show containerd -p InvocationID; sha256sum {CONFIG} 2>&1; ls -ld {CONFIG}"
+    host.check_output(f"cp {CONFIG} /tmp/kept")
+    limit = ("--yes", "--limit", "gpu-a2")
+    for told, way in IN_THE_WAY.items():
+        host.run(way)
+        before = host.check_output(f"{show}; true")
+        code, applied = program.json("apply", PATCH, *limit)
+        assert code == 4 and told in str(applied), applied
+        assert host.check_output(f"{show}; true") == before
+        host.check_output(f"rm -rf {CONFIG} && cp /tmp/kept {CONFIG}")
+
+    host.check_output(immutable(True))
+    before = host.check_output(show)
+    code, applied = program.json("apply", PATCH, *limit)
+    assert code == 1 and "Operation not permitted" in str(applied), applied
+    assert host.check_output(show) == before
+    host.check_output(immutable(False))
+    resumed = program.run("resume", "--yes")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+
+    host.check_output(f"cp {CONFIG} /tmp/kept")
+    host.run(FULL)
+    before = host.check_output(show)
+    code, applied = program.json("apply", ROLLBACK, *limit)
+    assert code == 1 and "No space left on device" in str(applied), applied
+    assert host.check_output(show) == before
+
+
 def test_a_reboot_is_a_new_boot_and_the_node_comes_back(
     fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
 ) -> None:
