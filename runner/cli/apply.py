@@ -57,7 +57,7 @@ def carry_out(
         become_password,
         build,
         finish,
-        say_notes,
+        say_not_undone,
         stopping,
         terminal,
         warn_of_short_secrets,
@@ -80,7 +80,7 @@ def carry_out(
             keeper = Keeper(run, lambda kept: journal.keep(run, kept))
             work = build(options, run, events, review, stop, password, pid is not None, keeper)
             warn_of_short_secrets(say)
-            say_notes(say, work)
+            say_not_undone(say, work)
             if was_approved and not options.yes:
                 review.approve_again(options.digest == work.digest)
             if pid is None:
@@ -94,7 +94,7 @@ def carry_out(
             except KeyboardInterrupt:
                 journal.end(run, "stopped")
                 raise
-            code = finish(output, say, run, states, True, work.notes)
+            code = finish(output, say, run, states, True, work.not_undone)
             if recording.failed:
                 return code or 1
             journal.end(run, _status(code, stop.is_set()))

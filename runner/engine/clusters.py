@@ -51,9 +51,7 @@ class Clusters:
 
     def of(self, host: Host) -> Cluster | None:
         """The cluster a host belongs to; None when none is configured."""
-        path, context = self._given
-        if path is None:
-            path = _kubeconfig(host)
+        path, context = self._given[0] or _kubeconfig(host), self._given[1]
         if path is None:
             return None
         context = context or host.variables.get("kubernetes_context")
@@ -61,6 +59,10 @@ class Clusters:
         if key not in self._clusters:
             self._clusters[key] = Cluster(path, context)
         return self._clusters[key]
+
+    def configured(self, host: Host) -> bool:
+        """Whether a cluster is named for a host; nothing is read of it."""
+        return (self._given[0] or _kubeconfig(host)) is not None
 
     def node(self, host: Host) -> NodeState | Unknown | None:
         """The cluster's view of a host; the first call reads those of all hosts at once."""

@@ -25,6 +25,7 @@ from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
 from runner.engine.planner import Progress, plan_host
 from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.rollback import NotUndone
 from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
 from runner.engine.settings import Settings
@@ -64,7 +65,7 @@ class Run:
         review: called once per play with all plans; False denies the hosts whose gates ask.
         stop: set to end after the current step of every host.
         keeper: keeps what is changed, for a rollback.
-        notes: what a person should know beside the plans.
+        not_undone: what a rollback leaves as it is.
     """
 
     def __init__(
@@ -76,9 +77,9 @@ class Run:
         review: Review,
         stop: Stop,
         keeper: Keeper | None = None,
-        notes: Sequence[str] = (),
+        not_undone: Sequence[NotUndone] = (),
     ) -> None:
-        self.notes = tuple(notes)
+        self.not_undone = tuple(not_undone)
         self._keeper = keeper
         self._playbook = playbook
         self._inventory = inventory
@@ -144,7 +145,10 @@ class Run:
 
     def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
         names, kept = tuple(host.name for host in hosts), dict(self._kept)
-        states = [HostState(host, play, self._subject(host, play, names, kept)) for host in hosts]
+        states = [
+            HostState(host, play, self._subject(host, play, names, kept, clusters))
+            for host in hosts
+        ]
         others = self._lead(states, clusters) if does_once(play) else states
         self._in_parallel(others, lambda state: self._plan_one(state, clusters))
         return states
@@ -161,7 +165,12 @@ class Run:
         return ()
 
     def _subject(
-        self, host: Host, play: Play, names: Sequence[str], kept: Mapping[str, Mapping[str, Any]]
+        self,
+        host: Host,
+        play: Play,
+        names: Sequence[str],
+        kept: Mapping[str, Mapping[str, Any]],
+        clusters: Clusters,
     ) -> Subject:
         return Subject(
             host,
@@ -172,6 +181,7 @@ class Run:
             self._inventory.hosts,
             kept,
             names,
+            clusters.configured(host),
         )
 
     def _observed(self, state: HostState, clusters: Clusters) -> HostPlan:

@@ -48,6 +48,7 @@ FACTS: dict[str, str] = {
     "boot_id": "runner.facts.system:BOOT_ID",
     "packages": "runner.facts.packages:PACKAGES",
     "containerd": "runner.facts.containerd:CONTAINERD",
+    "container_runtime": "runner.facts.container_runtime:CONTAINER_RUNTIME",
     "driver": "runner.facts.nvidia:DRIVER",
     "driver_previous": "runner.facts.driver_history:DRIVER_PREVIOUS",
     "gpus": "runner.facts.nvidia:GPUS",
