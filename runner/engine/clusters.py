@@ -20,6 +20,7 @@ from runner.facts.gpu_users import GpuUsers
 from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
+from runner.kube.kubeconfig import in_cluster
 from runner.kube.leases import NodeLease, read_leases
 from runner.kube.lock import ROLLOUT, NodeLock, RolloutLock, lease_name
 from runner.kube.preview import DrainPreview, preview
@@ -41,7 +42,7 @@ class Clusters:
         self._hosts = tuple(hosts)
         self._given = (kubeconfig, context)
         self._reading = threading.Lock()
-        self._clusters: dict[tuple[Path, str | None], Cluster] = {}
+        self._clusters: dict[tuple[Path | None, str | None], Cluster] = {}
         self._nodes: dict[str, NodeState | Unknown] = {}
         self._snapshots: dict[Cluster, Snapshot] = {}
         self.rollouts: dict[Cluster, RolloutLock] = {}
@@ -51,8 +52,10 @@ class Clusters:
 
     def of(self, host: Host) -> Cluster | None:
         """The cluster a host belongs to; None when none is configured."""
-        path, context = self._given[0] or _kubeconfig(host), self._given[1]
+        path, context = self._given
         if path is None:
+            path = _kubeconfig(host)
+        if path is None and not in_cluster():
             return None
         context = context or host.variables.get("kubernetes_context")
         key = (path, context)
@@ -290,10 +293,15 @@ class NodeMaintenance(Maintenance):
                 self._cluster, self._node, self._run, self._progress, threading.Event()
             )
 
-    def perform(self, action: ClusterAction, since: datetime) -> None:
+    def perform(self, action: ClusterAction, since: datetime) -> Mapping[str, Any]:
         # Part of making a changed node whole: bounded by its own deadline, not ended by a stop.
-        self._cluster.perform(
-            self._node, action, since=since, progress=self._progress, stop=threading.Event()
+        return self._cluster.perform(
+            self._node,
+            action,
+            since=since,
+            progress=self._progress,
+            stop=threading.Event(),
+            run=self._run,
         )
 
     def leave(self) -> str:

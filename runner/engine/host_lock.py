@@ -120,9 +120,9 @@ class LockedHost:
         """As the connection: looking needs no lock."""
         return self.connection.look(commands)
 
-    def reboot(self, timeout: float) -> None:
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
         """As the connection; the lock is made anew by the next change."""
-        self.connection.reboot(timeout)
+        self.connection.reboot(timeout, ask)
 
     def change(self, blocks: list[Block]) -> list[BlockResult]:
         """As the connection, with the lock taken, or held for longer, before the first block.

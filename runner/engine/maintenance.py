@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,7 @@ class Maintenance:
 
     def resume_pods(self) -> None: ...
 
-    def perform(self, action: Any, since: datetime) -> None:
+    def perform(self, action: Any, since: datetime) -> Mapping[str, Any]:
         raise ClusterError("no cluster is configured for this host")
 
     def leave(self) -> str:

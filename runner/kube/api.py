@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ClusterError
-from runner.kube.kubeconfig import load, printable
+from runner.kube.kubeconfig import load, printable, proxy
 
 if TYPE_CHECKING:
     import httpx2
@@ -239,14 +239,38 @@ class Api:
         query: Mapping[str, str] | None,
         timeout: float | None,
     ) -> Json:
-        import httpx2
-
-        client = self._connected()
         params = dict(query or {})
         if method in ("POST", "PUT", "PATCH"):
             params.setdefault("fieldManager", FIELD_MANAGER)
         content = None if body is None else json.dumps(body).encode()
         headers = {"Accept": JSON} | ({"Content-Type": content_type} if body is not None else {})
+        return self._answer(
+            self._sent(method, path, asked, params, content, headers, timeout), asked
+        )
+
+    def text(self, path: str, asked: str, query: Mapping[str, str]) -> str:
+        """What a path answers that is no JSON, as a pod's log. Not asked twice."""
+        headers = {"Accept": "text/plain, */*"}
+        response = self._sent("GET", path, asked, query, None, headers, None)
+        if response.is_success:
+            return response.text
+        self._answer(response, asked)
+        raise AssertionError("what is no success raises")
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        asked: str,
+        params: Mapping[str, str],
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout: float | None,
+    ) -> httpx2.Response:
+        """One request and what came back, whatever it says."""
+        import httpx2
+
+        client = self._connected()
         with self._lock:
             self.requests += 1
         try:
@@ -270,7 +294,7 @@ class Api:
                 f"check the user of context {self._source.context!r} in {self._source.file}",
             ) from error
         self._note_clock(response.headers.get("date"))
-        return self._answer(response, asked)
+        return response
 
     def _answer(self, response: httpx2.Response, asked: str) -> Json:
         try:
@@ -359,7 +383,7 @@ class Api:
         # As in Go's client, a proxy of the environment is never asked for this machine itself.
         local = host in ("localhost", "::1") or host.startswith("127.")
         try:
-            return Client(config, ConnectionParams(trust_env=not local))
+            return Client(config, ConnectionParams(trust_env=not local, proxy=proxy(config)))
         except Exception as error:  # ssl, base64 and file errors of whatever the file names
             raise ClusterError(
                 f"{self._source.file}: context {config.context_name!r} cannot be used:"

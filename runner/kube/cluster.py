@@ -8,20 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from runner.kube.api import MERGE_PATCH, PAGE, Api, Json
 from runner.kube.joined import Joined
 from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
     ApplyObject,
+    CheckPod,
     ClusterAction,
     DeleteObject,
+    KeepCordoned,
     NodeState,
     ObjectQuery,
     ObjectState,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
+    Uncordon,
     WaitAllocatable,
     WaitRollout,
 )
@@ -82,24 +86,27 @@ class Cluster:
         since: datetime,
         progress: Callable[[str], None],
         stop: threading.Event,
-    ) -> None:
+        run: str = "",
+    ) -> Mapping[str, Any]:
         """Do what a change asks of the cluster, and return when it is seen done.
 
         Args:
             since: when the node's change began; a DaemonSet pod created later counts as restarted.
             progress: told in words what happens.
             stop: ends a wait promptly.
+            run: the run's id, for what is labelled with it.
+
+        Returns:
+            What the action has to tell, beside that it is done.
 
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects
+        from runner.kube import actions, objects, pod_check
 
         match action:
-            case SetLabels():
-                actions.set_labels(self, node, action)
-            case SetTaint():
-                actions.set_taint(self, node, action)
+            case CheckPod():
+                return pod_check.check_pod(self, node, action, run, progress, stop)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
@@ -110,6 +117,30 @@ class Cluster:
                 objects.delete_object(self, action, progress, stop)
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
+            case _:
+                self._mark(node, action, progress)
+        return {}
+
+    def _mark(
+        self,
+        node: str,
+        action: SetLabels | SetTaint | Uncordon | KeepCordoned,
+        progress: Callable[[str], None],
+    ) -> None:
+        """What is written on the node itself."""
+        from runner.kube import actions, maintenance
+
+        match action:
+            case SetLabels():
+                actions.set_labels(self, node, action)
+            case SetTaint():
+                actions.set_taint(self, node, action)
+            case Uncordon():
+                actions.uncordon(self, node, progress)
+            case KeepCordoned(""):
+                maintenance.give_back(self, node)
+            case KeepCordoned():
+                maintenance.keep_cordoned(self, node, action.reason)
 
     def look(self, query: ObjectQuery) -> ObjectState:
         """One object, live and as applying would make it. Raises ClusterError."""

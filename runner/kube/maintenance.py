@@ -27,6 +27,10 @@ RUN = "gpurun.dev/run"
 CORDONED_BY = "gpurun.dev/cordoned-by"
 CORDONED_AT = "gpurun.dev/cordoned-at"
 PAUSED = "gpurun.dev/paused"
+CORDON_REASON = "gpurun.dev/cordon-reason"
+"""Why a node stays cordoned after a run; until somebody gives it back."""
+CORDONED_BEFORE = "gpurun.dev/cordoned-before"
+"""On such a node: somebody else had cordoned it already."""
 
 DEPLOY = "nvidia.com/gpu.deploy."
 PAUSED_VALUE = "paused-for-gpurun"
@@ -112,6 +116,46 @@ def check_cordoned(cluster: Cluster, node: str) -> None:
             f"node {node} was uncordoned by somebody else while it was drained",
             "nothing was changed on it; agree with whoever did that, then try again",
         )
+
+
+def keep_cordoned(cluster: Cluster, node: str, reason: str) -> None:
+    """Cordon a node for good: no run will uncordon it, also not the one that does this.
+
+    Raises:
+        ClusterError: refused, unreachable, or something makes it schedulable again.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        notes = state.annotations
+        ours = CORDONED_BY in notes or CORDON_REASON in notes
+        marks = {CORDON_REASON: reason, CORDONED_BY: None, CORDONED_AT: None}
+        if state.unschedulable and not ours:
+            marks[CORDONED_BEFORE] = "true"
+        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
+
+    after = change(cluster, node, patch, f"cordon node {node}")
+    if not after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the cordon was accepted but the node is schedulable",
+            "something on the cluster removes cordons; find it before going on",
+        )
+
+
+def give_back(cluster: Cluster, node: str) -> None:
+    """Undo `keep_cordoned`: what somebody else had cordoned before stays cordoned.
+
+    Raises:
+        ClusterError: refused, unreachable, or something cordons it again.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        notes = state.annotations
+        marks = dict.fromkeys(key for key in (CORDON_REASON, CORDONED_BEFORE) if key in notes)
+        if CORDON_REASON not in notes or CORDONED_BEFORE in notes:
+            return {"metadata": {"annotations": marks}} if marks else {}
+        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}}
+
+    change(cluster, node, patch, f"uncordon node {node}")
 
 
 def end(cluster: Cluster, node: str, run: str) -> str:

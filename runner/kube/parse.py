@@ -204,16 +204,27 @@ def parse_node(item: Json, pods: Iterable[PodState] = ()) -> NodeState:
 
 def _node(item: Json) -> NodeState:
     meta, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
+    by, at = _cordon(meta) if spec.get("unschedulable") else ("", "")
     return NodeState(
         name=str(meta["name"]),
         labels=dict(meta.get("labels") or {}),
         annotations=dict(meta.get("annotations") or {}),
         taints=tuple(_taint(taint) for taint in spec.get("taints") or []),
         unschedulable=bool(spec.get("unschedulable")),
+        cordoned_by=by,
+        cordoned_at=at,
         ready=_condition(status, "Ready"),
         capacity=dict(status.get("capacity") or {}),
         allocatable=dict(status.get("allocatable") or {}),
     )
+
+
+def _cordon(meta: Json) -> tuple[str, str]:
+    """Who last set spec.unschedulable and when, as the server recorded it."""
+    for entry in meta.get("managedFields") or []:
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}):
+            return str(entry.get("manager", "")), str(entry.get("time", ""))
+    return "", ""
 
 
 def _taint(taint: Json) -> str:

@@ -117,9 +117,15 @@ class ClusterProbe:
 
 @dataclass(frozen=True, slots=True)
 class Reboot:
-    """Reboot the host and wait until a new boot answers. `timeout` in seconds."""
+    """Reboot the host and wait until a new boot answers.
+
+    Args:
+        timeout: seconds until it must answer.
+        power_cycle: runs on the machine that gpurun runs on, in place of the host's own reboot.
+    """
 
     timeout: float = 600.0
+    power_cycle: Command | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,8 @@ class TestTokens:
         """The token is no longer accepted; somebody logs in anew."""
         content = json.loads(kubeconfig.read_text())
         user = content["users"][0]["user"]
-        world.server.tokens["new"] = world.server.tokens.pop(user["token"])
+        known = world.server.accounts._fixed
+        known["new"] = known.pop(user["token"])
         user["token"] = "new"
         kubeconfig.write_text(json.dumps(content))
 
@@ -162,14 +163,15 @@ class TestTokens:
 
     @pytest.fixture(autouse=True)
     def tokens(self, node: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(node.server, "tokens", dict(node.server.tokens))
+        accounts = node.server.accounts
+        monkeypatch.setattr(accounts, "_fixed", dict(accounts._fixed))
 
     def test_one_that_expires_is_read_anew(self, node: World, kubeconfig: Path) -> None:
         run(node, node.when(EVICTING, lambda: self.renew(node, kubeconfig)))
         assert gone(node)
 
     def test_without_a_new_one_it_is_told_what_to_do(self, node: World, kubeconfig: Path) -> None:
-        expire = node.when(EVICTING, node.server.tokens.clear)
+        expire = node.when(EVICTING, node.server.accounts._fixed.clear)
         with pytest.raises(ClusterError, match=r"default/a: Unauthorized \(.*auth whoami"):
             run(node, expire)
 
