@@ -12,7 +12,7 @@ from runner.engine.host_lock import LockedHost
 from runner.engine.observe import no_cluster
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
-from runner.kube.state import ObjectQuery
+from runner.kube.state import ClusterQuery
 from runner.modules.base import Unknown
 
 
@@ -41,7 +41,7 @@ class Maintenance:
     def read_node(self) -> Any:
         return Unknown("no cluster is configured for this host")
 
-    def read_object(self, query: ObjectQuery) -> Any:
+    def read_object(self, query: ClusterQuery) -> Any:
         return no_cluster(query)
 
 
