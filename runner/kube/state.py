@@ -94,6 +94,18 @@ class WaitAllocatable:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartDaemonSet:
+    """Start all pods of the DaemonSet anew, as `kubectl rollout restart`, and wait for them.
+
+    Asked for by several hosts of one run, it is done once.
+    """
+
+    namespace: str
+    name: str
+    timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Uncordon:
     """Make a node schedulable that somebody left cordoned, unless a run holds it by now."""
 
@@ -189,6 +201,7 @@ ClusterAction = (
     SetLabels
     | SetTaint
     | RestartDaemonSetPod
+    | RestartDaemonSet
     | Uncordon
     | CheckPod
     | WaitAllocatable

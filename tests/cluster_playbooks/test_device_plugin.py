@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +122,22 @@ def test_restarted_node_by_node_and_all_is_offered_again(world: World) -> None:
     assert [world.offers(node) for node in world.hosts] == ["2", "2"]
     world.run("device-plugin-restart.yaml", only="gpu1")
     assert plugin_pods(world)["gpu2"] == after["gpu2"], "only where it was asked for"
+
+
+def test_the_whole_daemonset_restarts_once_however_many_hosts_ask(
+    world: World, tmp_path: Path
+) -> None:
+    playbook = tmp_path / "restart.yaml"
+    playbook.write_text(
+        "- name: restart it all\n  hosts: gpu\n  tasks:\n"
+        f"    - daemonset_restart: {{name: {DEVICE_PLUGIN}, whole: true}}\n"
+    )
+    before, generation = plugin_pods(world), plugin(world)["metadata"]["generation"]
+    ended, told = world.run(str(playbook))
+    assert ended == {"changed"}, told
+    after = plugin_pods(world)
+    assert set(after) == set(before) and not set(after.values()) & set(before.values())
+    assert plugin(world)["metadata"]["generation"] == generation + 1
 
 
 @pytest.mark.parametrize(("replicas", "ended"), [("4", {"changed"}), ("1", {"denied"})])
