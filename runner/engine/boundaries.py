@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner.engine.batches import cluster_actions, host_waits, reboots
 from runner.engine.ending import Interrupted
 from runner.engine.planning import PlannedStep
+from runner.engine.power import switch_power
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError
+from runner.inventory.model import LOCALHOST
 
 if TYPE_CHECKING:
     from runner.engine.work import Work
@@ -63,5 +66,9 @@ def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
 def _reboot(work: Work, step: PlannedStep) -> None:
     for reboot in reboots(step):
         work.touched = True
-        work.connection.reboot(reboot.timeout)
+        ask = None
+        if reboot.power_cycle is not None:
+            here = work.delegates.connection(LOCALHOST.name)
+            ask = partial(switch_power, here, reboot.power_cycle)
+        work.connection.reboot(reboot.timeout, ask)
     work.observed.clear()

@@ -6,7 +6,8 @@ carry preconditions and `Retry-After` is seen, none of which lightkube's typed c
 msgspec's first decoding of a type, which is not thread-safe, never happens beside another thread.
 
 Permissions used by this package (least RBAC): nodes get/list/patch, pods list/delete, pods/eviction
-create, daemonsets.apps get/list, poddisruptionbudgets.policy list, and in kube-system
+create, daemonsets.apps get/list, poddisruptionbudgets.policy list,
+resourceclaims.resource.k8s.io list (else every claim counts as one of a GPU), and in kube-system
 leases.coordination.k8s.io get/list/create/update;
 `kubernetes_object` needs get, create, patch and delete of what it is to manage.
 """
@@ -110,6 +111,10 @@ class Api:
         """Requests sent so far."""
         self.clock_offset = timedelta(0)
         """The server's clock minus ours, as its last answer told; whole seconds are its grain."""
+
+    def now(self) -> datetime:
+        """The time by the server's clock."""
+        return datetime.now(UTC) + self.clock_offset
 
     @property
     def server(self) -> str:

@@ -6,20 +6,22 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runner.kube.api import MERGE_PATCH, Api, Json
+from runner.kube.api import MERGE_PATCH, PAGE, Api, Json
+from runner.kube.joined import Joined
 from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
     ApplyObject,
     CheckPod,
     ClusterAction,
     DeleteObject,
+    KeepCordoned,
     NodeState,
     ObjectQuery,
     ObjectState,
-    PodState,
     RestartDaemonSet,
     RestartDaemonSetPod,
     SetLabels,
@@ -47,6 +49,10 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self.api = Api(kubeconfig, context)
+        self._joining = threading.Lock()
+        self._pod_reads: dict[str, Joined[Mapping[str, tuple[Pod, ...]]]] = {}
+        self._pages = 1
+        """Requests that the last list of all pods took: fewer nodes are listed one by one."""
         self.writing_objects = threading.Lock()
         """Held while an object is looked at and written: hosts of a run share objects."""
 
@@ -63,27 +69,10 @@ class Cluster:
         Raises:
             ClusterError: the API server is down, refuses, or answers what is not understood.
         """
-        # What cannot be a node's name is none; it must not reach a path or a selector either.
-        wanted = {name for name in names if NODE_NAME.fullmatch(name)}
-        if not wanted:
-            return {}
-        # A field selector can name one node only; for more, the whole list costs one request.
-        one = next(iter(wanted)) if len(wanted) == 1 else ""
-        nodes = self.api.collection(
-            NODES, "list nodes", fields=f"metadata.name={one}" if one else ""
-        )
-        pods = self.api.collection(PODS, "list pods", fields=f"spec.nodeName={one}" if one else "")
-        by_node: dict[str, list[PodState]] = {name: [] for name in wanted}
-        for pod in map(parse_pod, pods):
-            if pod.node in by_node:
-                by_node[pod.node].append(pod.state)
-        states = (parse_node(item) for item in nodes)
-        found = {state.name: item for state, item in zip(states, nodes, strict=True)}
-        return {
-            name: parse_node(found[name], by_node[name])
-            for name in dict.fromkeys(names)
-            if name in found
-        }
+        from runner.kube.snapshot import Snapshot
+
+        found = Snapshot(self, names).nodes()
+        return {name: found[name] for name in dict.fromkeys(names) if name in found}
 
     def node_names(self) -> tuple[str, ...]:
         """The names of all nodes. Raises ClusterError."""
@@ -119,19 +108,36 @@ class Cluster:
         match action:
             case CheckPod():
                 return pod_check.check_pod(self, node, action, run, progress, stop)
-            case Uncordon():
-                actions.uncordon(self, node, progress)
-            case SetLabels():
-                actions.set_labels(self, node, action)
-            case SetTaint():
-                actions.set_taint(self, node, action)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
             case ApplyObject() | DeleteObject() | WaitRollout() | RestartDaemonSet():
                 objects.perform(self, action, run, progress, stop)
+            case _:
+                self._mark(node, action, progress)
         return {}
+
+    def _mark(
+        self,
+        node: str,
+        action: SetLabels | SetTaint | Uncordon | KeepCordoned,
+        progress: Callable[[str], None],
+    ) -> None:
+        """What is written on the node itself."""
+        from runner.kube import actions, maintenance
+
+        match action:
+            case SetLabels():
+                actions.set_labels(self, node, action)
+            case SetTaint():
+                actions.set_taint(self, node, action)
+            case Uncordon():
+                actions.uncordon(self, node, progress)
+            case KeepCordoned(""):
+                maintenance.give_back(self, node)
+            case KeepCordoned():
+                maintenance.keep_cordoned(self, node, action.reason)
 
     def look(self, query: ObjectQuery) -> ObjectState:
         """One object, live and as applying would make it. Raises ClusterError."""
@@ -155,8 +161,38 @@ class Cluster:
         )
 
     def pods_on(self, node: str, labels: str = "") -> tuple[Pod, ...]:
-        """The pods bound to a node that match a label selector, by name."""
+        """The pods bound to a node that match a label selector, by name, as they are now.
+
+        Several threads that ask at the same time share one list.
+        """
+        with self._joining:
+            reads = self._pod_reads.setdefault(labels, Joined(partial(self._pods_of, labels)))
+        return reads.ask(node).get(node, ())
+
+    def _pods_of(self, labels: str, nodes: frozenset[str]) -> Mapping[str, tuple[Pod, ...]]:
+        if len(nodes) > self._pages:
+            return self.list_pods(labels)
+        found: dict[str, tuple[Pod, ...]] = {}
+        for node in sorted(nodes):
+            found.update(self.list_pods(labels, node))
+        return found
+
+    def list_pods(self, labels: str = "", node: str = "") -> Mapping[str, tuple[Pod, ...]]:
+        """Pods by the name of their node, each node's by their own; one list.
+
+        Args:
+            labels: a label selector.
+            node: only those bound to it; "": of all nodes.
+        """
         items = self.api.collection(
-            PODS, f"list pods of node {node}", labels=labels, fields=f"spec.nodeName={node}"
+            PODS,
+            f"list pods of node {node}" if node else "list pods",
+            labels=labels,
+            fields=f"spec.nodeName={node}" if node else "",
         )
-        return tuple(sorted(map(parse_pod, items), key=lambda pod: pod.state.full_name))
+        if not node:
+            self._pages = 1 + len(items) // PAGE
+        found: dict[str, list[Pod]] = {}
+        for pod in sorted(map(parse_pod, items), key=lambda pod: pod.state.full_name):
+            found.setdefault(pod.node, []).append(pod)
+        return {name: tuple(pods) for name, pods in found.items()}

@@ -69,6 +69,14 @@ class SetTaint:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepCordoned:
+    """Leave the node cordoned when the run is over, with the reason written on it; "": give it
+    back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -200,6 +208,7 @@ class DeleteObject:
 ClusterAction = (
     SetLabels
     | SetTaint
+    | KeepCordoned
     | RestartDaemonSetPod
     | RestartDaemonSet
     | Uncordon
@@ -211,6 +220,14 @@ ClusterAction = (
 )
 
 DrainMode = Literal["gpu", "full", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobWait:
+    """Pods that may finish their work before anything is evicted. `timeout` in seconds."""
+
+    selector: str
+    timeout: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,3 +243,8 @@ class DrainOptions:
     namespace_exclude: tuple[str, ...] = ()
     grace_period: int | None = None
     timeout: float = 600.0
+    wait_for_jobs: JobWait | None = None
+    disable_eviction: bool = False
+    """Delete pods, past their disruption budgets, instead of evicting them."""
+    skip_wait_for_delete_timeout: int = 0
+    """Seconds after which a pod that is being deleted is no longer waited for; 0: never."""

@@ -324,7 +324,11 @@ def _diff(
     manifest: Mapping[str, Any], before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> FileDiff:
     return FileDiff(
-        full_name(manifest), _text(before), _text(after), sensitive=manifest["kind"] == "Secret"
+        full_name(manifest),
+        _text(before),
+        _text(after),
+        sensitive=manifest["kind"] == "Secret",
+        form="yaml",
     )
 
 

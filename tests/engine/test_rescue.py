@@ -3,6 +3,7 @@ is said."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -341,8 +342,8 @@ class Rebooting(LocalHost):
         super().__init__()
         self.made = made
 
-    def reboot(self, timeout: float) -> None:
-        super().reboot(timeout)
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
+        super().reboot(timeout, ask)
         self.made.write_text("old\n")
 
 

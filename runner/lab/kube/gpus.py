@@ -93,7 +93,8 @@ def release(node: SimulatedNode, uid: str) -> None:
 
 
 def holders(node: SimulatedNode) -> frozenset[str] | None:
-    """UIDs of the pods whose processes the node knows; None where that cannot be read.
+    """UIDs of the pods whose processes the node knows; None where that cannot be read, and before
+    the node's kubelet has started.
 
     A boot of the node forgets them all.
     """
@@ -102,7 +103,8 @@ def holders(node: SimulatedNode) -> frozenset[str] | None:
     from runner.lab.gpu.state import NodeMissing, read
 
     try:
-        return frozenset(read(Path(node.root))["clients"])
+        state = read(Path(node.root))
+        return None if state["booting"] else frozenset(state["clients"])
     except (NodeMissing, OSError, ValueError):
         return None
 

@@ -108,6 +108,7 @@ KINDS = (
         unconditional_update=False,
     ),
     Kind("Lease", "leases", "coordination.k8s.io", unconditional_update=False),
+    Kind("ResourceClaim", "resourceclaims", "resource.k8s.io", subresources=("status",)),
     Kind("RuntimeClass", "runtimeclasses", "node.k8s.io", namespaced=False),
     Kind("ClusterRole", "clusterroles", _RBAC, namespaced=False),
     Kind("ClusterRoleBinding", "clusterrolebindings", _RBAC, namespaced=False),
