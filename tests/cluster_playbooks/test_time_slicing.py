@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 import pytest
 
+from runner.kube.cluster import Cluster
 from runner.lab.kube import gpus
 from tests.cluster_playbooks.world import World
 
@@ -24,6 +28,25 @@ def test_on_then_nothing_then_fewer_then_off(world: World) -> None:
     assert ended == {"changed"}, told
     assert [world.offers(node) for node in world.hosts] == ["2", "2"]
     assert world.run("time-slicing-off.yaml")[0] == {"ok"}
+
+
+def test_a_pod_that_started_before_the_configuration_came_counts_as_old(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that came back from a drain just before."""
+    asked: list[tuple[str, datetime]] = []
+    perform = Cluster.perform
+
+    def noted(self: Cluster, node: str, action: Any, **more: Any) -> Any:
+        asked.append((type(action).__name__, more["since"]))
+        return perform(self, node, action, **more)
+
+    monkeypatch.setattr(Cluster, "perform", noted)
+    ended, told = world.run("time-slicing.yaml", only="gpu1")
+    assert ended == {"changed"}, told
+    (first, begun), (second, changed), (third, restarted) = asked[:3]
+    assert (first, second, third) == ("ApplyObject", "ApplyObject", "RestartDaemonSetPod")
+    assert begun < changed == restarted
 
 
 def test_a_node_that_comes_later_is_caught_up(world: World) -> None:
