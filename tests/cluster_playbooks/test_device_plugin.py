@@ -66,7 +66,8 @@ def test_a_plugin_of_an_operator_is_left_to_it(world: World) -> None:
         return {**item, "metadata": {**item["metadata"], "ownerReferences": [owner]}}
 
     world.lab.edit("DaemonSet", DEVICE_PLUGIN, owned, KUBE_SYSTEM)
-    for playbook in ("device-plugin-deploy.yaml", "device-plugin-rollback.yaml", "mps.yaml"):
+    refusing = ("device-plugin-deploy", "device-plugin-rollback", "mps", "time-slicing")
+    for playbook in (f"{name}.yaml" for name in refusing):
         ended, told = world.run(playbook)
         assert ended == {"denied"} and "is managed by ClusterPolicy" in told, told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_a_node_that_comes_later_is_caught_up(world: World) -> None:
     ended, told = world.run("time-slicing.yaml", replicas="2")
     assert ended == {"ok", "changed"}, told
     assert [world.offers(node) for node in world.hosts] == ["4", "4"]
+
+
+def test_fewer_slices_than_are_in_use_are_warned_of(world: World) -> None:
+    world.run("time-slicing.yaml")
+    for number in range(6):
+        limits = {"limits": {"nvidia.com/gpu": "1"}}
+        spec = {"containers": [{"name": "c", "resources": limits}], "nodeName": "gpu1"}
+        world.lab.create({"kind": "Pod", "metadata": {"name": f"p{number}"}, "spec": spec})
+    world.lab.settle()
+    _, told = world.run("time-slicing.yaml", only="gpu1", replicas="2")
+    assert re.search("pods of this node use [678] slices, and it will offer 4", told), told
+    assert [world.offers(node) for node in world.hosts] == ["4", "8"]
 
 
 def test_one_replica_is_refused_before_anything_is_done(world: World) -> None:
