@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from runner.engine.observe import no_cluster
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
-from runner.kube.state import ObjectQuery
+from runner.kube.state import ClusterQuery
 from runner.modules.base import Unknown
 
 
@@ -26,7 +27,7 @@ class Maintenance:
 
     def resume_pods(self) -> None: ...
 
-    def perform(self, action: Any, since: datetime) -> None:
+    def perform(self, action: Any, since: datetime) -> Mapping[str, Any]:
         raise ClusterError("no cluster is configured for this host")
 
     def leave(self) -> str:
@@ -38,5 +39,5 @@ class Maintenance:
     def read_node(self) -> Any:
         return Unknown("no cluster is configured for this host")
 
-    def read_object(self, query: ObjectQuery) -> Any:
+    def read_object(self, query: ClusterQuery) -> Any:
         return no_cluster(query)

@@ -15,6 +15,7 @@ from typing import Any
 from runner.engine.asking import answer, arguments_of, context_of
 from runner.engine.batches import reboots
 from runner.engine.delegates import delegate_of, misplaced
+from runner.engine.gpu_users import may_disturb, users_probe
 from runner.engine.no_log import concealed
 from runner.engine.pending import PENDING, handler_mark, pending_probe
 from runner.engine.planning import (
@@ -51,8 +52,17 @@ from runner.engine.steps import (
 from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
+from runner.facts import gpu_users
 from runner.kube.state import NODE
-from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, Unknown
+from runner.modules.base import (
+    ClusterProbe,
+    Disruption,
+    Module,
+    Outcome,
+    Probe,
+    Refused,
+    Unknown,
+)
 from runner.modules.registry import load_module
 from runner.playbook.document import BlockPart, Task
 from runner.playbook.lookups import loop_variables
@@ -98,7 +108,7 @@ def plan_verify(
     """
     walk = _Walk(subject, ChainMap({}, dict(observed)), progress or Progress())
     walk.kept.update(kept or {})
-    return walk.plan(walk.section("verify", subject.play.verify))
+    return walk.verification()
 
 
 def kept_after(subject: Subject, plan: HostPlan, done: Mapping[StepKey, Done]) -> dict[str, Any]:
@@ -137,10 +147,18 @@ class _Walk:
         self.failed: StepKey | None = None
 
     def plan(self, steps: Iterator[PlannedStep]) -> HostPlan | Needs:
-        found = tuple(steps)
-        return self.needs or HostPlan(
-            self.subject.host, self.subject.play, found, self.kept, self.failed
-        )
+        host, play = self.subject.host, self.subject.play
+        plan = HostPlan(host, play, tuple(steps), self.kept, self.failed)
+        if gpu_users.KEY not in self.view and may_disturb(plan, bool(self.needs.probes)):
+            self.needs.probes[gpu_users.KEY] = users_probe(play)
+        seen = self.view.get(gpu_users.KEY) if plan.disruption >= Disruption.GPU else None
+        return self.needs or replace(plan, gpu_users=seen)
+
+    def verification(self) -> HostPlan | Needs:
+        """The plan of the `verify` tasks, which change nothing."""
+        play = self.subject.play
+        found = tuple(self.section("verify", play.verify))
+        return self.needs or HostPlan(self.subject.host, play, found, self.kept, self.failed)
 
     def run(self) -> Iterator[PlannedStep]:
         play = self.subject.play
@@ -308,12 +326,13 @@ class _Walk:
         )
         check_not_exposed(task, probes)
         objects = tuple(module.cluster_probes(args, context))
-        if delegate and (module.needs_cluster or objects):
+        node = module.wants_cluster(args)
+        if delegate and (node or objects):
             raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
-        if self._missing(module, probes, objects, delegate):
+        if self._missing(node, probes, objects, delegate):
             return None
         try:
-            states = self._states(module, (*probes, *objects), delegate)
+            states = self._states(node, (*probes, *objects), delegate)
             outcome = answer(task, module, args, states, context)
             check_not_exposed(task, (), outcome.changes)
             outcome = self._outcome(key, task, variables, outcome)
@@ -342,7 +361,7 @@ class _Walk:
 
     def _missing(
         self,
-        module: Module[Any],
+        node: bool,
         probes: Sequence[Probe],
         objects: Sequence[ClusterProbe],
         delegate: str,
@@ -355,15 +374,15 @@ class _Walk:
             self.needs.probes.update(missing)
         unseen = {p.key: p for p in objects if p.key not in self.view}
         self.needs.objects.update(unseen)
-        if module.needs_cluster and NODE not in self.view:
+        if node and NODE not in self.view:
             self.needs.cluster = True
             return True
         return bool(missing or unseen)
 
     def _states(
-        self, module: Module[Any], probes: Sequence[Probe | ClusterProbe], delegate: str
+        self, node: bool, probes: Sequence[Probe | ClusterProbe], delegate: str
     ) -> dict[str, Any]:
-        keys = [p.key for p in probes] + ([NODE] if module.needs_cluster else [])
+        keys = [p.key for p in probes] + ([NODE] if node else [])
         states = {key: self.view[seen_as(key, delegate)] for key in keys}
         for state in states.values():
             if isinstance(state, Unknown):

@@ -12,7 +12,15 @@ from urllib.parse import quote
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError
 from runner.kube.parse import Pod, parse_node, quantity
-from runner.kube.state import RestartDaemonSetPod, SetLabels, SetTaint, WaitAllocatable
+from runner.kube.state import (
+    DrainOptions,
+    EvictPods,
+    NodeState,
+    RestartDaemonSetPod,
+    SetLabels,
+    SetTaint,
+    WaitAllocatable,
+)
 from runner.kube.waiting import Progress, wait_until
 
 if TYPE_CHECKING:
@@ -57,6 +65,27 @@ def set_taint(cluster: Cluster, node: str, action: SetTaint) -> None:
     )
 
 
+def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
+    """Make a node schedulable again, on condition that no run has taken it meanwhile."""
+    from runner.kube.maintenance import RUN, change
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        holder = state.annotations.get(RUN, "")
+        if holder:
+            raise ClusterError(
+                f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
+            )
+        return {"spec": {"unschedulable": None}} if state.unschedulable else {}
+
+    after = change(cluster, node, patch, f"uncordon node {node}")
+    if after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the uncordon was accepted but the node is still cordoned",
+            "something on the cluster cordons it again; find it before going on",
+        )
+    progress(f"uncordoned {node}")
+
+
 def tainted(taints: Sequence[Mapping[str, Any]], action: SetTaint) -> list[Mapping[str, Any]]:
     """A node's taints after the action; others stay as they are, `timeAdded` included."""
 
@@ -68,6 +97,25 @@ def tainted(taints: Sequence[Mapping[str, Any]], action: SetTaint) -> list[Mappi
         return kept
     value = {"value": action.value} if action.value else {}
     return [*kept, {"key": action.key, **value, "effect": action.effect}]
+
+
+def evict_pods(
+    cluster: Cluster, node: str, action: EvictPods, progress: Progress, stop: threading.Event
+) -> None:
+    """Evict pods as a drain does, disruption budgets honoured; those that are gone are fine."""
+    from runner.kube.drain import drain
+    from runner.kube.snapshot import Snapshot
+
+    options = DrainOptions(
+        delete_emptydir_data=action.delete_emptydir_data,
+        force=action.force,
+        timeout=action.timeout,
+    )
+    try:
+        drain(Snapshot(cluster, [node]), node, options, "full", progress, stop, only=action.uids)
+    except ClusterError as error:
+        text = f"node {node}: pods could not be evicted: {error.message}"
+        raise ClusterError(text, "what is named there still runs on the node") from error
 
 
 def wait_allocatable(

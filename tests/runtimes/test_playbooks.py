@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Node:
     def change(self, blocks: Sequence[Block]) -> list[BlockResult]:
         raise AssertionError("a plan changes nothing")
 
-    def reboot(self, timeout: float) -> None:
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
         raise AssertionError("a plan changes nothing")
 
 

@@ -40,6 +40,11 @@ def config_source(pod: Json) -> tuple[str, str] | None:
     return None
 
 
+def shares_by_mps(config: str) -> bool:
+    """Whether a configuration of the device plugin shares GPUs by MPS, which wins over slices."""
+    return bool(((yaml.safe_load(config) or {}).get("sharing") or {}).get("mps"))
+
+
 def shared(physical: Mapping[str, int], config: str) -> dict[str, int]:
     """What the device plugin advertises with this configuration.
 
@@ -49,7 +54,8 @@ def shared(physical: Mapping[str, int], config: str) -> dict[str, int]:
     document = yaml.safe_load(config) or {}
     if document.get("version") != "v1":
         raise ValueError(f"unknown version: {document.get('version')}")
-    slicing = (document.get("sharing") or {}).get("timeSlicing")
+    sharing = document.get("sharing") or {}
+    slicing = sharing.get("mps") or sharing.get("timeSlicing")
     offered = dict(physical)
     if slicing is None:
         return offered
