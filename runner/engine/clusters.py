@@ -279,6 +279,7 @@ class NodeMaintenance(Maintenance):
             self._stop,
             holders,
         )
+        maintenance.check_cordoned(self._cluster, self._node)
         # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
         if any(step.disruption == Disruption.GPU for step in plan.pending):
             maintenance.pause_daemonsets(
