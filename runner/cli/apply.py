@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from runner.cli.listing import asked_for, list_options, show
-from runner.cli.options import RunOptions, lock_timeout_option, run_options
+from runner.cli.options import RunOptions, lock_timeout_option, rollout_lock_option, run_options
 
 
 @click.command()
@@ -16,6 +16,7 @@ from runner.cli.options import RunOptions, lock_timeout_option, run_options
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
 @lock_timeout_option
+@rollout_lock_option
 def apply(output: str, ask_become_pass: bool, dry: bool, playbook: str, **given: object) -> int:
     """Carry out PLAYBOOK: look, review, gate, cordon, drain, change, verify, uncordon.
 

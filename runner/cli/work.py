@@ -159,6 +159,7 @@ def build(
         forks=options.forks,
         connect_timeout=options.connect_timeout,
         lock_timeout=options.lock_timeout,
+        rollout_lock=options.rollout_lock,
         become_password=password,
         resumed=resumed,
         rolls_back=options.rollback,

@@ -17,7 +17,7 @@ from runner.engine.delegates import Delegates
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.gates import Gate, disrupts, gate, lock_reason
 from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
@@ -26,6 +26,7 @@ from runner.engine.parallel import in_parallel
 from runner.engine.planner import Progress, plan_host
 from runner.engine.planning import HostPlan, PlannedStep
 from runner.engine.rollback import NotUndone
+from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
 from runner.engine.settings import Settings
 from runner.engine.states import (
@@ -41,11 +42,11 @@ from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
-from runner.errors import ClusterError, GpurunError, UnreachableError
+from runner.errors import GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
 from runner.inventory.model import Host, Inventory
-from runner.kube.drain import DrainPreview, preview
+from runner.kube.lock import ROLLOUT_OF
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
@@ -247,8 +248,8 @@ class Run:
         assert plan is not None
         # Also where nothing is to do: an unfinished run may hold the node out of service.
         state.node = clusters.node(state.host)
-        if plan.pending and not plan.problem and disrupts(plan):
-            state.preview = _preview(state, clusters)
+        if plan.pending and not plan.problem:
+            state.preview = clusters.preview(state.host, plan)
         state.gate = gate(
             plan,
             state.node,
@@ -271,8 +272,16 @@ class Run:
         if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
             return ""
         lease, settings = clusters.lock(state.host), self._settings
+        now, patience = datetime.now(UTC), settings.lock_timeout
         heir_of = settings.heir_of(state.host.name)
-        return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout, heir_of)
+        taken = lock_reason(lease, settings.run, now, patience, heir_of)
+        if taken or not settings.rollout_lock or not disrupts(state.plan):
+            return taken
+        rollout, heir_of = (
+            clusters.rollout(state.host),
+            settings.rolls_back if settings.heirs else "",
+        )
+        return lock_reason(rollout, settings.run, now, patience, heir_of, ROLLOUT_OF)
 
     def _abandoned(self, state: HostState) -> bool:
         """An earlier try of this run, or the run it brings back, left the node in maintenance."""
@@ -286,7 +295,16 @@ class Run:
         self._ask(states)
         self._stop.gentle = True
         try:
-            self._waves(states, clusters)
+            with rollouts(
+                states,
+                clusters,
+                self._settings,
+                _holder(),
+                self._stop,
+                lambda host, text: self._events.emit("progress", host, text),
+                self._ended,
+            ) as clusters.rollouts:
+                self._waves(states, clusters)
         finally:
             self._stop.gentle = False
 
@@ -301,6 +319,7 @@ class Run:
                 for state in wave:
                     self._ended(state, HostResult(state.host.name, "skipped", f"not begun: {why}"))
                 continue
+            clusters.new_wave()
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
             for group in leader_first(wave):
@@ -358,15 +377,16 @@ class Run:
         if cluster is None or not isinstance(state.node, NodeState):
             return Maintenance()
         return NodeMaintenance(
-            cluster,
+            clusters.snapshot(state.host),
             state.host,
             state.node,
             self._settings.run,
-            f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}",
+            _holder(),
             self._events,
             self._stop,
             self._settings.lock_timeout,
             self._settings.heir_of(state.host.name),
+            clusters.rollouts.get(cluster),
         )
 
     def _ended(self, state: HostState, result: HostResult) -> None:
@@ -397,8 +417,14 @@ class Run:
         in_parallel(states, act, self._settings.forks)
 
 
+def _holder() -> str:
+    """Who holds this run's locks, for people."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+
+
 def _as_the_inventory_says(play: Play, host: Host) -> Play:
-    """The play with the host's own `ansible_become_user`, which wins as in Ansible."""
+    """The play with the host's own `ansible_become_user`, which wins as in Ansible, and `drain`."""
+    play = replace(play, drain=replace(play.drain, **host.drain)) if host.drain else play
     user = host.variables.get("ansible_become_user")
     plain = isinstance(user, str) and not isinstance(user, TemplateText)
     return replace(play, become_user=user) if plain and user else play
@@ -412,16 +438,6 @@ def _or_unknown(node: NodeState | Unknown | None) -> NodeState | Unknown:
     if node is None:
         return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
     return node
-
-
-def _preview(state: HostState, clusters: Clusters) -> DrainPreview | Unknown | None:
-    cluster = clusters.of(state.host)
-    if cluster is None or state.plan is None or not isinstance(state.node, NodeState):
-        return None
-    try:
-        return preview(cluster, state.node, state.play.drain, drain_mode(state.plan))
-    except ClusterError as error:
-        return Unknown(str(error))
 
 
 def planned(state: HostState) -> dict[str, Any]:

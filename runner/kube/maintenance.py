@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.errors import ClusterError
-from runner.kube.api import Json, RefusalError
+from runner.kube.api import RefusalError
 from runner.kube.cluster import DAEMONSETS, Cluster
-from runner.kube.parse import parse_node, understood
+from runner.kube.parse import parse_node
+from runner.kube.placement import parse_daemonset
 from runner.kube.state import NodeState
 from runner.kube.waiting import Progress, wait_until
 
@@ -322,6 +323,11 @@ def _restored(state: NodeState, before: Mapping[str, str]) -> dict[str, str]:
     return {k: value for k, value in before.items() if state.labels.get(k) == PAUSED_VALUE}
 
 
+def pauses(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether `pause_daemonsets` takes a DaemonSet of this selector off a node of these labels."""
+    return any(labels.get(key) in ("true", PAUSED_VALUE) for key in CLIENTS if key in selector)
+
+
 def daemonsets_by(
     cluster: Cluster, keys: Mapping[str, str] | list[str], labels: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -331,17 +337,12 @@ def daemonsets_by(
     """
     found: dict[str, str] = {}
     for item in cluster.api.collection(DAEMONSETS, "list DaemonSets"):
-        uid, name, selector = understood(_placement, item, "DaemonSet")
+        placed = parse_daemonset(item)
+        selector = placed.selector
         fits = labels is None or all(labels.get(k) == value for k, value in selector.items())
         if fits and any(key in selector for key in keys):
-            found[uid] = name
+            found[placed.uid] = placed.full_name
     return found
-
-
-def _placement(item: Json) -> tuple[str, str, dict[str, str]]:
-    meta = item["metadata"]
-    selector = item["spec"]["template"]["spec"].get("nodeSelector") or {}
-    return str(meta["uid"]), f"{meta['namespace']}/{meta['name']}", dict(selector)
 
 
 def change(

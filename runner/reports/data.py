@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runner.engine.no_log import HIDDEN
-from runner.engine.planning import PlannedStep
+from runner.engine.planning import HostPlan, PlannedStep
 from runner.facts.base import plain
+from runner.facts.gpu_users import GpuUsers
 from runner.modules.base import Change, Unknown
 from runner.reports.diffs import changed_keys, diff_text
 
@@ -45,6 +46,7 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "risk": plan.risk.name.lower() if plan.pending else "none",
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
+        "gpu_users": _gpu_users(plan),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
         "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
@@ -95,6 +97,11 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         "warnings": list(preview.warnings),
         "grace_seconds": preview.grace,
     }
+
+
+def _gpu_users(plan: HostPlan) -> list[str]:
+    """Processes that hold the host's GPUs and that no drain ends, with what does."""
+    return list(plan.gpu_users.others()) if isinstance(plan.gpu_users, GpuUsers) else []
 
 
 def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:

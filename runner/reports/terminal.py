@@ -118,6 +118,8 @@ class Terminal:
             self._indented(text, "      ")
         self._changes(changes, shared)
         self._drain(plan.get("drain"))
+        for text in plan.get("gpu_users", ()):
+            self._indented(text, "    GPU in use: ")
 
     def _changes(self, changes: Sequence[Mapping[str, Any]], shared: Shared) -> None:
         for change in changes:

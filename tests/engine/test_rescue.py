@@ -220,7 +220,7 @@ def test_a_failed_wait_for_the_cluster_can_be_rescued(tmp_path: Path) -> None:
     one.node = NodeState("gpu-1")
 
     class Cluster(Maintenance):
-        def perform(self, action: Any, since: Any) -> None:
+        def perform(self, action: Any, since: Any) -> dict[str, Any]:
             raise ClusterError("the label was refused")
 
         def read_node(self) -> Any:
