@@ -10,7 +10,7 @@ from typing import Any
 from runner.engine.observe import no_cluster
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
-from runner.kube.state import ObjectQuery
+from runner.kube.state import ClusterQuery
 from runner.modules.base import Unknown
 
 
@@ -39,5 +39,5 @@ class Maintenance:
     def read_node(self) -> Any:
         return Unknown("no cluster is configured for this host")
 
-    def read_object(self, query: ObjectQuery) -> Any:
+    def read_object(self, query: ClusterQuery) -> Any:
         return no_cluster(query)
