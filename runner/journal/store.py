@@ -119,6 +119,13 @@ class Journal:
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
     def begin(self, run: str, playbook: str, arguments: Mapping[str, Any]) -> None:
         """Record a run before anything is done; a resumed one is opened again."""
         self._write(
@@ -178,18 +185,20 @@ class Journal:
 
     def kept(self, run: str) -> list[KeptChange]:
         """What a run has kept of its changes, oldest first."""
-        rows = self._db.execute(
-            "SELECT change, content FROM kept WHERE run=? ORDER BY number", (run,)
-        )
+        rows = self._read("SELECT change, content FROM kept WHERE run=? ORDER BY number", (run,))
         return [_kept(change, content) for change, content in rows]
 
     def rolled_back(self, run: str) -> None:
-        """Record that what a run changed was brought back: it is not to be resumed."""
-        self._write("UPDATE runs SET status=? WHERE id=?", (ROLLED_BACK, run))
+        """Record that what a run changed was brought back: it is not to be resumed. One that was
+        killed has ended by that."""
+        self._write(
+            "UPDATE runs SET status=?, ended=coalesce(nullif(ended, ''), ?) WHERE id=?",
+            (ROLLED_BACK, _now(), run),
+        )
 
     def runs(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs, newest first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT id, started, ended, status, playbook, arguments, pid FROM runs"
             " ORDER BY started DESC, id DESC LIMIT ?",
             (limit,),
@@ -216,7 +225,7 @@ class Journal:
 
     def events(self, run: str) -> list[Event]:
         """All events of a run, oldest first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT kind, host, text, data, time FROM events WHERE run=? ORDER BY number", (run,)
         )
         return [
