@@ -10,7 +10,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-SHIPPED = ("playbooks/**/*", "templates/**/*", "inventory/*.example.yaml")
+SHIPPED = ("playbooks/**/*", "templates/**/*", "inventory/*.example.yaml", "deploy/*.yaml")
 
 
 class BuildWithShipped(build_py):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from runner.cli.listing import asked_for, list_options, show
-from runner.cli.options import RunOptions, lock_timeout_option, run_options
+from runner.cli.options import RunOptions, lock_timeout_option, rollout_lock_option, run_options
 
 
 @click.command()
@@ -16,6 +16,7 @@ from runner.cli.options import RunOptions, lock_timeout_option, run_options
 @click.option("-y", "--yes", is_flag=True, help="Approve changes of medium and high risk.")
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
 @lock_timeout_option
+@rollout_lock_option
 def apply(output: str, ask_become_pass: bool, dry: bool, playbook: str, **given: object) -> int:
     """Carry out PLAYBOOK: look, review, gate, cordon, drain, change, verify, uncordon.
 
@@ -57,7 +58,7 @@ def carry_out(
         become_password,
         build,
         finish,
-        say_notes,
+        say_not_undone,
         stopping,
         terminal,
         warn_of_short_secrets,
@@ -80,7 +81,7 @@ def carry_out(
             keeper = Keeper(run, lambda kept: journal.keep(run, kept))
             work = build(options, run, events, review, stop, password, pid is not None, keeper)
             warn_of_short_secrets(say)
-            say_notes(say, work)
+            say_not_undone(say, work)
             if was_approved and not options.yes:
                 review.approve_again(options.digest == work.digest)
             if pid is None:
@@ -94,7 +95,7 @@ def carry_out(
             except KeyboardInterrupt:
                 journal.end(run, "stopped")
                 raise
-            code = finish(output, say, run, states, True, work.notes)
+            code = finish(output, say, run, states, True, work.not_undone)
             if recording.failed:
                 return code or 1
             journal.end(run, _status(code, stop.is_set()))

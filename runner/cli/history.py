@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runner.cli.options import output_option
+
+if TYPE_CHECKING:
+    from runner.journal.store import RunRecord
 
 
 @click.command()
@@ -34,7 +37,7 @@ def history(number: int, output: str) -> int:
     for run in runs:
         status = run.status if run.ended else _unended(run.pid)
         where = " ".join(run.arguments.get("inventories", []))
-        say.line(f"{run.id}  {run.started}  {status:<14}  {run.playbook}  -i {where}")
+        say.line(f"{run.id}  {run.started}  {status:<14}  {_what(run)}  -i {where}")
     return 0
 
 
@@ -61,7 +64,7 @@ def show(run: str, output: str) -> int:
         return 0
     say = terminal(output)
     say.line(f"Run {record.id}: {record.status}", "bold")
-    say.line(f"  {record.playbook} -i {' '.join(record.arguments.get('inventories', []))}")
+    say.line(f"  {_what(record)} -i {' '.join(record.arguments.get('inventories', []))}")
     say.line(f"  started {record.started}, ended {record.ended or 'not'}")
     for event in events:
         detail = _detail(event.data)
@@ -70,6 +73,12 @@ def show(run: str, output: str) -> int:
             f"  {time} {event.host or '-':<12} {event.kind:<13} {event.text} {detail}".rstrip()
         )
     return 0
+
+
+def _what(run: RunRecord) -> str:
+    """The playbook, and the run of it that was brought back."""
+    earlier = run.arguments.get("rollback")
+    return f"rollback of {earlier} ({run.playbook})" if earlier else run.playbook
 
 
 def _unended(pid: int) -> str:

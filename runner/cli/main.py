@@ -23,12 +23,14 @@ VERBS = {
     "history": ("runner.cli.history:history", "List earlier runs."),
     "show": ("runner.cli.history:show", "Show one run, step by step."),
     "nodes": ("runner.cli.nodes:nodes", "Show nodes: cordons, locks, GPUs used and offered."),
+    "capacity": ("runner.cli.capacity:capacity", "Show GPUs offered, used and free."),
     "unlock": ("runner.cli.nodes:unlock", "End the lock that a dead run left on a node."),
     "facts": ("runner.cli.facts:facts", "Show what is true of hosts."),
     "inventory": ("runner.cli.inventory:inventory", "Show hosts, groups and variables."),
     "playbooks": ("runner.cli.playbooks:playbooks", "List the playbooks found by name."),
     "lint": ("runner.cli.lint:lint", "Check playbooks without touching a host."),
     "doc": ("runner.cli.doc:doc", "Show the documentation of a module or of facts."),
+    "rbac": ("runner.cli.rbac:rbac", "Print the manifest of what gpurun must be allowed."),
     "schema": ("runner.cli.schema:schema", "Print the JSON Schema of playbooks."),
     "init": ("runner.cli.init:init", "Make a folder for a project of your own."),
     "config": ("runner.cli.config:config", "Show each setting and where it came from."),
@@ -36,7 +38,7 @@ VERBS = {
     "lab": ("runner.cli.lab:lab", "Run simulated GPU nodes on this machine."),
 }
 """Verb -> (where its command is, one line of help)."""
-WITHOUT_PROJECT = ("lint", "doc", "schema", "init", "completion", "lab")
+WITHOUT_PROJECT = ("lint", "doc", "rbac", "schema", "init", "completion", "lab")
 """Verbs that work, and behave the same, whatever `gpurun.toml` says."""
 
 

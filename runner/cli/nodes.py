@@ -75,6 +75,7 @@ def _clusters(hosts: Sequence[Host], kubeconfig: str | None, context: str | None
 @vault_options
 @click.option("--reason", required=True, metavar="TEXT", help="Why; kept on the lock.")
 @click.option("--force", is_flag=True, help="Even if the holder may be alive: it will stop.")
+@click.option("--rollout", is_flag=True, help="The lock of the rollout on NODE's cluster.")
 def unlock(
     node: str,
     inventories: tuple[str, ...],
@@ -83,6 +84,7 @@ def unlock(
     vault: tuple[str, ...],
     reason: str,
     force: bool,
+    rollout: bool,
 ) -> int:
     """End the lock that a dead run left on NODE, and say what else that run left there.
 
@@ -100,6 +102,6 @@ def unlock(
     hosts = load_inventory(inventories, project_folder()).hosts.values()
     clusters = _clusters(list(hosts), kubeconfig, context)
     say = terminal("terminal")
-    for line in unlock_node(clusters, list(hosts), node, reason, force):
+    for line in unlock_node(clusters, list(hosts), node, reason, force, rollout):
         say.line(line)
     return 0

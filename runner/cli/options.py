@@ -60,6 +60,7 @@ class RunOptions:
     forks: int = 32
     connect_timeout: float = 10.0
     lock_timeout: float = 0.0
+    rollout_lock: bool = True
     yes: bool = False
     digest: str = ""
     """SHA-256 of the playbook that was approved; empty before it is loaded."""
@@ -179,6 +180,12 @@ lock_timeout_option = click.option(
     default=0.0,
     metavar="SECONDS",
     help="Wait so long for a node that another run works on.",
+)
+rollout_lock_option = click.option(
+    "--rollout-lock/--no-rollout-lock",
+    default=True,
+    help="Whether to be the only run that takes nodes of a cluster out of service: the waves of "
+    "two runs do not know of each other. Default: to be.",
 )
 kubeconfig_option = click.option(
     "--kubeconfig", metavar="FILE", help="The cluster the hosts belong to."

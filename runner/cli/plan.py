@@ -27,7 +27,7 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
         become_password,
         build,
         finish,
-        say_notes,
+        say_not_undone,
         stopping,
         taking_over,
         terminal,
@@ -45,8 +45,8 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
         events = Events([], KNOWN.data)
         work = build(options, run, events, lambda asking: False, stop, password)
         warn_of_short_secrets(say)
-        say_notes(say, work)
+        say_not_undone(say, work)
         states = work.plan()
         say.plans(states)
-        code = finish(output, say, run, states, False, work.notes)
+        code = finish(output, say, run, states, False, work.not_undone)
     return 130 if stop.is_set() else code

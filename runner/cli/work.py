@@ -22,7 +22,7 @@ from runner.errors import GpurunError
 if TYPE_CHECKING:
     from runner.engine.events import Events
     from runner.engine.kept import Keeper
-    from runner.engine.rollback import Rollback
+    from runner.engine.rollback import NotUndone, Rollback
     from runner.engine.run import Review, Run
     from runner.engine.states import HostState
     from runner.inventory.model import Inventory
@@ -144,11 +144,11 @@ def build(
     beside = Path(options.playbook).parent
     inventory = load_inventory(options.inventories, Path(options.project), beside)
     inventory = inventory.with_login(options.user)
-    notes: tuple[str, ...] = ()
+    not_undone: tuple[NotUndone, ...] = ()
     heirs: frozenset[str] = frozenset()
     if options.rollback:
         made = _rolled_back(options, playbook, inventory)
-        playbook, inventory, notes = made.playbook, made.inventory, made.not_undone
+        playbook, inventory, not_undone = made.playbook, made.inventory, made.not_undone
         heirs = made.heirs
     elif options.take_over:
         _check_proof(playbook)
@@ -163,12 +163,13 @@ def build(
         forks=options.forks,
         connect_timeout=options.connect_timeout,
         lock_timeout=options.lock_timeout,
+        rollout_lock=options.rollout_lock,
         become_password=password,
         resumed=resumed,
         predecessor=options.rollback or options.take_over,
         heirs=heirs,
     )
-    work = Run(playbook, inventory, settings, events, review, stop, keeper, notes)
+    work = Run(playbook, inventory, settings, events, review, stop, keeper, not_undone)
     work.read_secrets()
     check_arguments(options.extra)
     return work
@@ -220,10 +221,12 @@ def _rolled_back(options: RunOptions, playbook: Playbook, inventory: Inventory) 
     return roll_back(run, kept, events, playbook, inventory, force=options.force)
 
 
-def say_notes(say: Terminal, work: Run) -> None:
+def say_not_undone(say: Terminal, work: Run) -> None:
     """What a rollback leaves as it is."""
-    for note in work.notes:
-        say.line(f"not undone: {note}", "yellow")
+    from runner.hosts.display import names
+
+    for each in work.not_undone:
+        say.line(f"not undone: {names(each.hosts)}: {each.what}", "yellow")
 
 
 def warn_of_short_secrets(say: Terminal) -> None:
@@ -240,7 +243,7 @@ def finish(
     run: str,
     states: Sequence[HostState],
     applied: bool,
-    not_undone: Sequence[str] = (),
+    not_undone: Sequence[NotUndone] = (),
 ) -> int:
     """Print the end and give the exit code.
 
@@ -254,9 +257,10 @@ def finish(
     say.end(run, states, applied)
     if output == "json":
         import json
+        from dataclasses import asdict
 
         try:
-            more = {"not_undone": list(not_undone)} if not_undone else {}
+            more = {"not_undone": [asdict(each) for each in not_undone]} if not_undone else {}
             made = KNOWN.data({**report(run, states, applied), **more})
             click.echo(json.dumps(made, indent=2, default=str))
         except OSError as error:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from runner.engine.batches import cluster_actions, host_waits, reboots
 from runner.engine.ending import Interrupted
 from runner.engine.planning import PlannedStep
+from runner.engine.power import switch_power
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError
+from runner.inventory.model import LOCALHOST
 
 if TYPE_CHECKING:
     from runner.engine.work import Work
 
 
-def act(work: Work, step: PlannedStep) -> None:
+def act(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     """Do what such a step is there for.
+
+    Returns:
+        What it has to tell, for `register`.
 
     Raises:
         Interrupted: the run was stopped meanwhile.
@@ -27,7 +34,8 @@ def act(work: Work, step: PlannedStep) -> None:
     elif host_waits(step):
         wait(work, step)
     else:
-        _ask_cluster(work, step)
+        return _ask_cluster(work, step)
+    return {}
 
 
 def wait(work: Work, step: PlannedStep) -> None:
@@ -43,18 +51,24 @@ def wait(work: Work, step: PlannedStep) -> None:
             raise
 
 
-def _ask_cluster(work: Work, step: PlannedStep) -> None:
+def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     work.marks.make(step)
     work.node.resume_pods()
+    told: dict[str, Any] = {}
     for action in cluster_actions(step):
         work.touched = work.touched or bool(step.changes)
-        work.node.perform(action, work.since)
+        told |= work.node.perform(action, work.since)
     for key in [key for key in work.observed if key.startswith("kubernetes:")]:
         del work.observed[key]
+    return told
 
 
 def _reboot(work: Work, step: PlannedStep) -> None:
     for reboot in reboots(step):
         work.touched = True
-        work.connection.reboot(reboot.timeout)
+        ask = None
+        if reboot.power_cycle is not None:
+            here = work.delegates.connection(LOCALHOST.name)
+            ask = partial(switch_power, here, reboot.power_cycle)
+        work.connection.reboot(reboot.timeout, ask)
     work.observed.clear()

@@ -16,11 +16,15 @@ from runner.engine.gates import disrupts, drain_mode
 from runner.engine.maintenance import Maintenance
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
+from runner.facts.gpu_users import GpuUsers
 from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
+from runner.kube.kubeconfig import in_cluster
 from runner.kube.leases import NodeLease, read_leases
-from runner.kube.lock import NodeLock, lease_name
+from runner.kube.lock import ROLLOUT, NodeLock, RolloutLock, lease_name
+from runner.kube.preview import DrainPreview, preview
+from runner.kube.snapshot import Snapshot
 from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
 from runner.modules.base import Disruption, Unknown
 
@@ -38,8 +42,11 @@ class Clusters:
         self._hosts = tuple(hosts)
         self._given = (kubeconfig, context)
         self._reading = threading.Lock()
-        self._clusters: dict[tuple[Path, str | None], Cluster] = {}
+        self._clusters: dict[tuple[Path | None, str | None], Cluster] = {}
         self._nodes: dict[str, NodeState | Unknown] = {}
+        self._snapshots: dict[Cluster, Snapshot] = {}
+        self.rollouts: dict[Cluster, RolloutLock] = {}
+        """The locks that this run holds while it takes nodes out of service."""
         self._leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
         self._objects: list[tuple[Cluster, ObjectQuery, ObjectState | Unknown]] = []
 
@@ -48,13 +55,17 @@ class Clusters:
         path, context = self._given
         if path is None:
             path = _kubeconfig(host)
-        if path is None:
+        if path is None and not in_cluster():
             return None
         context = context or host.variables.get("kubernetes_context")
         key = (path, context)
         if key not in self._clusters:
             self._clusters[key] = Cluster(path, context)
         return self._clusters[key]
+
+    def configured(self, host: Host) -> bool:
+        """Whether a cluster is named for a host; nothing is read of it."""
+        return (self._given[0] or _kubeconfig(host)) is not None
 
     def node(self, host: Host) -> NodeState | Unknown | None:
         """The cluster's view of a host; the first call reads those of all hosts at once."""
@@ -64,14 +75,45 @@ class Clusters:
                 return None
             if host.name not in self._nodes:
                 together = [h for h in self._hosts if self.of(h) is cluster]
-                self._nodes.update(read_nodes(cluster, together))
+                found, self._snapshots[cluster] = read_nodes(cluster, together)
+                self._nodes.update(found)
             return self._nodes[host.name]
+
+    def preview(self, host: Host, plan: HostPlan) -> DrainPreview | Unknown | None:
+        """What a drain for this plan would do; None: nothing has to go, or no node is known."""
+        node, cluster = self.node(host), self.of(host)
+        if cluster is None or not isinstance(node, NodeState) or not disrupts(plan):
+            return None
+        holders = plan.gpu_users.pods() if isinstance(plan.gpu_users, GpuUsers) else {}
+        options, mode = plan.play.drain, drain_mode(plan)
+        try:
+            return preview(self._snapshots[cluster], node, options, mode, holders)
+        except ClusterError as error:
+            return Unknown(str(error))
+
+    def new_wave(self) -> None:
+        """Forget what was read of the clusters for all nodes: it is read anew, once."""
+        with self._reading:
+            for cluster in self._snapshots:
+                self._snapshots[cluster] = Snapshot(cluster)
+
+    def snapshot(self, host: Host) -> Snapshot:
+        """What all nodes of the host's cluster share in this wave."""
+        cluster = self.of(host)
+        assert cluster is not None
+        with self._reading:
+            return self._snapshots.setdefault(cluster, Snapshot(cluster))
 
     def lock(self, host: Host) -> NodeLease | Unknown | None:
         """The lock of a host's node; those of a cluster are read once. None: no cluster."""
         node = self.node(host)
-        if not isinstance(node, NodeState):
-            return node
+        return self._lease(host, lease_name(node.name)) if isinstance(node, NodeState) else node
+
+    def rollout(self, host: Host) -> NodeLease | Unknown | None:
+        """The lock of the rollout on a host's cluster. None: no cluster."""
+        return self._lease(host, ROLLOUT)
+
+    def _lease(self, host: Host, name: str) -> NodeLease | Unknown | None:
         with self._reading:
             cluster = self.of(host)
             if cluster is None:
@@ -81,7 +123,6 @@ class Clusters:
             leases = self._leases[cluster]
             if isinstance(leases, Unknown):
                 return leases
-            name = lease_name(node.name)
             return leases.get(name, NodeLease(name))
 
     def look(self, host: Host, query: ObjectQuery) -> ObjectState | Unknown:
@@ -113,19 +154,26 @@ def _read_leases(cluster: Cluster) -> Mapping[str, NodeLease] | Unknown:
         return Unknown(str(error))
 
 
-def read_nodes(cluster: Cluster, hosts: Sequence[Host]) -> dict[str, NodeState | Unknown]:
+def read_nodes(
+    cluster: Cluster, hosts: Sequence[Host]
+) -> tuple[dict[str, NodeState | Unknown], Snapshot]:
     """One read of the cluster: host name -> its node, or why that is not known.
 
     A second read follows only where a node has no name that a host gives it: for its long name.
     """
+    names = {name for host in hosts for name in host.node_names}
+    snapshot = Snapshot(cluster, sorted(names))
     try:
-        nodes = cluster.read_nodes(sorted({name for host in hosts for name in host.node_names}))
+        nodes = snapshot.nodes()
         lost = [host for host in hosts if not _found(host, nodes)]
         longer = _longer_names(cluster, lost)
-        nodes |= cluster.read_nodes(sorted({name for names in longer.values() for name in names}))
+        if any(longer.values()):
+            names |= {name for more in longer.values() for name in more}
+            snapshot = Snapshot(cluster, sorted(names))
+            nodes = snapshot.nodes()
     except ClusterError as error:
-        return {host.name: Unknown(str(error)) for host in hosts}
-    return {host.name: _find(host, nodes, longer.get(host.name, ())) for host in hosts}
+        return {host.name: Unknown(str(error)) for host in hosts}, snapshot
+    return {host.name: _find(host, nodes, longer.get(host.name, ())) for host in hosts}, snapshot
 
 
 def _longer_names(cluster: Cluster, hosts: Sequence[Host]) -> dict[str, tuple[str, ...]]:
@@ -169,7 +217,7 @@ class NodeMaintenance(Maintenance):
 
     def __init__(
         self,
-        cluster: Cluster,
+        snapshot: Snapshot,
         host: Host,
         node: NodeState,
         run: str,
@@ -178,22 +226,28 @@ class NodeMaintenance(Maintenance):
         stop: threading.Event,
         lock_timeout: float,
         heir_of: str = "",
+        rollout: RolloutLock | None = None,
     ) -> None:
-        self._cluster = cluster
+        self._snapshot = snapshot
+        self._cluster = cluster = snapshot.cluster
         self._host = host
         self._node = node.name
         self._run = run
         self._heir_of = heir_of
         self._events = events
         self._stop = stop
-        self._lock = NodeLock(cluster, self._node, run, holder, lock_timeout, stop, heir_of)
+        self._rollout = rollout
+        self._lock = NodeLock(
+            cluster, self._node, run, holder, lock_timeout, stop, heir_of, self._progress
+        )
         self._entered = maintenance.RUN in node.annotations
 
     def lock(self) -> AbstractContextManager[Any]:
         return self._lock
 
     def lost(self) -> bool:
-        return self._lock.lost.is_set()
+        locks = [self._lock] + ([self._rollout] if self._rollout else [])
+        return any(lock.lost.is_set() for lock in locks)
 
     def enter(self, plan: HostPlan) -> None:
         """Cordon, drain, and pause GPU DaemonSets where the GPU must be free. A node that the run
@@ -216,8 +270,16 @@ class NodeMaintenance(Maintenance):
             raise
 
     def _free(self, plan: HostPlan, mode: DrainMode) -> None:
-        options = plan.play.drain
-        drain.drain(self._cluster, self._node, options, mode, self._progress, self._stop)
+        holders = plan.gpu_users.pods() if isinstance(plan.gpu_users, GpuUsers) else {}
+        drain.drain(
+            self._snapshot,
+            self._node,
+            plan.play.drain,
+            mode,
+            self._progress,
+            self._stop,
+            holders,
+        )
         # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
         if any(step.disruption == Disruption.GPU for step in plan.pending):
             maintenance.pause_daemonsets(
@@ -231,10 +293,15 @@ class NodeMaintenance(Maintenance):
                 self._cluster, self._node, self._run, self._progress, threading.Event()
             )
 
-    def perform(self, action: ClusterAction, since: datetime) -> None:
+    def perform(self, action: ClusterAction, since: datetime) -> Mapping[str, Any]:
         # Part of making a changed node whole: bounded by its own deadline, not ended by a stop.
-        self._cluster.perform(
-            self._node, action, since=since, progress=self._progress, stop=threading.Event()
+        return self._cluster.perform(
+            self._node,
+            action,
+            since=since,
+            progress=self._progress,
+            stop=threading.Event(),
+            run=self._run,
         )
 
     def leave(self) -> str:
@@ -254,7 +321,7 @@ class NodeMaintenance(Maintenance):
         )
 
     def read_node(self) -> NodeState | Unknown:
-        return read_nodes(self._cluster, [self._host])[self._host.name]
+        return read_nodes(self._cluster, [self._host])[0][self._host.name]
 
     def read_object(self, query: ObjectQuery) -> ObjectState | Unknown:
         return look_at(self._cluster, query)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from runner.engine.planning import HostPlan
-from runner.kube.drain import DrainPreview
 from runner.kube.leases import NodeLease
 from runner.kube.maintenance import RUN
+from runner.kube.preview import DrainPreview
 from runner.kube.state import DrainMode, NodeState
 from runner.modules.base import Disruption, Risk, Unknown
 
@@ -68,33 +69,46 @@ def gate(
         return Gate("deny", reasons, "failed" if problem.status == "failed" else "denied")
     if not plan.pending:
         return Gate("allow")
-    denied = [*_node_reasons(plan, node), *([locked] if locked else []), *_drain_reasons(preview)]
+    denied = [
+        *_node_reasons(plan, node),
+        *([locked] if locked else []),
+        *_drain_reasons(preview),
+        *_users_reasons(plan, node),
+    ]
     if denied:
         return Gate("deny", tuple(denied))
     if plan.risk >= Risk.MEDIUM:
-        return Gate("ask", (f"risk {plan.risk.name.lower()}",))
+        past = ": disable_eviction deletes pods past their disruption budgets"
+        why = past if plan.overrides_budgets else ""
+        return Gate("ask", (f"risk {plan.risk.name.lower()}{why}",))
     return Gate("allow")
 
 
 def lock_reason(
-    lease: NodeLease | Unknown | None, run: str, now: datetime, patience: float, heir_of: str = ""
+    lease: NodeLease | Unknown | None,
+    run: str,
+    now: datetime,
+    patience: float,
+    heir_of: str = "",
+    what: str = "the node",
 ) -> str:
     """Why a node cannot be locked now, or "" where it can, or where waiting was asked for.
 
     Args:
         patience: seconds that apply would wait for another holder.
         heir_of: the run whose nodes, and their locks, this one takes over; "": none.
+        what: it is the lock of, for messages.
     """
     if lease is None or patience > 0:
         return ""
     if isinstance(lease, Unknown):
-        return f"whether the node's lock is free is not known: {lease}"
+        return f"whether the lock of {what} is free is not known: {lease}"
     if not lease.holder or lease.run in (run, heir_of):
         return ""
     until = lease.valid_until()
     if until is not None and until < now:
         return ""
-    return f"the node is locked by {lease.holder} (run {lease.run or 'unknown'})"
+    return f"{what} is locked by {lease.holder} (run {lease.run or 'unknown'})"
 
 
 def _taken(node: NodeState | Unknown | None, run: str, heir_of: str) -> str:
@@ -117,9 +131,30 @@ def _node_reasons(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]
     return []
 
 
+def _users_reasons(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]:
+    """Where only pods that use a GPU shall go, they must be known; else all of them go."""
+    if not isinstance(node, NodeState) or drain_mode(plan) != "gpu":
+        return []
+    otherwise = "or 'drain: {mode: full}' drains all pods"
+    if isinstance(plan.gpu_users, Unknown):
+        return [f"{plan.gpu_users} ({otherwise})"]
+    if plan.gpu_users is not None and not plan.gpu_users.complete:
+        return [
+            "which processes hold the GPUs is not known: only root sees those of others "
+            f"(set 'become: true', {otherwise})"
+        ]
+    return []
+
+
 def _drain_reasons(preview: DrainPreview | Unknown | None) -> list[str]:
     if preview is None:
         return []
     if isinstance(preview, Unknown):
         return [f"whether the node can be drained is not known: {preview}"]
-    return [f"cannot be drained: {reason}" for reason in preview.blocked]
+    return [f"cannot be drained: {reason}{_allowed_by(reason)}" for reason in preview.blocked]
+
+
+def _allowed_by(reason: str) -> str:
+    """kubectl's texts name its own options; ours have the same names."""
+    named = re.search(r"\(use --([a-z-]+) to (?:ignore|override)\)", reason)
+    return f" (drain: {{{named[1].replace('-', '_')}: true}} allows it)" if named else ""

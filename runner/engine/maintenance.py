@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -26,7 +27,7 @@ class Maintenance:
 
     def resume_pods(self) -> None: ...
 
-    def perform(self, action: Any, since: datetime) -> None:
+    def perform(self, action: Any, since: datetime) -> Mapping[str, Any]:
         raise ClusterError("no cluster is configured for this host")
 
     def leave(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from runner.engine.asking import answer, arguments_of, context_of
 from runner.engine.batches import reboots
 from runner.engine.delegates import delegate_of, misplaced
+from runner.engine.gpu_users import may_disturb, users_probe
 from runner.engine.no_log import concealed
 from runner.engine.pending import PENDING, handler_mark, pending_probe
 from runner.engine.planning import (
@@ -51,8 +52,17 @@ from runner.engine.steps import (
 from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
+from runner.facts import gpu_users
 from runner.kube.state import NODE
-from runner.modules.base import ClusterProbe, Module, Outcome, Probe, Refused, Unknown
+from runner.modules.base import (
+    ClusterProbe,
+    Disruption,
+    Module,
+    Outcome,
+    Probe,
+    Refused,
+    Unknown,
+)
 from runner.modules.registry import load_module
 from runner.playbook.document import BlockPart, Task
 from runner.playbook.lookups import loop_variables
@@ -98,7 +108,7 @@ def plan_verify(
     """
     walk = _Walk(subject, ChainMap({}, dict(observed)), progress or Progress())
     walk.kept.update(kept or {})
-    return walk.plan(walk.section("verify", subject.play.verify))
+    return walk.verification()
 
 
 def kept_after(subject: Subject, plan: HostPlan, done: Mapping[StepKey, Done]) -> dict[str, Any]:
@@ -137,10 +147,18 @@ class _Walk:
         self.failed: StepKey | None = None
 
     def plan(self, steps: Iterator[PlannedStep]) -> HostPlan | Needs:
-        found = tuple(steps)
-        return self.needs or HostPlan(
-            self.subject.host, self.subject.play, found, self.kept, self.failed
-        )
+        host, play = self.subject.host, self.subject.play
+        plan = HostPlan(host, play, tuple(steps), self.kept, self.failed)
+        if gpu_users.KEY not in self.view and may_disturb(plan, bool(self.needs.probes)):
+            self.needs.probes[gpu_users.KEY] = users_probe(play)
+        seen = self.view.get(gpu_users.KEY) if plan.disruption >= Disruption.GPU else None
+        return self.needs or replace(plan, gpu_users=seen)
+
+    def verification(self) -> HostPlan | Needs:
+        """The plan of the `verify` tasks, which change nothing."""
+        play = self.subject.play
+        found = tuple(self.section("verify", play.verify))
+        return self.needs or HostPlan(self.subject.host, play, found, self.kept, self.failed)
 
     def run(self) -> Iterator[PlannedStep]:
         play = self.subject.play

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from runner.facts.gpu_users import GpuUsers
 from runner.inventory.model import Host
 from runner.modules.base import (
     Arguments,
@@ -16,6 +17,7 @@ from runner.modules.base import (
     Module,
     Probe,
     Risk,
+    Unknown,
     Wait,
 )
 from runner.playbook.document import Play, Task
@@ -93,6 +95,8 @@ class HostPlan:
     """What its tasks register and set, for later plays."""
     failed: StepKey | None = None
     """The step that failed and that no `rescue` caught; the steps left are `always` tasks."""
+    gpu_users: GpuUsers | Unknown | None = None
+    """Who holds the host's GPUs; None: nothing is to be done that GPUs could notice."""
 
     @property
     def problem(self) -> PlannedStep | None:
@@ -106,7 +110,16 @@ class HostPlan:
 
     @property
     def risk(self) -> Risk:
+        """The largest of its steps, and that of the drain that they need."""
+        if self.overrides_budgets:
+            return Risk.HIGH
         return max((s.risk for s in self.pending), default=Risk.LOW)
+
+    @property
+    def overrides_budgets(self) -> bool:
+        """Whether pods would be deleted past their disruption budgets."""
+        drain = self.play.drain
+        return drain.disable_eviction and drain.mode != "none" and self.disruption >= Disruption.GPU
 
     @property
     def disruption(self) -> Disruption:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.engine.events import Event
 from runner.engine.kept import KeptChange
 from runner.errors import GpurunError
+from runner.hosts.display import names
 from runner.inventory.model import Inventory
 from runner.modules.base import Disruption, Risk
 from runner.playbook.document import Map, Play, Playbook, Task, TemplateText
@@ -27,18 +29,25 @@ KEPT = "gpurun_kept"
 
 
 @dataclass(frozen=True, slots=True)
+class NotUndone:
+    """What a rollback leaves as the run left it, and where."""
+
+    hosts: tuple[str, ...]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rollback:
     """A playbook that brings a run back, and the inventory that it is for.
 
     Args:
-        not_undone: a line each, what stays as the run left it.
         heirs: hosts whose nodes may be taken over from the run, if it left them out of service,
             and given back: what of it stays there disrupted nothing.
     """
 
     playbook: Playbook
     inventory: Inventory
-    not_undone: tuple[str, ...]
+    not_undone: tuple[NotUndone, ...]
     heirs: frozenset[str]
 
 
@@ -94,7 +103,7 @@ def roll_back(
         play = _original(playbook, name, line)
         made.append(_play(play, run, changes, variables, () if made else held, force))
     if not any(play.tasks for play in made):
-        hint = [f"not undone: {line}" for line in not_undone]
+        hint = [f"not undone: {names(each.hosts)}: {each.what}" for each in not_undone]
         hint += [f"gpurun resume {run} goes on with {', '.join(held)}"] if held else []
         raise GpurunError(
             f"run {run} changed nothing that can be brought back", "\n    ".join(hint)
@@ -137,11 +146,13 @@ def _play(
     force: bool,
 ) -> Play:
     paths = [path for path in reversed(_paths(changes)) if not _lost(path)]
-    made = {(p.first.host, p.first.path) for p in paths if p.first.before["kind"] == "absent"}
+    made: dict[tuple[str, str], list[str]] = {}
+    for new in (path.first for path in paths if path.first.before["kind"] == "absent"):
+        made.setdefault((new.host, posixpath.dirname(new.path)), []).append(new.path)
     tasks: dict[tuple[Any, ...], str] = {}
     for path in paths:
         number = tasks.setdefault(path.task, f"{play.name}/{len(tasks)}")
-        inside = [p for host, p in made if host == path.first.host and _is_in(p, path.first.path)]
+        inside = made.get((path.first.host, path.first.path), ())
         variables[path.first.host][number] = _arguments(run, path, inside, force)
     _check_handlers(play, {name for path in paths for name in path.handlers})
     return replace(
@@ -151,10 +162,6 @@ def _play(
         preconditions=(),
         verify=(),
     )
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return path.rpartition("/")[0] == folder
 
 
 def _paths(changes: Sequence[KeptChange]) -> list[_Path]:
@@ -240,7 +247,7 @@ def _task(
         when=(f"{number!r} in {KEPT}",),
         notify=handlers,
         become=become,
-        become_user="" if user == "root" else user,
+        become_user=user,
         risk=Risk(risk),
         disruption=Disruption(disruption),
         no_log=hidden,
@@ -252,7 +259,7 @@ def _task(
 
 def _not_undone(
     kept: Sequence[KeptChange], events: Sequence[Event], inventory: Inventory
-) -> Iterable[str]:
+) -> Iterator[NotUndone]:
     """What stays as the run left it, hosts with the same together."""
     begun = _begun(events)
     found: dict[str, dict[str, None]] = {}
@@ -266,7 +273,8 @@ def _not_undone(
         if why:
             text = f"{path.last.task}: {path.first.path}, {why}"
             found.setdefault(text, {})[path.first.host] = None
-    return [f"{', '.join(hosts)}: {what}" for what, hosts in found.items()]
+    for what, hosts in found.items():
+        yield NotUndone(tuple(hosts), what)
 
 
 def _disrupted(kept: Sequence[KeptChange], events: Sequence[Event]) -> set[str]:
@@ -288,12 +296,19 @@ def _left(events: Sequence[Event]) -> list[str]:
     return list(working)
 
 
-def _begun(events: Sequence[Event]) -> Any:
-    """Tells of a change whether it may have been made: not where its host ended before it."""
-    ended = {event.host for event in events if event.kind == "host-done"}
-    made = {
-        (event.host, event.data.get("step"))
-        for event in events
-        if event.kind in ("step-done", "step-failed")
-    }
-    return lambda kept: kept.host not in ended or (kept.host, kept.step) in made
+def _begun(events: Sequence[Event]) -> Callable[[KeptChange], bool]:
+    """Tells of a change whether it may have been made. What was begun with others in one exec was
+    not, where the host's end came before it; unless the host fell silent."""
+    made: set[tuple[str, str]] = set()
+    open_: set[tuple[str, str]] = set()
+    for event in events:
+        step = (event.host, str(event.data.get("step")))
+        if event.kind == "step-started":
+            open_.add(step)
+        elif event.kind in ("step-done", "step-failed"):
+            made.add(step)
+        elif event.kind == "host-done":
+            of_host = {each for each in open_ if each[0] == event.host}
+            open_ -= of_host
+            made |= of_host if event.data.get("status") == "unreachable" else set()
+    return lambda kept: (kept.host, kept.step) in made | open_

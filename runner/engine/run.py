@@ -17,7 +17,7 @@ from runner.engine.delegates import Delegates
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import Gate, disrupts, drain_mode, gate, lock_reason
+from runner.engine.gates import Gate, disrupts, gate, lock_reason
 from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
 from runner.engine.observe import observe
@@ -25,6 +25,8 @@ from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
 from runner.engine.planner import Progress, plan_host
 from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.rollback import NotUndone
+from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
 from runner.engine.settings import Settings
 from runner.engine.states import (
@@ -40,11 +42,11 @@ from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
-from runner.errors import ClusterError, GpurunError, UnreachableError
+from runner.errors import GpurunError, UnreachableError
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
 from runner.inventory.model import Host, Inventory
-from runner.kube.drain import DrainPreview, preview
+from runner.kube.lock import ROLLOUT_OF
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
@@ -63,7 +65,7 @@ class Run:
         review: called once per play with all plans; False denies the hosts whose gates ask.
         stop: set to end after the current step of every host.
         keeper: keeps what is changed, for a rollback.
-        notes: what a person should know beside the plans.
+        not_undone: what a rollback leaves as it is.
     """
 
     def __init__(
@@ -75,9 +77,9 @@ class Run:
         review: Review,
         stop: Stop,
         keeper: Keeper | None = None,
-        notes: Sequence[str] = (),
+        not_undone: Sequence[NotUndone] = (),
     ) -> None:
-        self.notes = tuple(notes)
+        self.not_undone = tuple(not_undone)
         self._keeper = keeper
         self._playbook = playbook
         self._inventory = inventory
@@ -143,7 +145,10 @@ class Run:
 
     def _look(self, play: Play, hosts: Sequence[Host], clusters: Clusters) -> list[HostState]:
         names, kept = tuple(host.name for host in hosts), dict(self._kept)
-        states = [HostState(host, play, self._subject(host, play, names, kept)) for host in hosts]
+        states = [
+            HostState(host, play, self._subject(host, play, names, kept, clusters))
+            for host in hosts
+        ]
         others = self._lead(states, clusters) if does_once(play) else states
         self._in_parallel(others, lambda state: self._plan_one(state, clusters))
         return states
@@ -160,7 +165,12 @@ class Run:
         return ()
 
     def _subject(
-        self, host: Host, play: Play, names: Sequence[str], kept: Mapping[str, Mapping[str, Any]]
+        self,
+        host: Host,
+        play: Play,
+        names: Sequence[str],
+        kept: Mapping[str, Mapping[str, Any]],
+        clusters: Clusters,
     ) -> Subject:
         return Subject(
             host,
@@ -171,6 +181,7 @@ class Run:
             self._inventory.hosts,
             kept,
             names,
+            clusters.configured(host),
         )
 
     def _observed(self, state: HostState, clusters: Clusters) -> HostPlan:
@@ -238,8 +249,8 @@ class Run:
         heir_of = self._settings.heir_of(state.host.name)
         # Also where nothing is to do: an unfinished run may hold the node out of service.
         state.node = clusters.node(state.host)
-        if plan.pending and not plan.problem and disrupts(plan):
-            state.preview = _preview(state, clusters)
+        if plan.pending and not plan.problem:
+            state.preview = clusters.preview(state.host, plan)
         state.gate = gate(
             plan,
             state.node,
@@ -265,8 +276,16 @@ class Run:
         if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
             return ""
         lease, settings = clusters.lock(state.host), self._settings
+        now, patience = datetime.now(UTC), settings.lock_timeout
         heir_of = settings.heir_of(state.host.name)
-        return lock_reason(lease, settings.run, datetime.now(UTC), settings.lock_timeout, heir_of)
+        taken = lock_reason(lease, settings.run, now, patience, heir_of)
+        if taken or not settings.rollout_lock or not disrupts(state.plan):
+            return taken
+        rollout, heir_of = (
+            clusters.rollout(state.host),
+            settings.predecessor if settings.heirs else "",
+        )
+        return lock_reason(rollout, settings.run, now, patience, heir_of, ROLLOUT_OF)
 
     def _abandoned(self, state: HostState) -> bool:
         """An earlier try of this run, or its predecessor, left the node in maintenance."""
@@ -280,7 +299,16 @@ class Run:
         self._ask(states)
         self._stop.gentle = True
         try:
-            self._waves(states, clusters)
+            with rollouts(
+                states,
+                clusters,
+                self._settings,
+                _holder(),
+                self._stop,
+                lambda host, text: self._events.emit("progress", host, text),
+                self._ended,
+            ) as clusters.rollouts:
+                self._waves(states, clusters)
         finally:
             self._stop.gentle = False
 
@@ -295,6 +323,7 @@ class Run:
                 for state in wave:
                     self._ended(state, HostResult(state.host.name, "skipped", f"not begun: {why}"))
                 continue
+            clusters.new_wave()
             names = ", ".join(state.host.name for state in wave)
             self._events.emit("wave-started", "", names, number=number + 1)
             for group in leader_first(wave):
@@ -352,15 +381,16 @@ class Run:
         if cluster is None or not isinstance(state.node, NodeState):
             return Maintenance()
         return NodeMaintenance(
-            cluster,
+            clusters.snapshot(state.host),
             state.host,
             state.node,
             self._settings.run,
-            f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}",
+            _holder(),
             self._events,
             self._stop,
             self._settings.lock_timeout,
             self._settings.heir_of(state.host.name),
+            clusters.rollouts.get(cluster),
         )
 
     def _ended(self, state: HostState, result: HostResult) -> None:
@@ -391,8 +421,14 @@ class Run:
         in_parallel(states, act, self._settings.forks)
 
 
+def _holder() -> str:
+    """Who holds this run's locks, for people."""
+    return f"{getpass.getuser()}@{socket.gethostname()} pid {os.getpid()}"
+
+
 def _as_the_inventory_says(play: Play, host: Host) -> Play:
-    """The play with the host's own `ansible_become_user`, which wins as in Ansible."""
+    """The play with the host's own `ansible_become_user`, which wins as in Ansible, and `drain`."""
+    play = replace(play, drain=replace(play.drain, **host.drain)) if host.drain else play
     user = host.variables.get("ansible_become_user")
     plain = isinstance(user, str) and not isinstance(user, TemplateText)
     return replace(play, become_user=user) if plain and user else play
@@ -406,16 +442,6 @@ def _or_unknown(node: NodeState | Unknown | None) -> NodeState | Unknown:
     if node is None:
         return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
     return node
-
-
-def _preview(state: HostState, clusters: Clusters) -> DrainPreview | Unknown | None:
-    cluster = clusters.of(state.host)
-    if cluster is None or state.plan is None or not isinstance(state.node, NodeState):
-        return None
-    try:
-        return preview(cluster, state.node, state.play.drain, drain_mode(state.plan))
-    except ClusterError as error:
-        return Unknown(str(error))
 
 
 def planned(state: HostState) -> dict[str, Any]:

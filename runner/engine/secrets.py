@@ -10,7 +10,7 @@ from runner.engine.files import reader
 from runner.errors import InputError, Problem
 from runner.hosts.script import Command
 from runner.inventory.model import Host
-from runner.modules.base import Change, Probe, Refused
+from runner.modules.base import Change, Probe, Reboot, Refused
 from runner.playbook.document import Play, Task
 from runner.playbook.templates import condition_names, names
 from runner.playbook.unread import needed, unread_in
@@ -97,7 +97,8 @@ def check_not_exposed(task: Task, probes: Iterable[Probe], changes: Iterable[Cha
     texts = [probe.shell for probe in probes]
     for change in changes:
         texts.append(change.guard)
-        texts += [do.shell for do in (*change.do, *change.undo) if isinstance(do, Command)]
+        asked = [do.power_cycle if isinstance(do, Reboot) else do for do in change.do]
+        texts += [do.shell for do in (*asked, *change.undo) if isinstance(do, Command)]
     # What the playbook itself says in plain text is no secret there.
     written = KNOWN.all_in(str(dict(task.arguments)))
     exposed = {secret for text in texts for secret in KNOWN.all_in(text)} - written

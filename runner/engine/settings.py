@@ -14,6 +14,7 @@ class Settings:
 
     Args:
         forks: hosts worked on at once.
+        rollout_lock: whether only one run at a time takes nodes of a cluster out of service.
         predecessor: the run that this one brings back or takes nodes over from; "": none.
         heirs: hosts whose nodes it takes over, where that run still holds them.
     """
@@ -26,6 +27,7 @@ class Settings:
     forks: int = 32
     connect_timeout: float = 10.0
     lock_timeout: float = 0.0
+    rollout_lock: bool = True
     become_password: str | None = field(default=None, repr=False)
     resumed: bool = False
     predecessor: str = ""

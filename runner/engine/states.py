@@ -12,7 +12,7 @@ from runner.engine.planning import HostPlan, StepKey
 from runner.engine.subject import Once, Subject
 from runner.hosts.connection import Connection
 from runner.inventory.model import Host
-from runner.kube.drain import DrainPreview
+from runner.kube.preview import DrainPreview
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
 from runner.playbook.document import Play

@@ -33,6 +33,7 @@ class Subject:
         hosts: every host of the inventory, for `hostvars`.
         kept: host -> what tasks of earlier plays registered or set there.
         play_hosts: the hosts the play is for.
+        clustered: a cluster is configured for the host.
         once: who does what is done once; None: this host.
     """
 
@@ -44,4 +45,5 @@ class Subject:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     play_hosts: Sequence[str] = ()
+    clustered: bool = False
     once: Once | None = None

@@ -15,18 +15,25 @@ from runner.inventory.model import Host
 from runner.kube import maintenance
 from runner.kube.api import RefusalError
 from runner.kube.leases import NodeLease, read_lease, take_away
+from runner.kube.lock import ROLLOUT, ROLLOUT_OF, lease_name
 from runner.kube.state import NodeState
 
 _HOLDER = re.compile(r"\S+@(?P<machine>\S+) pid (?P<process>\d+)")
 
 
 def unlock_node(
-    clusters: Clusters, hosts: Sequence[Host], name: str, reason: str, force: bool
+    clusters: Clusters,
+    hosts: Sequence[Host],
+    name: str,
+    reason: str,
+    force: bool,
+    rollout: bool = False,
 ) -> Iterator[str]:
     """Sentences on what was done and on what the run left on the node.
 
     Args:
         name: an inventory name or the name of a node.
+        rollout: end the lock of the rollout on the node's cluster, not that of the node.
 
     Raises:
         GpurunError: no such node, or its lock may be held by a run that lives.
@@ -37,25 +44,26 @@ def unlock_node(
         raise GpurunError(f"{name}: no cluster is configured", "--kubeconfig names one")
     if not isinstance(node, NodeState):
         raise GpurunError(f"{name}: {node}")
-    lease = read_lease(cluster, node.name)
+    what = ROLLOUT_OF if rollout else f"node {node.name}"
+    lease = read_lease(cluster, ROLLOUT if rollout else lease_name(node.name), what)
     if not lease.holder:
-        yield f"node {node.name} is not locked"
+        yield f"{what} is not locked"
     else:
         why = "" if force else refusal(lease, datetime.now(UTC), socket.gethostname())
         if why:
-            raise GpurunError(f"node {node.name} stays locked: {why}", "--force unlocks it anyway")
+            raise GpurunError(f"{what} stays locked: {why}", "--force unlocks it anyway")
         who = f"{getpass.getuser()}@{socket.gethostname()}"
         try:
-            take_away(cluster, node.name, lease, who, reason)
+            take_away(cluster, what, lease, who, reason)
         except RefusalError as error:
             if error.code != 409:
                 raise
             raise GpurunError(
-                f"node {node.name} stays locked: its lock was written at this moment, so "
+                f"{what} stays locked: its lock was written at this moment, so "
                 f"{lease.holder} is alive",
                 "look with gpurun nodes who holds it now",
             ) from error
-        yield f"node {node.name} unlocked; it was held by {lease.holder} (run {lease.run})"
+        yield f"{what} unlocked; it was held by {lease.holder} (run {lease.run})"
     yield from left_behind(node)
 
 

@@ -188,6 +188,7 @@ def variables_of(
         "ansible_play_hosts": play_hosts,
         "ansible_play_hosts_all": play_hosts,
         "play_hosts": play_hosts,
+        "kubernetes_configured": subject.clustered,
         "playbook_dir": str(subject.playbook.parent.absolute()),
         "facts": facts,
         OWN: frozenset(own),

@@ -370,7 +370,7 @@ class Work:
         self.emit("step-started", step)
         self._keep([step])
         try:
-            act(self, step)
+            found = act(self, step)
         except (UnreachableError, Drifted, Interrupted) as error:
             self.emit("step-failed", step, reason=str(error))
             raise
@@ -383,7 +383,7 @@ class Work:
                 return
             raise failed from error
         self.marks.remove(step)
-        result = {"changed": bool(step.changes), **self.tries.told(step)}
+        result = {"changed": bool(step.changes), **self.tries.told(step), **found}
         self.done[step.key] = Done(result, bool(step.changes))
         self.emit("step-done", step)
 

@@ -160,7 +160,7 @@ def look(goal: Goal, specs: Sequence[str]) -> str:
 def parse(names: Sequence[str], result: Result) -> AptState:
     """What `look` printed. Raises Unknown without dpkg or for output that broke off."""
     if result.rc == 127:
-        raise Unknown("packages are not known: this host has no dpkg and apt")
+        raise Unknown("packages are not known: this host has no dpkg and apt (RHEL: module dnf)")
     if result.timed_out or result.truncated or result.rc != 0:
         raise Unknown(f"packages are not known: {result.error_text[-300:] or 'cut short'}")
     parts = parts_of(result.text)

@@ -48,14 +48,17 @@ FACTS: dict[str, str] = {
     "boot_id": "runner.facts.system:BOOT_ID",
     "packages": "runner.facts.packages:PACKAGES",
     "containerd": "runner.facts.containerd:CONTAINERD",
+    "container_runtime": "runner.facts.container_runtime:CONTAINER_RUNTIME",
     "driver": "runner.facts.nvidia:DRIVER",
     "driver_previous": "runner.facts.driver_history:DRIVER_PREVIOUS",
     "gpus": "runner.facts.nvidia:GPUS",
+    "gpu_health": "runner.facts.gpu_health:GPU_HEALTH",
     "gpus_before": "runner.facts.driver_history:GPUS_BEFORE",
     "pci_gpus": "runner.facts.pci:PCI_GPUS",
     "package_manager": "runner.facts.readiness:PACKAGE_MANAGER",
     "disk": "runner.facts.readiness:DISK",
     "reboot_required": "runner.facts.readiness:REBOOT_REQUIRED",
+    "xids": "runner.facts.xids:XIDS",
     "kubernetes": "runner.facts.kubernetes:KUBERNETES",
 }
 """Fact name -> "module:ATTRIBUTE"."""

@@ -81,6 +81,14 @@ printf '%s\n' "$dump" | sed -n 's/^imports = \[\(.*\)\]$/\1/p' | tr ',' '\n' |
 """
 
 
+_OWN_PROGRAMS = {
+    "/var/lib/rancher/k3s/": "/var/lib/rancher/k3s/data/current/bin",
+    "/var/lib/rancher/rke2/": "/var/lib/rancher/rke2/bin",
+    "/var/snap/microk8s/": "/snap/microk8s/current/bin",
+}
+"""Folder of a configuration -> where the distribution has its containerd."""
+
+
 def key(path: str) -> str:
     """The probe key of a configuration file."""
     return f"containerd:{path}"
@@ -89,6 +97,8 @@ def key(path: str) -> str:
 def probe(path: str = CONFIG_PATH, become: bool = True) -> Probe:
     """Look at containerd with the configuration at `path`."""
     names = f"p={quote(path)}; d={quote(posixpath.dirname(path))}\n"
+    own = next((each for above, each in _OWN_PROGRAMS.items() if path.startswith(above)), "")
+    names += f"PATH={own}:$PATH\n" if own else ""
     return Probe(key(path), names + _LOOK, partial(parse, path), become=become)
 
 

@@ -133,23 +133,32 @@ def largest_first(profiles: Iterable[Profile]) -> list[Profile]:
     return sorted(profiles, key=lambda p: (-p.size, len(p.starts), p.name))
 
 
-def possible(profiles: Iterable[Profile], placed: Sequence[Placed] = ()) -> bool:
-    """Whether some placement holds them all beside those placed."""
-    return _search(tuple(largest_first(profiles)), tuple(placed), any)
+def place(
+    family: Family, profiles: Iterable[Profile], placed: Iterable[Placed] = ()
+) -> tuple[Placed, ...] | None:
+    """Where instances of these profiles go beside those placed, the largest first.
 
-
-def certain(profiles: Iterable[Profile], placed: Sequence[Placed] = ()) -> bool:
-    """Whether they all fit, created largest first, wherever the driver puts each."""
-    return _search(tuple(largest_first(profiles)), tuple(placed), all)
+    As the driver does, each takes the start that spoils the fewest others, so that what is made
+    later finds room. None: there is no room, wherever each is put.
+    """
+    return _fill(family, tuple(largest_first(profiles)), frozenset(placed))
 
 
 @functools.lru_cache(maxsize=4096)
-def _search(profiles: tuple[Profile, ...], placed: tuple[Placed, ...], need: object) -> bool:
+def _fill(
+    family: Family, profiles: tuple[Profile, ...], placed: frozenset[Placed]
+) -> tuple[Placed, ...] | None:
     if not profiles:
-        return True
+        return ()
     first, rest = profiles[0], profiles[1:]
-    starts = free_starts(first, placed)
-    outcomes = (_search(rest, (*placed, (first, start)), need) for start in starts)
-    if need is any:
-        return any(outcomes)
-    return bool(starts) and all(outcomes)
+    beside = tuple(placed)
+    options = [(other, at) for other in family.profiles for at in free_starts(other, beside)]
+
+    def spoiled(start: int) -> int:
+        return sum(start < at + other.size and at < start + first.size for other, at in options)
+
+    for start in sorted(free_starts(first, beside), key=lambda at: (spoiled(at), at)):
+        others = _fill(family, rest, placed | {(first, start)})
+        if others is not None:
+            return ((first, start), *others)
+    return None

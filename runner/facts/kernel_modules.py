@@ -22,13 +22,15 @@ PLANNED = "kernel module:planned"
 class ModuleState:
     """A kernel module.
 
-    `users`: how many hold it (/proc/modules); `named_in`: files that have it loaded at boot.
+    `users`: how many hold it (/proc/modules); `named_in`: files that have it loaded at boot;
+    `blacklisted_in`: files that keep it from being loaded for a device.
     """
 
     name: str
     kind: ModuleKind
     users: int = 0
     named_in: tuple[str, ...] = ()
+    blacklisted_in: tuple[str, ...] = ()
 
 
 def canonical(name: str) -> str:
@@ -62,6 +64,11 @@ blank='[[:space:]]'
 for f in /etc/modules /etc/modules-load.d/*.conf; do
   if [ -f "$f" ] && grep -q "^$blank*$pattern\($blank\|\$\)" "$f"; then echo "named $f"; fi
 done
+for f in /etc/modprobe.d/*.conf /lib/modprobe.d/*.conf; do
+  if [ -f "$f" ] && grep -q "^$blank*blacklist$blank$blank*$pattern$blank*\$" "$f"; then
+    echo "blacklisted $f"
+  fi
+done
 """
 
 
@@ -80,12 +87,13 @@ def parse(name: str, result: Result) -> ModuleState:
         raise Unknown(f"kernel module {name}: whether it is loaded is not known: {why}")
     words = [line.partition(" ")[::2] for line in result.text.splitlines()]
     named = tuple(rest for word, rest in words if word == "named")
+    blacklisted = tuple(rest for word, rest in words if word == "blacklisted")
     for word, rest in words:
         kind = _KINDS.get(word)
         if kind:
             # "-" where the kernel was built without unloading: nothing can be counted.
             users = int(rest.replace("-", "0") or 0)
-            return ModuleState(canonical(name), kind, users, named)
+            return ModuleState(canonical(name), kind, users, named, blacklisted)
     raise Unknown(f"kernel module {name}: the look at it printed {result.text!r}")
 
 

@@ -37,6 +37,8 @@ KUBERNETES = Fact(
         ("annotations", "mapping", ""),
         ("taints", "list", "Each `key=value:effect`."),
         ("unschedulable", "boolean", "It is cordoned."),
+        ("cordoned_by", "text", "Who did that, by the server's record: `kubectl-cordon`."),
+        ("cordoned_at", "text", "And when."),
         ("ready", "boolean", "Its condition Ready."),
         ("capacity", "mapping", "Resource to quantity; whole numbers are numbers, others text."),
         ("allocatable", "mapping", "As `capacity`."),

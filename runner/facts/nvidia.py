@@ -97,7 +97,12 @@ class Gpus(tuple[Gpu, ...]):
         return made
 
 
-_UNAVAILABLE = re.compile(r"\[?(N/A|Not Supported|Unknown Error|Insufficient Permissions)\]?", re.I)
+_UNAVAILABLE = re.compile(
+    r"\[?(N/A|Not Supported|Not Found|Function Not Found|Unknown Error|ERR!|"
+    r"Insufficient Permissions|GPU is lost|GPU requires reset|"
+    r"Requested functionality has been deprecated)\]?",
+    re.I,
+)
 
 
 def value_of(text: str | None) -> str | None:
@@ -136,12 +141,15 @@ _NO_GPUS = {
     9: "the NVIDIA driver is not loaded",
 }
 
+_INFOROM_CORRUPT = 14
+"""nvidia-smi(1), "RETURN VALUE": its report is whole all the same."""
+
 
 def parse_gpus(result: Result) -> Gpus:
     """The GPUs of `_GPUS_SHELL`'s output. Raises Unknown for what cannot be read."""
     if result.rc in _NO_GPUS:
         return Gpus(reason=_NO_GPUS[result.rc])
-    if result.rc != 0 or result.truncated or result.timed_out:
+    if result.rc not in (0, _INFOROM_CORRUPT) or result.truncated or result.timed_out:
         raise Unknown(f"nvidia-smi -q -x failed (exit {result.rc}): {result.error_text[:400]}")
     report, listed, lists = result.text.partition("== mig -lgi\n")
     instances, _, compute = lists.partition("== mig -lci\n")
@@ -155,10 +163,18 @@ def parse_gpus(result: Result) -> Gpus:
     )
 
 
+_LOST = re.compile(r"^Unable to determine the device handle.*", re.M)
+
+
 def _gpu_elements(report: str) -> tuple[str, list[ElementTree.Element]]:
     """The driver's version ("" unknown) and the elements of the GPUs."""
+    start, end = report.find("<?xml"), report.rfind("</nvidia_smi_log>") + len("</nvidia_smi_log>")
+    document = report[start:end] if 0 <= start < end else report
+    # Warnings ("WARNING: infoROM is corrupted at gpu …") stand before or after the document.
+    if lost := _LOST.search(report.replace(document, "\n")):
+        raise Unknown(f"nvidia-smi -q -x: {lost[0]}")
     try:
-        log = ElementTree.fromstring(report)
+        log = ElementTree.fromstring(document)
     except ElementTree.ParseError as error:
         first = report.strip().splitlines()[:1]
         raise Unknown(f"nvidia-smi -q -x printed no XML ({error}): {first}") from None
@@ -205,12 +221,12 @@ def _gpu(
         ecc_mode_pending=_mode(
             element.findtext("ecc_mode/pending_ecc"), f"pending ECC mode of GPU {index}"
         ),
-        ecc_uncorrected=_uncorrected(element.find("ecc_errors/volatile")),
-        recovery_action=_recovery_action(element),
+        ecc_uncorrected=uncorrected_of(element.find("ecc_errors/volatile")),
+        recovery_action=recovery_action_of(element),
     )
 
 
-def _uncorrected(volatile: ElementTree.Element | None) -> int | None:
+def uncorrected_of(volatile: ElementTree.Element | None) -> int | None:
     """The sum of all uncorrectable errors; drivers from R550 on split those of SRAM by kind."""
     counts = [
         value_of(one.text)
@@ -221,7 +237,7 @@ def _uncorrected(volatile: ElementTree.Element | None) -> int | None:
     return sum(known) if known and len(known) == len(counts) else None
 
 
-def _recovery_action(element: ElementTree.Element) -> str | None:
+def recovery_action_of(element: ElementTree.Element) -> str | None:
     """As `gpu_recovery_action` says; older drivers have `gpu_reset_status` instead."""
     told = value_of(element.findtext("gpu_recovery_action"))
     if told is not None:

@@ -30,7 +30,12 @@ def parse_pci_gpus(result: Result) -> tuple[PciGpu, ...]:
     if result.rc != 0 or result.truncated:
         why = "this host has no lspci" if result.rc == 127 else result.error_text[-200:]
         raise Unknown(f"the GPUs on the PCI bus are not known: {why}")
-    rows = [_ROW.match(line) for line in result.text.splitlines()]
+    return pci_gpus_of(result.text)
+
+
+def pci_gpus_of(text: str) -> tuple[PciGpu, ...]:
+    """The GPUs in the lines of `lspci -D -n`."""
+    rows = [_ROW.match(line) for line in text.splitlines()]
     return tuple(
         PciGpu(row["pci"], row["device"].upper(), row["revision"] != "ff") for row in rows if row
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -131,19 +131,25 @@ class Connection:
             done += outcomes(group, results)
         return done
 
-    def reboot(self, timeout: float) -> None:
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
         """Reboots the host and waits until it is back with another boot id.
 
         Args:
             timeout: seconds until it must answer again.
+            ask: makes it reboot from outside, by its power; None: it does so itself.
 
         Raises:
             UnreachableError: it did not come back in time.
-            HostError: it refused to reboot.
+            HostError: it refused to reboot. What `ask` raises.
         """
         if self.host.is_local:
             raise HostError(f"{self.host.name}: gpurun runs on this machine; it is not rebooted")
         before = self._boot_id()
+        if ask is not None:
+            ask()
+            self.close()
+            self._await_boot(before, time.monotonic() + timeout, timeout)
+            return
         deadline = time.monotonic() + timeout
         try:
             asked = self.look([_REBOOT])[_REBOOT.key]

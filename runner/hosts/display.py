@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 _KEPT = "\n\t"
 _JOINERS = "\u200c\u200d"
@@ -38,3 +39,10 @@ def _shown(character: str) -> str:
             else f"\\U{code:08x}"
         )
     return character
+
+
+def names(hosts: Sequence[str]) -> str:
+    """The names of hosts, the first five where they are many."""
+    if len(hosts) <= 6:
+        return ", ".join(hosts)
+    return f"{', '.join(hosts[:5])} and {len(hosts) - 5} more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from runner.errors import InputError, Origin, Problem
 from runner.inventory.connection import reach
@@ -12,6 +13,7 @@ from runner.inventory.patterns import Names, exists, matching
 from runner.inventory.sources import add_source, available, shorter
 from runner.inventory.tree import Tree
 from runner.inventory.variables import add_variable_files
+from runner.playbook.drain import host_drain
 
 
 def load_tree(sources: Sequence[str], project: Path, playbook_folder: Path | None = None) -> Tree:
@@ -85,6 +87,10 @@ def _host(tree: Tree, name: str, problems: list[Problem]) -> Host:
     magic = magic_variables(name, groups, entry.source)
     settings, wrong = reach(name, variables, magic, origins, entry.origin)
     problems += wrong
+    drain: dict[str, Any] = {}
+    if variables.get("drain") is not None:
+        drain, wrong = host_drain(variables["drain"], origins["drain"])
+        problems += wrong
     return Host(
         name=name,
         address=settings.address,
@@ -98,6 +104,7 @@ def _host(tree: Tree, name: str, problems: list[Problem]) -> Host:
         groups=groups,
         variables=variables,
         source=entry.source,
+        drain=drain,
     )
 
 

@@ -37,6 +37,8 @@ class Host:
 
     source: Path | None = None
     """The file that named it first; None: a list of hosts did."""
+    drain: Mapping[str, Any] = field(default_factory=dict)
+    """Options of a drain that hold for this host: they win over the play's."""
 
     @property
     def is_local(self) -> bool:

@@ -46,7 +46,10 @@ def schema() -> dict[str, Any]:
 
 
 def _variables() -> dict[str, Any]:
+    from runner.playbook.schema import drain_schema
+
     known = {name: {**kind, "description": text} for name, (kind, text) in VARIABLES.items()}
+    known["drain"] = {**drain_schema(), "description": "how the host's node is drained"}
     return {"type": ["object", "null"], "properties": known}
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError
 from runner.kube.parse import Pod, parse_node, quantity
-from runner.kube.state import RestartDaemonSetPod, SetLabels, SetTaint, WaitAllocatable
+from runner.kube.state import NodeState, RestartDaemonSetPod, SetLabels, SetTaint, WaitAllocatable
 from runner.kube.waiting import Progress, wait_until
 
 if TYPE_CHECKING:
@@ -55,6 +55,27 @@ def set_taint(cluster: Cluster, node: str, action: SetTaint) -> None:
         f"node {node}: its taints could not be set: it was changed by others {CONFLICTS} times",
         "something on the cluster writes this node all the time",
     )
+
+
+def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
+    """Make a node schedulable again, on condition that no run has taken it meanwhile."""
+    from runner.kube.maintenance import RUN, change
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        holder = state.annotations.get(RUN, "")
+        if holder:
+            raise ClusterError(
+                f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
+            )
+        return {"spec": {"unschedulable": None}} if state.unschedulable else {}
+
+    after = change(cluster, node, patch, f"uncordon node {node}")
+    if after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the uncordon was accepted but the node is still cordoned",
+            "something on the cluster cordons it again; find it before going on",
+        )
+    progress(f"uncordoned {node}")
 
 
 def tainted(taints: Sequence[Mapping[str, Any]], action: SetTaint) -> list[Mapping[str, Any]]:

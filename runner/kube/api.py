@@ -6,7 +6,8 @@ carry preconditions and `Retry-After` is seen, none of which lightkube's typed c
 msgspec's first decoding of a type, which is not thread-safe, never happens beside another thread.
 
 Permissions used by this package (least RBAC): nodes get/list/patch, pods list/delete, pods/eviction
-create, daemonsets.apps get/list, poddisruptionbudgets.policy list, and in kube-system
+create, daemonsets.apps get/list, poddisruptionbudgets.policy list,
+resourceclaims.resource.k8s.io list (else every claim counts as one of a GPU), and in kube-system
 leases.coordination.k8s.io get/list/create/update;
 `kubernetes_object` needs get, create, patch and delete of what it is to manage.
 """
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ClusterError
-from runner.kube.kubeconfig import load, printable
+from runner.kube.kubeconfig import load, printable, proxy
 
 if TYPE_CHECKING:
     import httpx2
@@ -110,6 +111,10 @@ class Api:
         """Requests sent so far."""
         self.clock_offset = timedelta(0)
         """The server's clock minus ours, as its last answer told; whole seconds are its grain."""
+
+    def now(self) -> datetime:
+        """The time by the server's clock."""
+        return datetime.now(UTC) + self.clock_offset
 
     @property
     def server(self) -> str:
@@ -213,14 +218,38 @@ class Api:
         query: Mapping[str, str] | None,
         timeout: float | None,
     ) -> Json:
-        import httpx2
-
-        client = self._connected()
         params = dict(query or {})
         if method in ("POST", "PUT", "PATCH"):
             params.setdefault("fieldManager", FIELD_MANAGER)
         content = None if body is None else json.dumps(body).encode()
         headers = {"Accept": JSON} | ({"Content-Type": content_type} if body is not None else {})
+        return self._answer(
+            self._sent(method, path, asked, params, content, headers, timeout), asked
+        )
+
+    def text(self, path: str, asked: str, query: Mapping[str, str]) -> str:
+        """What a path answers that is no JSON, as a pod's log. Not asked twice."""
+        headers = {"Accept": "text/plain, */*"}
+        response = self._sent("GET", path, asked, query, None, headers, None)
+        if response.is_success:
+            return response.text
+        self._answer(response, asked)
+        raise AssertionError("what is no success raises")
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        asked: str,
+        params: Mapping[str, str],
+        content: bytes | None,
+        headers: Mapping[str, str],
+        timeout: float | None,
+    ) -> httpx2.Response:
+        """One request and what came back, whatever it says."""
+        import httpx2
+
+        client = self._connected()
         with self._lock:
             self.requests += 1
         try:
@@ -244,7 +273,7 @@ class Api:
                 f"check the user of context {self._source.context!r} in {self._source.file}",
             ) from error
         self._note_clock(response.headers.get("date"))
-        return self._answer(response, asked)
+        return response
 
     def _answer(self, response: httpx2.Response, asked: str) -> Json:
         try:
@@ -332,7 +361,7 @@ class Api:
         # As in Go's client, a proxy of the environment is never asked for this machine itself.
         local = host in ("localhost", "::1") or host.startswith("127.")
         try:
-            return Client(config, ConnectionParams(trust_env=not local))
+            return Client(config, ConnectionParams(trust_env=not local, proxy=proxy(config)))
         except Exception as error:  # ssl, base64 and file errors of whatever the file names
             raise ClusterError(
                 f"{self._source.file}: context {config.context_name!r} cannot be used:"

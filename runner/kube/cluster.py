@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from runner.kube.api import MERGE_PATCH, Api, Json
+from runner.kube.api import MERGE_PATCH, PAGE, Api, Json
+from runner.kube.joined import Joined
 from runner.kube.parse import Pod, parse_node, parse_pod
 from runner.kube.state import (
     ApplyObject,
+    CheckPod,
     ClusterAction,
     DeleteObject,
+    KeepCordoned,
     NodeState,
     ObjectQuery,
     ObjectState,
-    PodState,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
+    Uncordon,
     WaitAllocatable,
     WaitRollout,
 )
@@ -43,6 +48,10 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self.api = Api(kubeconfig, context)
+        self._joining = threading.Lock()
+        self._pod_reads: dict[str, Joined[Mapping[str, tuple[Pod, ...]]]] = {}
+        self._pages = 1
+        """Requests that the last list of all pods took: fewer nodes are listed one by one."""
         self.writing_objects = threading.Lock()
         """Held while an object is looked at and written: hosts of a run share objects."""
 
@@ -59,27 +68,10 @@ class Cluster:
         Raises:
             ClusterError: the API server is down, refuses, or answers what is not understood.
         """
-        # What cannot be a node's name is none; it must not reach a path or a selector either.
-        wanted = {name for name in names if NODE_NAME.fullmatch(name)}
-        if not wanted:
-            return {}
-        # A field selector can name one node only; for more, the whole list costs one request.
-        one = next(iter(wanted)) if len(wanted) == 1 else ""
-        nodes = self.api.collection(
-            NODES, "list nodes", fields=f"metadata.name={one}" if one else ""
-        )
-        pods = self.api.collection(PODS, "list pods", fields=f"spec.nodeName={one}" if one else "")
-        by_node: dict[str, list[PodState]] = {name: [] for name in wanted}
-        for pod in map(parse_pod, pods):
-            if pod.node in by_node:
-                by_node[pod.node].append(pod.state)
-        states = (parse_node(item) for item in nodes)
-        found = {state.name: item for state, item in zip(states, nodes, strict=True)}
-        return {
-            name: parse_node(found[name], by_node[name])
-            for name in dict.fromkeys(names)
-            if name in found
-        }
+        from runner.kube.snapshot import Snapshot
+
+        found = Snapshot(self, names).nodes()
+        return {name: found[name] for name in dict.fromkeys(names) if name in found}
 
     def node_names(self) -> tuple[str, ...]:
         """The names of all nodes. Raises ClusterError."""
@@ -94,24 +86,27 @@ class Cluster:
         since: datetime,
         progress: Callable[[str], None],
         stop: threading.Event,
-    ) -> None:
+        run: str = "",
+    ) -> Mapping[str, Any]:
         """Do what a change asks of the cluster, and return when it is seen done.
 
         Args:
             since: when the node's change began; a DaemonSet pod created later counts as restarted.
             progress: told in words what happens.
             stop: ends a wait promptly.
+            run: the run's id, for what is labelled with it.
+
+        Returns:
+            What the action has to tell, beside that it is done.
 
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects
+        from runner.kube import actions, objects, pod_check
 
         match action:
-            case SetLabels():
-                actions.set_labels(self, node, action)
-            case SetTaint():
-                actions.set_taint(self, node, action)
+            case CheckPod():
+                return pod_check.check_pod(self, node, action, run, progress, stop)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
@@ -122,6 +117,30 @@ class Cluster:
                 objects.delete_object(self, action, progress, stop)
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
+            case _:
+                self._mark(node, action, progress)
+        return {}
+
+    def _mark(
+        self,
+        node: str,
+        action: SetLabels | SetTaint | Uncordon | KeepCordoned,
+        progress: Callable[[str], None],
+    ) -> None:
+        """What is written on the node itself."""
+        from runner.kube import actions, maintenance
+
+        match action:
+            case SetLabels():
+                actions.set_labels(self, node, action)
+            case SetTaint():
+                actions.set_taint(self, node, action)
+            case Uncordon():
+                actions.uncordon(self, node, progress)
+            case KeepCordoned(""):
+                maintenance.give_back(self, node)
+            case KeepCordoned():
+                maintenance.keep_cordoned(self, node, action.reason)
 
     def look(self, query: ObjectQuery) -> ObjectState:
         """One object, live and as applying would make it. Raises ClusterError."""
@@ -145,8 +164,38 @@ class Cluster:
         )
 
     def pods_on(self, node: str, labels: str = "") -> tuple[Pod, ...]:
-        """The pods bound to a node that match a label selector, by name."""
+        """The pods bound to a node that match a label selector, by name, as they are now.
+
+        Several threads that ask at the same time share one list.
+        """
+        with self._joining:
+            reads = self._pod_reads.setdefault(labels, Joined(partial(self._pods_of, labels)))
+        return reads.ask(node).get(node, ())
+
+    def _pods_of(self, labels: str, nodes: frozenset[str]) -> Mapping[str, tuple[Pod, ...]]:
+        if len(nodes) > self._pages:
+            return self.list_pods(labels)
+        found: dict[str, tuple[Pod, ...]] = {}
+        for node in sorted(nodes):
+            found.update(self.list_pods(labels, node))
+        return found
+
+    def list_pods(self, labels: str = "", node: str = "") -> Mapping[str, tuple[Pod, ...]]:
+        """Pods by the name of their node, each node's by their own; one list.
+
+        Args:
+            labels: a label selector.
+            node: only those bound to it; "": of all nodes.
+        """
         items = self.api.collection(
-            PODS, f"list pods of node {node}", labels=labels, fields=f"spec.nodeName={node}"
+            PODS,
+            f"list pods of node {node}" if node else "list pods",
+            labels=labels,
+            fields=f"spec.nodeName={node}" if node else "",
         )
-        return tuple(sorted(map(parse_pod, items), key=lambda pod: pod.state.full_name))
+        if not node:
+            self._pages = 1 + len(items) // PAGE
+        found: dict[str, list[Pod]] = {}
+        for pod in sorted(map(parse_pod, items), key=lambda pod: pod.state.full_name):
+            found.setdefault(pod.node, []).append(pod)
+        return {name: tuple(pods) for name, pods in found.items()}

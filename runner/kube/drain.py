@@ -1,142 +1,32 @@
-"""Draining a node: what it would mean, and doing it. Done means: the pods are seen gone."""
+"""Draining a node. Done means: the pods are seen gone."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError, SilenceError
-from runner.kube.budgets import Budget, guarding, parse_budget
-from runner.kube.cluster import BUDGETS, DAEMONSETS, Cluster
-from runner.kube.eviction import Answer, Kind, evict, jittered
-from runner.kube.filters import Selection, select
+from runner.kube.budgets import guarding
+from runner.kube.cluster import Cluster
+from runner.kube.eviction import WORKERS, Answer, Kind, evict, jittered
+from runner.kube.filters import Selection
 from runner.kube.parse import Pod
-from runner.kube.state import DrainMode, DrainOptions, NodeState, PodState
-from runner.kube.waiting import POLL, Patience, Progress, StoppedError
+from runner.kube.preview import explain
+from runner.kube.selecting import Selector, at_work, grace_of
+from runner.kube.snapshot import Snapshot
+from runner.kube.state import DrainMode, DrainOptions
+from runner.kube.waiting import POLL, Patience, Progress, StoppedError, wait_until
 
-WORKERS = 8
-"""Evictions asked at once for one node."""
+REMIND = 30.0
+"""Seconds between two reminders of what is waited for."""
+LATE = 2.0
+"""Seconds past its grace period from which a pod is called late: clocks are not that equal."""
 FIRST_POLL = 0.1
 """Seconds until the first look; doubled up to `POLL`."""
-
-
-@dataclass(frozen=True, slots=True)
-class DrainPreview:
-    """What a drain would do now.
-
-    Args:
-        evict: pods that would be evicted.
-        ignored: why other pods stay.
-        blocked: why it can never succeed with these options.
-        waits: what it would have to wait for.
-        grace: the longest grace period of those pods, in seconds.
-        warnings: what a person should know of the pods that go (lost local data).
-    """
-
-    evict: tuple[PodState, ...] = ()
-    ignored: tuple[str, ...] = ()
-    blocked: tuple[str, ...] = ()
-    waits: tuple[str, ...] = ()
-    grace: float = 0.0
-    warnings: tuple[str, ...] = ()
-
-
-def preview(
-    cluster: Cluster, node: NodeState | str, options: DrainOptions, mode: DrainMode
-) -> DrainPreview:
-    """Look at what a drain would do, asking the server itself (dry run) about every eviction.
-
-    Raises:
-        ClusterError: the API server is down, or refuses to be asked.
-    """
-    name = node if isinstance(node, str) else node.name
-    if mode == "none":
-        return DrainPreview()
-    selection = _Selector(cluster, name, options, mode).select()
-    answers = _ask_all(cluster, selection.evict, options)
-    # Read after asking, which makes the server look at them anew.
-    items = cluster.api.collection(BUDGETS, "list PodDisruptionBudgets") if answers else ()
-    budgets = [parse_budget(item) for item in items]
-    blocked, waits = [*selection.errors], _one_by_one(budgets, selection.evict)
-    for pod, answer in zip(selection.evict, answers, strict=True):
-        text = f"{pod.state.full_name}: {_explain(answer, guarding(budgets, pod))}"
-        if answer.kind is Kind.NEVER or _hopeless(answer, guarding(budgets, pod)):
-            blocked.append(text)
-        elif answer.kind is Kind.WAIT:
-            waits.append(text)
-    return DrainPreview(
-        evict=tuple(pod.state for pod in selection.evict),
-        ignored=selection.ignored,
-        blocked=tuple(blocked),
-        waits=tuple(waits),
-        grace=float(max((_grace(pod, options) for pod in selection.evict), default=0)),
-        warnings=selection.warnings,
-    )
-
-
-def _ask_all(cluster: Cluster, pods: Sequence[Pod], options: DrainOptions) -> list[Answer]:
-    if not pods:
-        return []
-    with ThreadPoolExecutor(min(WORKERS, len(pods))) as pool:
-        return list(pool.map(lambda pod: evict(cluster.api, pod, options.grace_period, True), pods))
-
-
-def _one_by_one(budgets: Iterable[Budget], pods: Sequence[Pod]) -> list[str]:
-    """Budgets that let some but not all of their pods here go at once."""
-    texts = []
-    for budget in budgets:
-        here = [p for p in pods if budget.guards(p) and not (p.finished or p.state.deleting)]
-        if 0 < budget.allowed < len(here):
-            texts.append(
-                f"PodDisruptionBudget {budget.full_name} allows {budget.allowed} of the"
-                f" {len(here)} pods here to go; the others follow as replacements become Ready"
-            )
-    return texts
-
-
-def _hopeless(answer: Answer, budgets: Sequence[Budget]) -> bool:
-    return answer.kind is Kind.WAIT and answer.budget and any(b.never() for b in budgets)
-
-
-def _explain(answer: Answer, budgets: Sequence[Budget]) -> str:
-    """An answer in words that name the budgets behind it."""
-    if not answer.budget or not budgets:
-        return answer.reason
-    names = " and ".join(budget.full_name for budget in budgets)
-    if len(budgets) > 1:
-        return f"PodDisruptionBudgets {names} both guard it, which the eviction API does not allow"
-    never = budgets[0].never()
-    return f"PodDisruptionBudget {names}: " + (
-        f"never allows an eviction: {never}" if never else answer.reason
-    )
-
-
-def _grace(pod: Pod, options: DrainOptions) -> int:
-    return pod.grace if options.grace_period is None else options.grace_period
-
-
-class _Selector:
-    """Reads a node's pods and filters them; DaemonSets are read once, and only if needed."""
-
-    def __init__(self, cluster: Cluster, node: str, options: DrainOptions, mode: DrainMode) -> None:
-        self._cluster = cluster
-        self._node = node
-        self._options = options
-        self._mode = mode
-        self._daemonsets: frozenset[str] | None = None
-
-    def select(self) -> Selection:
-        pods = self._cluster.pods_on(self._node, self._options.pod_selector)
-        if self._daemonsets is None and any(p.state.owner_kind == "DaemonSet" for p in pods):
-            items = self._cluster.api.collection(DAEMONSETS, "list DaemonSets")
-            self._daemonsets = frozenset(
-                f"{item['metadata']['namespace']}/{item['metadata']['name']}" for item in items
-            )
-        return select(pods, self._options, self._mode, self._daemonsets or frozenset())
 
 
 @dataclass(slots=True)
@@ -150,52 +40,96 @@ class _Leaving:
 
 
 def drain(
-    cluster: Cluster,
+    snapshot: Snapshot,
     node: str,
     options: DrainOptions,
     mode: DrainMode,
     progress: Progress,
     stop: threading.Event,
+    holders: Mapping[str, str] | None = None,
 ) -> None:
     """Evict the node's pods and return when they are seen gone; pods that arrive meanwhile too.
 
     A pod is gone when its UID is: one of the same name elsewhere (StatefulSet) is another pod.
 
     Args:
+        snapshot: of what does not change while nodes are drained; pods are looked at anew.
         options: `timeout` bounds the whole drain in seconds; 0: no bound.
-        mode: "gpu" evicts only pods that ask for a GPU; "none" does nothing.
+        mode: "gpu" evicts only pods that use a GPU; "none" does nothing.
+        holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
 
     Raises:
         ClusterError: filters forbid it (then nothing was evicted), an eviction can never
             succeed, time is over, or the API failed for too long: names what is left and why.
         StoppedError: `stop` was set.
     """
-    if mode != "none":
-        _Drain(cluster, node, options, mode, progress, stop).run()
+    if mode == "none":
+        return
+    selector = Selector(snapshot, node, options, mode, holders)
+    if options.wait_for_jobs is not None:
+        _finish_jobs(snapshot.cluster, node, options, selector, progress, stop)
+    _Drain(snapshot, node, options, selector, progress, stop).run()
+
+
+def _finish_jobs(
+    cluster: Cluster,
+    node: str,
+    options: DrainOptions,
+    selector: Selector,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Wait until the pods of `wait_for_jobs` that would have to go have finished their work."""
+    jobs = options.wait_for_jobs
+    assert jobs is not None
+
+    def missing() -> str:
+        matching = {pod.state.uid for pod in cluster.pods_on(node, jobs.selector)}
+        selection = selector.select(cluster.pods_on(node, options.pod_selector))
+        _refuse(node, selection, "no pod was evicted")
+        left = at_work(pod for pod in selection.evict if pod.state.uid in matching)
+        return f"{', '.join(left)} still at work" if left else ""
+
+    wait_until(
+        missing,
+        doing=f"node {node}: waiting for jobs ({jobs.selector}) to finish",
+        timeout=jobs.timeout,
+        progress=progress,
+        stop=stop,
+        advice="no pod was evicted; end them, or give wait_for_jobs a longer timeout",
+    )
+
+
+def _refuse(node: str, selection: Selection, hint: str) -> None:
+    """Raise what the filters object to: nothing may be evicted then."""
+    if selection.errors:
+        raise ClusterError(f"unable to drain node {node}: " + "; ".join(selection.errors), hint)
 
 
 class _Drain:
     def __init__(
         self,
-        cluster: Cluster,
+        snapshot: Snapshot,
         node: str,
         options: DrainOptions,
-        mode: DrainMode,
+        selector: Selector,
         progress: Progress,
         stop: threading.Event,
     ) -> None:
-        self._cluster = cluster
+        self._snapshot = snapshot
+        self._cluster = snapshot.cluster
         self._node = node
         self._options = options
         self._progress = progress
         self._stop = stop
-        self._selector = _Selector(cluster, node, options, mode)
+        self._selector = selector
         self._leaving: dict[str, _Leaving] = {}
         self._told: set[str] = set()
 
     def run(self) -> None:
         end = time.monotonic() + self._options.timeout if self._options.timeout > 0 else None
         patience = Patience(self._progress)
+        began = told = time.monotonic()
         pause = FIRST_POLL
         over = False
         while True:
@@ -208,6 +142,9 @@ class _Drain:
                     raise self._timed_out()
                 patience.heard()
                 self._ask()
+                if time.monotonic() - told > REMIND:
+                    told = time.monotonic()
+                    self._remind(told - began)
             except SilenceError as error:
                 if over:
                     raise self._timed_out() from error
@@ -220,22 +157,26 @@ class _Drain:
     def _timed_out(self) -> ClusterError:
         return ClusterError(
             f"node {self._node}: not drained after {self._options.timeout:.0f} s{self._left()}",
-            "the node stays cordoned; the pods named are still on it",
+            "drain: {timeout: ...} gives it longer, skip_wait_for_delete_timeout goes on without"
+            " pods that do not end; a finalizer is removed by the program it belongs to",
         )
+
+    def _remind(self, seconds: float) -> None:
+        most = f" of {self._options.timeout:.0f} s" if self._options.timeout > 0 else ""
+        self._progress(f"node {self._node}: draining for {seconds:.0f} s{most}{self._left()}")
 
     def _look(self) -> bool:
         """Read the node's pods and note who is gone and who came; True when none is left."""
-        selection = self._selector.select()
-        if selection.errors:
-            raise ClusterError(
-                f"unable to drain node {self._node}: " + "; ".join(selection.errors),
-                "no pod was evicted for this" if not self._leaving else "",
-            )
+        pods = self._cluster.pods_on(self._node, self._options.pod_selector)
+        selection = self._selector.select(pods)
+        _refuse(self._node, selection, "" if self._leaving else "no pod was evicted for this")
         for text in (*selection.ignored, *selection.warnings):
             self._tell(text)
         here = {pod.state.uid: pod for pod in selection.evict}
+        there = {pod.state.uid for pod in pods}
         for uid in [uid for uid in self._leaving if uid not in here]:
-            self._progress(f"{self._leaving.pop(uid).pod.state.full_name} is gone")
+            end = "is no longer waited for" if uid in there else "is gone"
+            self._progress(f"{self._leaving.pop(uid).pod.state.full_name} {end}")
         for uid, pod in here.items():
             known = self._leaving.setdefault(uid, _Leaving(pod))
             known.pod = pod
@@ -243,8 +184,15 @@ class _Drain:
                 known.accepted = True
                 self._progress(f"{pod.state.full_name} is already terminating")
             if known.accepted:
-                known.reason = "still terminating"
+                known.reason = self._terminating(pod)
         return not self._leaving
+
+    def _terminating(self, pod: Pod) -> str:
+        """What is known of a pod that was told to go."""
+        overdue = pod.overdue(self._cluster.api.now())
+        late = f", {overdue:.0f} s past its grace period" if overdue >= LATE else ""
+        held = f", held by {', '.join(pod.finalizers)}" if pod.finalizers else ""
+        return f"still terminating{late}{held}"
 
     def _ask(self) -> None:
         """Evict, several at once, the pods whose turn it is."""
@@ -254,7 +202,8 @@ class _Drain:
             return
         for each in due:
             name = each.pod.state.full_name
-            self._tell(f"evicting {name} (grace {_grace(each.pod, self._options)} s)")
+            doing = "deleting" if self._options.disable_eviction else "evicting"
+            self._tell(f"{doing} {name} (grace {grace_of(each.pod, self._options)} s)")
         with ThreadPoolExecutor(min(WORKERS, len(due))) as pool:
             answers = list(pool.map(self._evict, due))
         never = []
@@ -264,13 +213,14 @@ class _Drain:
         if never:
             raise ClusterError(
                 f"unable to drain node {self._node}: " + "; ".join(never),
-                "the node stays cordoned; pods evicted so far are not brought back here",
+                "pods evicted so far are not brought back here",
             )
 
     def _evict(self, each: _Leaving) -> Answer:
         if self._stop.is_set():
             return Answer(Kind.WAIT, "stopped")
-        return evict(self._cluster.api, each.pod, self._options.grace_period)
+        grace, delete = self._options.grace_period, self._options.disable_eviction
+        return evict(self._cluster.api, each.pod, grace, delete=delete)
 
     def _note(self, each: _Leaving, answer: Answer) -> Answer:
         name = each.pod.state.full_name
@@ -292,10 +242,10 @@ class _Drain:
         if not answer.budget:
             return answer.reason
         try:
-            items = self._cluster.api.collection(BUDGETS, "list PodDisruptionBudgets")
+            budgets = self._snapshot.budgets_anew()
         except (RefusalError, SilenceError):
             return answer.reason
-        return _explain(answer, guarding(map(parse_budget, items), pod))
+        return explain(answer, guarding(budgets, pod))
 
     def _tell(self, text: str) -> None:
         """Once is enough, however often it is found."""

@@ -14,6 +14,8 @@ from runner.kube.parse import Pod
 
 RETRY = 5.0
 """Seconds until an eviction that a budget holds is asked again, as kubectl has it."""
+WORKERS = 8
+"""Evictions asked at once for one node."""
 
 
 class Kind(enum.Enum):
@@ -39,26 +41,36 @@ class Answer:
     budget: bool = False
 
 
-def evict(api: Api, pod: Pod, grace: int | None = None, dry_run: bool = False) -> Answer:
+def evict(
+    api: Api, pod: Pod, grace: int | None = None, dry_run: bool = False, delete: bool = False
+) -> Answer:
     """Ask for the eviction of exactly this pod (by UID), or only whether it would be allowed.
 
     Args:
         grace: seconds; None: the pod's own.
+        delete: delete it, which no disruption budget keeps from being done.
     """
     options: dict[str, object] = {"preconditions": {"uid": pod.state.uid}}
     if grace is not None:
         options["gracePeriodSeconds"] = grace
     if dry_run:
         options["dryRun"] = ["All"]
-    body = {
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": pod.state.name, "namespace": pod.state.namespace},
-        "deleteOptions": options,
-    }
-    path = f"/api/v1/namespaces/{pod.state.namespace}/pods/{pod.state.name}/eviction"
+    name, method = pod.state.full_name, "POST"
+    path = f"/api/v1/namespaces/{pod.state.namespace}/pods/{pod.state.name}"
+    body: dict[str, object] = {"apiVersion": "v1", "kind": "DeleteOptions", **options}
+    if delete:
+        method = "DELETE"
+    else:
+        path += "/eviction"
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod.state.name, "namespace": pod.state.namespace},
+            "deleteOptions": options,
+        }
+    asked = f"{'delete' if delete else 'evict'} pod {name}"
     try:
-        api.request("POST", path, f"evict pod {pod.state.full_name}", body=body, repeatable=True)
+        api.request(method, path, asked, body=body, repeatable=True)
     except RefusalError as error:
         return classify(error)
     except SilenceError as error:

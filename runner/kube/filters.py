@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from runner.kube.parse import Pod
 from runner.kube.state import DrainMode, DrainOptions
@@ -44,16 +45,20 @@ def select(
     options: DrainOptions,
     mode: DrainMode,
     daemonsets: Collection[str],
+    gpu_pods: Collection[str] = (),
+    now: datetime | None = None,
 ) -> Selection:
     """Apply the filters to the pods of one node.
 
     Args:
-        mode: "gpu" considers only pods that ask for a GPU; "none" no pod at all.
+        mode: "gpu" considers only pods that use a GPU; "none" no pod at all.
         daemonsets: namespace/name of the DaemonSets that exist.
+        gpu_pods: UIDs of pods that use a GPU beside those that ask for one by resource.
+        now: the time by the API server's clock; None: this machine's.
     """
     if mode == "none":
         return Selection()
-    filters = _Filters(options, mode, daemonsets)
+    filters = _Filters(options, mode, daemonsets, gpu_pods, now or datetime.now(UTC))
     evict: list[Pod] = []
     ignored: dict[str, list[str]] = {}
     warnings: dict[str, list[str]] = {}
@@ -74,10 +79,19 @@ def select(
 class _Filters:
     """kubectl's filters in kubectl's order; ours, which narrow what is looked at, come first."""
 
-    def __init__(self, options: DrainOptions, mode: DrainMode, daemonsets: Collection[str]) -> None:
+    def __init__(
+        self,
+        options: DrainOptions,
+        mode: DrainMode,
+        daemonsets: Collection[str],
+        gpu_pods: Collection[str],
+        now: datetime,
+    ) -> None:
         self._options = options
         self._mode = mode
         self._daemonsets = daemonsets
+        self._gpu_pods = gpu_pods
+        self._now = now
 
     def judge(self, pod: Pod) -> list[_Verdict]:
         """Verdicts up to the first that keeps the pod."""
@@ -85,6 +99,7 @@ class _Filters:
         for judge in (
             self._gpu,
             self._excluded,
+            self._deleted,
             self._daemonset,
             self._mirror,
             self._local_storage,
@@ -96,12 +111,17 @@ class _Filters:
         return verdicts
 
     def _gpu(self, pod: Pod) -> _Verdict:
-        return _GO if self._mode == "full" or pod.uses_gpu else _STAY
+        uses = pod.asks_for_gpu or pod.state.uid in self._gpu_pods
+        return _GO if self._mode == "full" or uses else _STAY
 
     def _excluded(self, pod: Pod) -> _Verdict:
         if pod.state.namespace not in self._options.namespace_exclude:
             return _GO
         return _Verdict("ignoring Pods of excluded namespaces", stays=True)
+
+    def _deleted(self, pod: Pod) -> _Verdict:
+        most = self._options.skip_wait_for_delete_timeout
+        return _STAY if most > 0 and int(pod.overdue(self._now)) > most else _GO
 
     def _daemonset(self, pod: Pod) -> _Verdict:
         if pod.state.owner_kind != "DaemonSet" or pod.finished:

@@ -7,12 +7,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from runner.errors import ClusterError
 
 if TYPE_CHECKING:
     from lightkube.config.kubeconfig import KubeConfig, SingleConfig
     from lightkube.config.models import User
 
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod finds token, authority and namespace of its service account."""
 EXEC = "client.authentication.k8s.io/"
 
 
@@ -44,7 +48,26 @@ def load(kubeconfig: Path | None, context: str | None) -> SingleConfig:
         ) from error
     if config is None:
         raise ClusterError(f"{name}: no context is chosen", "set current-context in it")
-    return config._replace(user=_with_exec_v1(config.user or User()))
+    user = _with_exec_v1(config.user or User())
+    if user.token_file:  # as kubectl, relative to the file that names it
+        user.token_file = str(config.abs_file(user.token_file))
+    return config._replace(user=user)
+
+
+def proxy(config: SingleConfig) -> str | None:
+    """The `proxy-url` of the context's cluster, which lightkube does not read; None: it has none.
+
+    Raises:
+        ClusterError: the file cannot be read again.
+    """
+    if config.fname is None:
+        return None
+    try:
+        clusters = yaml.safe_load(Path(config.fname).read_text())["clusters"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ClusterError(f"{config.fname}: {printable(str(error))}") from error
+    named = [entry["cluster"] for entry in clusters if entry["name"] == config.context.cluster]
+    return str(named[0].get("proxy-url") or "") or None
 
 
 def _why(error: Exception) -> str:
@@ -58,8 +81,6 @@ def _why(error: Exception) -> str:
 
 def choose(kubeconfig: Path | None) -> Path | None:
     """The file to read; None: this runs in a pod and uses its service account."""
-    from lightkube.config.kubeconfig import SERVICE_ACCOUNT
-
     listed = [part for part in os.environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     if kubeconfig is None and len(listed) > 1:
         raise ClusterError(
@@ -70,7 +91,7 @@ def choose(kubeconfig: Path | None) -> Path | None:
     path = (kubeconfig or Path(listed[0] if listed else home)).expanduser()
     if path.is_file():
         return path
-    if kubeconfig is None and not listed and Path(SERVICE_ACCOUNT, "token").exists():
+    if kubeconfig is None and not listed and in_cluster():
         return None
     raise ClusterError(
         f"{path}: no such kubeconfig",
@@ -78,10 +99,17 @@ def choose(kubeconfig: Path | None) -> Path | None:
     )
 
 
+def in_cluster() -> bool:
+    """Whether this runs in a pod that has a service account."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and (SERVICE_ACCOUNT / "token").exists()
+
+
 def _read(path: Path | None) -> KubeConfig:
     from lightkube.config.kubeconfig import KubeConfig
 
-    return KubeConfig.from_file(path) if path else KubeConfig.from_service_account()
+    if path:
+        return KubeConfig.from_file(path)
+    return KubeConfig.from_service_account(SERVICE_ACCOUNT)
 
 
 def _with_exec_v1(user: User) -> User:

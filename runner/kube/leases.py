@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from runner.kube.api import Json, RefusalError
 from runner.kube.cluster import Cluster
-from runner.kube.lock import DURATION, LEASES, RUN, SKEW, lease_name, parse_time
+from runner.kube.lock import DURATION, LEASES, ROLLOUT, RUN, SKEW, parse_time
 from runner.kube.parse import understood
 
 UNLOCKED = "gpurun.dev/unlocked"
@@ -38,17 +38,24 @@ class NodeLease:
 
 
 def read_leases(cluster: Cluster) -> Mapping[str, NodeLease]:
-    """All leases of gpurun in the cluster by lease name, in one list."""
+    """All leases of gpurun in the cluster by lease name, that of the rollout too, in one list."""
     items = cluster.api.collection(LEASES, "list the locks of nodes")
     leases = (understood(parse_lease, item, "Lease") for item in items)
-    return {lease.name: lease for lease in leases if lease.name.startswith("gpurun-")}
+    return {
+        lease.name: lease
+        for lease in leases
+        if lease.name == ROLLOUT or lease.name.startswith("gpurun-")
+    }
 
 
-def read_lease(cluster: Cluster, node: str) -> NodeLease:
-    """The lease of one node; one without a holder where there is none."""
-    name = lease_name(node)
+def read_lease(cluster: Cluster, name: str, what: str) -> NodeLease:
+    """The lease of that name; one without a holder where there is none.
+
+    Args:
+        what: it is the lock of, for messages.
+    """
     try:
-        item = cluster.api.get(f"{LEASES}/{name}", f"read the lock of {node}")
+        item = cluster.api.get(f"{LEASES}/{name}", f"read the lock of {what}")
     except RefusalError as error:
         if error.code == 404:
             return NodeLease(name)
@@ -70,7 +77,7 @@ def parse_lease(item: Json) -> NodeLease:
     )
 
 
-def take_away(cluster: Cluster, node: str, lease: NodeLease, who: str, reason: str) -> None:
+def take_away(cluster: Cluster, what: str, lease: NodeLease, who: str, reason: str) -> None:
     """End a lease that is still as it was read; why is written on it.
 
     Raises:
@@ -84,6 +91,6 @@ def take_away(cluster: Cluster, node: str, lease: NodeLease, who: str, reason: s
     cluster.api.request(
         "PUT",
         f"{LEASES}/{lease.name}",
-        f"unlock node {node}",
+        f"unlock {what}",
         body={**lease.item, "metadata": meta, "spec": spec},
     )

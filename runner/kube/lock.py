@@ -1,4 +1,5 @@
-"""One run per node: a Lease that is held while a node is worked on."""
+"""One run per node, and one that takes nodes out of service per cluster: Leases that are held
+meanwhile."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from runner.errors import ClusterError
 from runner.kube.api import Json, RefusalError
 from runner.kube.cluster import Cluster
 from runner.kube.parse import understood
-from runner.kube.waiting import StoppedError
+from runner.kube.waiting import Progress, StoppedError
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
+ROLLOUT = "gpurun.rollout"
+"""No node has a lease of this name: theirs begin with "gpurun-"."""
+ROLLOUT_OF = "the rollout on this cluster"
 RUN = "gpurun.dev/run"
 DURATION = 60.0
 """Seconds a lease is valid without being renewed."""
@@ -32,11 +36,11 @@ SKEW = timedelta(seconds=10)
 
 
 class LockedError(ClusterError):
-    """Another run works on the node. `holder`, `run` and `since` say which."""
+    """Another run works there. `holder`, `run` and `since` say which."""
 
-    def __init__(self, node: str, holder: str, run: str, since: str) -> None:
+    def __init__(self, what: str, holder: str, run: str, since: str) -> None:
         super().__init__(
-            f"node {node} is locked by {holder} (run {run or 'unknown'}) since {since}",
+            f"{what} is locked by {holder} (run {run or 'unknown'}) since {since}",
             "wait for that run, or end it with: gpurun resume " + (run or "RUN"),
         )
         self.holder = holder
@@ -44,18 +48,21 @@ class LockedError(ClusterError):
         self.since = since
 
 
-class NodeLock:
-    """Holds `gpurun-<node>` in kube-system for as long as the `with` block runs.
+class LeaseLock:
+    """Holds a Lease in kube-system for as long as the `with` block runs.
 
     A lease is taken over when it was released, when it has run out, or when it belongs to the same
     run (which was killed and is being resumed) or to the one whose nodes this run takes over.
 
     Args:
+        name: of the lease.
+        what: it is the lock of, for messages.
         run: id of the run.
         holder: for people: "user@host pid run".
         wait: seconds to wait for another holder; 0: none.
         stop: ends the waiting.
         heir_of: the run whose nodes this one takes over; "": none.
+        progress: told once for whom it waits.
 
     Raises (on entering):
         LockedError: another run holds it.
@@ -65,17 +72,21 @@ class NodeLock:
     def __init__(
         self,
         cluster: Cluster,
-        node: str,
+        name: str,
+        what: str,
         run: str,
         holder: str,
         wait: float = 0.0,
         stop: threading.Event | None = None,
         heir_of: str = "",
+        progress: Progress = lambda text: None,
     ) -> None:
         self.lost = threading.Event()
-        """Set when the lock can no longer be relied on: stop working on the node."""
+        """Set when the lock can no longer be relied on: stop working there."""
         self._api = cluster.api
-        self._node = node
+        self._name = name
+        self._what = what
+        self._progress = progress
         self._run = run
         self._ours = {run, heir_of or run}
         self._holder = holder
@@ -85,9 +96,9 @@ class NodeLock:
         self._thread: threading.Thread | None = None
         self._lease: Json = {}
 
-    def __enter__(self) -> NodeLock:
+    def __enter__(self) -> Self:
         self._acquire()
-        self._thread = threading.Thread(target=self._keep, name=f"lease {self._node}", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"lease {self._name}", daemon=True)
         self._thread.start()
         return self
 
@@ -108,6 +119,7 @@ class NodeLock:
     def _acquire(self) -> None:
         end = time.monotonic() + self._wait
         seen: tuple[str, float] = ("", 0.0)
+        told = False
         while True:
             lease = self._read()
             if lease is None:
@@ -125,8 +137,11 @@ class NodeLock:
             left = end - time.monotonic()
             if left <= 0:
                 raise self._locked(lease)
+            if not told:
+                told = True
+                self._progress(f"{self._locked(lease).message}; waiting {self._wait:.0f} s for it")
             if self._stop.wait(min(LOOK, left)):
-                raise StoppedError(f"node {self._node}: stopped while waiting for its lock")
+                raise StoppedError(f"{self._what}: stopped while waiting for its lock")
 
     def _free(self, lease: Json, unchanged: float) -> bool:
         """Released, ours, or run out: by the clock, or because nobody renewed it before our eyes.
@@ -148,7 +163,7 @@ class NodeLock:
     def _locked(self, lease: Json) -> LockedError:
         spec = lease.get("spec") or {}
         holder, since = spec.get("holderIdentity", ""), spec.get("acquireTime") or "unknown"
-        return LockedError(self._node, str(holder), self._run_of(lease), str(since))
+        return LockedError(self._what, str(holder), self._run_of(lease), str(since))
 
     @staticmethod
     def _run_of(lease: Json) -> str:
@@ -156,7 +171,7 @@ class NodeLock:
 
     def _read(self) -> Json | None:
         try:
-            lease = self._api.get(f"{LEASES}/{self._name}", f"read the lock of {self._node}")
+            lease = self._api.get(f"{LEASES}/{self._name}", f"read the lock of {self._what}")
         except RefusalError as error:
             if error.code == 404:
                 return None
@@ -174,7 +189,7 @@ class NodeLock:
         try:
             # A creation that is repeated meets its own lease, which the run id tells.
             self._lease = self._api.request(
-                "POST", LEASES, f"lock node {self._node}", body=body, repeatable=True
+                "POST", LEASES, f"lock {self._what}", body=body, repeatable=True
             )
         except RefusalError as error:
             if error.code == 409:
@@ -202,7 +217,7 @@ class NodeLock:
         self._lease = self._api.request(
             "PUT",
             f"{LEASES}/{self._name}",
-            f"{verb} node {self._node}",
+            f"{verb} {self._what}",
             body=body,
             timeout=WRITE_TIMEOUT,
         )
@@ -244,9 +259,40 @@ class NodeLock:
             self._write(self._spec(), "renew the lock of")
         return True
 
-    @property
-    def _name(self) -> str:
-        return lease_name(self._node)
+
+class NodeLock(LeaseLock):
+    """The lock of one node, `gpurun-<node>`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: str,
+        run: str,
+        holder: str,
+        wait: float = 0.0,
+        stop: threading.Event | None = None,
+        heir_of: str = "",
+        progress: Progress = lambda text: None,
+    ) -> None:
+        name, what = lease_name(node), f"node {node}"
+        super().__init__(cluster, name, what, run, holder, wait, stop, heir_of, progress)
+
+
+class RolloutLock(LeaseLock):
+    """The lock of all runs that take nodes of a cluster out of service: budgets of how many may be
+    out at once say nothing where two runs count for themselves."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        run: str,
+        holder: str,
+        wait: float = 0.0,
+        stop: threading.Event | None = None,
+        heir_of: str = "",
+        progress: Progress = lambda text: None,
+    ) -> None:
+        super().__init__(cluster, ROLLOUT, ROLLOUT_OF, run, holder, wait, stop, heir_of, progress)
 
 
 def lease_name(node: str) -> str:

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.errors import ClusterError
-from runner.kube.api import Json, RefusalError
+from runner.kube.api import RefusalError
 from runner.kube.cluster import DAEMONSETS, Cluster
-from runner.kube.parse import parse_node, understood
+from runner.kube.parse import parse_node
+from runner.kube.placement import parse_daemonset
 from runner.kube.state import NodeState
 from runner.kube.waiting import Progress, wait_until
 
@@ -26,6 +27,10 @@ RUN = "gpurun.dev/run"
 CORDONED_BY = "gpurun.dev/cordoned-by"
 CORDONED_AT = "gpurun.dev/cordoned-at"
 PAUSED = "gpurun.dev/paused"
+CORDON_REASON = "gpurun.dev/cordon-reason"
+"""Why a node stays cordoned after a run; until somebody gives it back."""
+CORDONED_BEFORE = "gpurun.dev/cordoned-before"
+"""On such a node: somebody else had cordoned it already."""
 
 DEPLOY = "nvidia.com/gpu.deploy."
 PAUSED_VALUE = "paused-for-gpurun"
@@ -98,6 +103,46 @@ def begin(cluster: Cluster, node: str, run: str) -> Cordon:
             "something on the cluster removes cordons; find it before going on",
         )
     return cordon
+
+
+def keep_cordoned(cluster: Cluster, node: str, reason: str) -> None:
+    """Cordon a node for good: no run will uncordon it, also not the one that does this.
+
+    Raises:
+        ClusterError: refused, unreachable, or something makes it schedulable again.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        notes = state.annotations
+        ours = CORDONED_BY in notes or CORDON_REASON in notes
+        marks = {CORDON_REASON: reason, CORDONED_BY: None, CORDONED_AT: None}
+        if state.unschedulable and not ours:
+            marks[CORDONED_BEFORE] = "true"
+        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
+
+    after = change(cluster, node, patch, f"cordon node {node}")
+    if not after.unschedulable:
+        raise ClusterError(
+            f"node {node}: the cordon was accepted but the node is schedulable",
+            "something on the cluster removes cordons; find it before going on",
+        )
+
+
+def give_back(cluster: Cluster, node: str) -> None:
+    """Undo `keep_cordoned`: what somebody else had cordoned before stays cordoned.
+
+    Raises:
+        ClusterError: refused, unreachable, or something cordons it again.
+    """
+
+    def patch(state: NodeState) -> Mapping[str, Any]:
+        notes = state.annotations
+        marks = dict.fromkeys(key for key in (CORDON_REASON, CORDONED_BEFORE) if key in notes)
+        if CORDON_REASON not in notes or CORDONED_BEFORE in notes:
+            return {"metadata": {"annotations": marks}} if marks else {}
+        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": None}}
+
+    change(cluster, node, patch, f"uncordon node {node}")
 
 
 def end(cluster: Cluster, node: str, run: str) -> str:
@@ -278,6 +323,11 @@ def _restored(state: NodeState, before: Mapping[str, str]) -> dict[str, str]:
     return {k: value for k, value in before.items() if state.labels.get(k) == PAUSED_VALUE}
 
 
+def pauses(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether `pause_daemonsets` takes a DaemonSet of this selector off a node of these labels."""
+    return any(labels.get(key) in ("true", PAUSED_VALUE) for key in CLIENTS if key in selector)
+
+
 def daemonsets_by(
     cluster: Cluster, keys: Mapping[str, str] | list[str], labels: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -287,17 +337,12 @@ def daemonsets_by(
     """
     found: dict[str, str] = {}
     for item in cluster.api.collection(DAEMONSETS, "list DaemonSets"):
-        uid, name, selector = understood(_placement, item, "DaemonSet")
+        placed = parse_daemonset(item)
+        selector = placed.selector
         fits = labels is None or all(labels.get(k) == value for k, value in selector.items())
         if fits and any(key in selector for key in keys):
-            found[uid] = name
+            found[placed.uid] = placed.full_name
     return found
-
-
-def _placement(item: Json) -> tuple[str, str, dict[str, str]]:
-    meta = item["metadata"]
-    selector = item["spec"]["template"]["spec"].get("nodeSelector") or {}
-    return str(meta["uid"]), f"{meta['namespace']}/{meta['name']}", dict(selector)
 
 
 def change(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 APPLY = "application/apply-patch+yaml"
 """JSON is YAML: servers before 1.32 know no other name for it."""
+CONFLICTS = 8
+"""How often a replacement is made anew because the object's status was written meanwhile."""
 _SERVERS_OWN = frozenset(
     {"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"}
 )
@@ -41,12 +43,14 @@ def look(cluster: Cluster, query: ObjectQuery) -> ObjectState:
     Raises:
         ClusterError: unreachable, not allowed, or the cluster has no such kind.
     """
+    if query.selector:
+        return ObjectState({"items": _matching(cluster, query)})
     path, name = object_path(cluster, query.manifest), full_name(query.manifest)
     live = _live(cluster, path, name)
     if not query.dry_run:
         return ObjectState(live)
     try:
-        return ObjectState(live, _apply(cluster, path, query, dry_run=True))
+        return ObjectState(live, _write(cluster, path, query, live, dry_run=True))
     except RefusalError as error:
         namespace = query.manifest["metadata"].get("namespace")
         if error.code == 404 and namespace:  # not the object: apply creates that
@@ -54,6 +58,13 @@ def look(cluster: Cluster, query: ObjectQuery) -> ObjectState:
         if error.code not in _MEANT_WRONG:
             raise
         return ObjectState(live, refused=_refusal(error))
+
+
+def _matching(cluster: Cluster, query: ObjectQuery) -> tuple[Json, ...]:
+    """The live objects of a kind that have the labels asked for."""
+    kind, meta = query.manifest["kind"], {**query.manifest["metadata"], "name": "any"}
+    path = object_path(cluster, {**query.manifest, "metadata": meta}).rpartition("/")[0]
+    return cluster.api.collection(path, f"list {kind} objects", labels=query.selector)
 
 
 def _refusal(error: RefusalError) -> str:
@@ -70,8 +81,41 @@ def _live(cluster: Cluster, path: str, name: str) -> Json | None:
         raise
 
 
+def _write(
+    cluster: Cluster, path: str, query: ObjectQuery, live: Json | None, dry_run: bool
+) -> Json:
+    if query.replace and live is not None:
+        return _replace(cluster, path, query, live, dry_run)
+    return _apply(cluster, path, query, dry_run)
+
+
+def _replace(cluster: Cluster, path: str, query: ObjectQuery, live: Json, dry_run: bool) -> Json:
+    """Put the manifest in the place of the live object, if that is still as it was read. Its
+    controller writes the status all the time, which is no reason to give up."""
+    name, seen = full_name(query.manifest), visible(live)
+    for _ in range(CONFLICTS):
+        version = {"resourceVersion": live["metadata"]["resourceVersion"]}
+        body = {**query.manifest, "metadata": {**query.manifest["metadata"], **version}}
+        try:
+            return cluster.api.request(
+                "PUT",
+                path,
+                f"{'try to replace' if dry_run else 'replace'} {name}",
+                body=body,
+                query={"fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {}),
+                repeatable=dry_run,
+            )
+        except RefusalError as error:
+            now = _live(cluster, path, name) if error.code == 409 else None
+            if now is None or visible(now) != seen:
+                raise
+            live = now
+    raise ClusterError(f"{name} was changed by others {CONFLICTS} times in a row")
+
+
 def _apply(cluster: Cluster, path: str, query: ObjectQuery, dry_run: bool) -> Json:
     parameters = {"fieldValidation": "Strict", "force": str(query.force).lower()}
+    parameters["fieldManager"] = query.manager
     parameters |= {"dryRun": "All"} if dry_run else {}
     return cluster.api.request(
         "PATCH",
@@ -132,7 +176,8 @@ def apply_object(
             progress(f"{name} is as wanted already")
         else:
             _unchanged(name, before, action.seen)
-            _apply(cluster, object_path(cluster, action.query.manifest), action.query, False)
+            path = object_path(cluster, action.query.manifest)
+            _write(cluster, path, action.query, before.live, False)
             after = look(cluster, action.query)
             if not after.wanted:
                 raise ClusterError(
@@ -195,7 +240,8 @@ def delete_object(
 def wait_rollout(
     cluster: Cluster, action: WaitRollout, progress: Progress, stop: threading.Event
 ) -> None:
-    """Wait until every pod of the object is of its present template and available."""
+    """Wait until every pod of the object is of its present template and available; what is still
+    missing is told whenever it changes."""
     path, name = object_path(cluster, action.manifest), full_name(action.manifest)
 
     def missing() -> str:
@@ -212,21 +258,45 @@ def wait_rollout(
 
 
 def not_rolled_out(item: Json) -> str:
-    """What a DaemonSet's or Deployment's rollout still lacks; "" when it is complete."""
+    """What a rollout still lacks; "" when it is complete.
+
+    Raises:
+        ClusterError: a Deployment's controller has given up (its progressDeadlineSeconds).
+    """
     status, spec = item.get("status") or {}, item["spec"]
     if status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
         return "its controller has not seen the change yet"
+    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+        return ""
     if item["kind"] == "DaemonSet":
-        if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-            return ""
         wanted = status.get("desiredNumberScheduled", 0)
-        updated, available = status.get("updatedNumberScheduled", 0), "numberAvailable"
+        updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0)
     else:
         wanted = spec.get("replicas", 1)
-        updated, available = status.get("updatedReplicas", 0), "availableReplicas"
-        if status.get("replicas", 0) > updated >= wanted:
-            return f"{status['replicas'] - updated} old pods are still there"
-    if updated < wanted:
-        return f"{updated} of {wanted} pods updated"
-    ready = status.get(available, 0)
+        updated, ready = status.get("updatedReplicas", 0), _available(item["kind"], status)
+    lacking = _deployment_lacks(status, updated, wanted) if item["kind"] == "Deployment" else ""
+    if item["kind"] == "StatefulSet":
+        wanted -= ((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get(
+            "partition", 0
+        )
+    if lacking or updated < wanted:
+        return lacking or f"{updated} of {wanted} pods updated"
     return "" if ready >= wanted else f"{ready} of {wanted} updated pods available"
+
+
+def _available(kind: str, status: Mapping[str, Any]) -> int:
+    """A StatefulSet has no minimum of readiness unless it says one: ready is available."""
+    name = "readyReplicas" if kind == "StatefulSet" else "availableReplicas"
+    return int(status.get(name, 0))
+
+
+def _deployment_lacks(status: Mapping[str, Any], updated: int, wanted: int) -> str:
+    for condition in status.get("conditions") or []:
+        if condition.get("reason") == "ProgressDeadlineExceeded":
+            raise ClusterError(
+                f"the Deployment made no progress in time: {condition.get('message', '')}",
+                "kubectl describe its newest pods: they do not become Ready",
+            )
+    if status.get("replicas", 0) > updated >= wanted:
+        return f"{status['replicas'] - updated} old pods are still there"
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -14,7 +15,11 @@ Json = Mapping[str, Any]
 T = TypeVar("T")
 
 MIRROR = "kubernetes.io/config.mirror"
+STATIC_UID = "kubernetes.io/config.hash"
+"""Annotation of a mirror pod: the UID under which its kubelet runs it."""
 FINISHED = frozenset({"Succeeded", "Failed"})
+NETWORK = ("hostdev", "rdma", "sriov", "mlnx", "roce")
+"""Beginnings of names in nvidia.com that the network operator's device plugins advertise."""
 SUFFIXES = {
     "k": 10**3,
     "M": 10**6,
@@ -38,19 +43,31 @@ class Pod:
     mirror: bool = False
     local_storage: bool = False
     """It has an emptyDir volume."""
-    claims: bool = False
-    """It has resource claims (DRA); what they are for is not read."""
+    claims: tuple[str, ...] = ()
+    """namespace/name of its resource claims (DRA); that of one not made yet ends with "/"."""
     grace: int = 30
     """Its own grace period in seconds."""
+    deleted_at: str = ""
+    """RFC 3339: when a pod that is being deleted should be gone, its grace period over."""
+    finalizers: tuple[str, ...] = ()
+    static_uid: str = ""
+    """Of a mirror pod: the UID of the static pod, which control groups show."""
 
     @property
     def finished(self) -> bool:
         return self.state.phase in FINISHED
 
+    def overdue(self, now: datetime) -> float:
+        """Seconds for which it should have been gone; 0 where it is not being deleted."""
+        try:
+            return max(0.0, (now - datetime.fromisoformat(self.deleted_at)).total_seconds())
+        except (ValueError, TypeError):
+            return 0.0
+
     @property
-    def uses_gpu(self) -> bool:
-        """It asks for a GPU by name or, since nothing else can be said, holds a resource claim."""
-        return bool(self.state.gpu_requests) or self.claims
+    def asks_for_gpu(self) -> bool:
+        """It asks for a GPU by the name of a resource."""
+        return bool(self.state.gpu_requests)
 
 
 def understood(parse: Callable[[Json], T], item: Json, what: str) -> T:
@@ -93,9 +110,24 @@ def _pod(item: Json) -> Pod:
         owner_uid=str(owner.get("uid", "")),
         mirror=MIRROR in (meta.get("annotations") or {}),
         local_storage=any("emptyDir" in volume for volume in spec.get("volumes") or []),
-        claims=bool(spec.get("resourceClaims")),
+        claims=_claims(meta, spec, status),
         grace=_grace(meta, spec),
+        deleted_at=str(meta.get("deletionTimestamp") or ""),
+        finalizers=tuple(map(str, meta.get("finalizers") or ())),
+        static_uid=str((meta.get("annotations") or {}).get(STATIC_UID, "")),
     )
+
+
+def _claims(meta: Json, spec: Json, status: Json) -> tuple[str, ...]:
+    made = {
+        str(entry["name"]): str(entry.get("resourceClaimName") or "")
+        for entry in status.get("resourceClaimStatuses") or []
+    }
+    names = (
+        str(claim.get("resourceClaimName") or made.get(claim["name"], ""))
+        for claim in spec.get("resourceClaims") or []
+    )
+    return tuple(f"{meta['namespace']}/{name}" for name in names)
 
 
 def _grace(meta: Json, spec: Json) -> int:
@@ -112,9 +144,13 @@ def is_gpu_resource(name: str) -> bool:
     """Whether an extended resource is a GPU or a part of one.
 
     NVIDIA's plugin advertises nvidia.com/gpu, nvidia.com/gpu.shared, nvidia.com/mig-<profile>, and
-    what `rename` in its sharing configuration says; other vendors' names hold "gpu" as well.
+    what `rename` in its configuration says, always in this domain (NewResourceName in its
+    api/config/v1/resources.go). Network cards are offered in it too. Other vendors' names hold
+    "gpu" as well.
     """
     domain, slash, rest = name.lower().rpartition("/")
+    if domain == "nvidia.com" and not rest.startswith(NETWORK):
+        return True
     own = domain.endswith("kubernetes.io") or domain.startswith("requests.")
     return bool(slash) and not own and ("gpu" in rest or "mig-" in rest)
 
@@ -168,16 +204,27 @@ def parse_node(item: Json, pods: Iterable[PodState] = ()) -> NodeState:
 
 def _node(item: Json) -> NodeState:
     meta, spec, status = item["metadata"], item.get("spec") or {}, item.get("status") or {}
+    by, at = _cordon(meta) if spec.get("unschedulable") else ("", "")
     return NodeState(
         name=str(meta["name"]),
         labels=dict(meta.get("labels") or {}),
         annotations=dict(meta.get("annotations") or {}),
         taints=tuple(_taint(taint) for taint in spec.get("taints") or []),
         unschedulable=bool(spec.get("unschedulable")),
+        cordoned_by=by,
+        cordoned_at=at,
         ready=_condition(status, "Ready"),
         capacity=dict(status.get("capacity") or {}),
         allocatable=dict(status.get("allocatable") or {}),
     )
+
+
+def _cordon(meta: Json) -> tuple[str, str]:
+    """Who last set spec.unschedulable and when, as the server recorded it."""
+    for entry in meta.get("managedFields") or []:
+        if "f:unschedulable" in ((entry.get("fieldsV1") or {}).get("f:spec") or {}):
+            return str(entry.get("manager", "")), str(entry.get("time", ""))
+    return "", ""
 
 
 def _taint(taint: Json) -> str:

@@ -41,6 +41,10 @@ class NodeState:
     taints: tuple[str, ...] = ()
     """key=value:effect"""
     unschedulable: bool = False
+    cordoned_by: str = ""
+    """The field manager that set `unschedulable` (`kubectl-cordon`); "" where it is not told."""
+    cordoned_at: str = ""
+    """When it did, RFC 3339."""
     ready: bool = True
     capacity: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +66,14 @@ class SetTaint:
     effect: str
     value: str = ""
     present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KeepCordoned:
+    """Leave the node cordoned when the run is over, with the reason written on it; "": give it
+    back."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +102,45 @@ class WaitAllocatable:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncordon:
+    """Make a node schedulable that somebody left cordoned, unless a run holds it by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPod:
+    """Run one pod on the node to its end, keep what it printed, and remove it.
+
+    Args:
+        namespace: where it runs.
+        spec: of the pod, without the node's name.
+        timeout: seconds until it must have ended.
+    """
+
+    namespace: str
+    spec: Mapping[str, Any] = field(repr=False)
+    timeout: float = 120.0
+
+    def __str__(self) -> str:
+        container = self.spec["containers"][0]
+        command = " ".join([*container.get("command", ()), *container.get("args", ())])
+        what = f"'{command}' of {container['image']}" if command else container["image"]
+        return f"runs {what} in a pod on the node and removes it (at most {self.timeout:g} s)"
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectQuery:
     """A look at one object: what is live and, with `dry_run`, what applying `manifest` would make
-    of it. `force`: take over fields of other managers."""
+    of it. `force`: take over fields of other managers. `replace`: the manifest becomes all of it.
+    `manager`: the field manager that owns what the manifest sets."""
 
     manifest: Mapping[str, Any] = field(repr=False)
     force: bool = False
     dry_run: bool = True
+    replace: bool = False
+    manager: str = "gpurun"
+    selector: str = ""
+    """A look at all objects of the manifest's kind and namespace that have these labels: what is
+    live is then a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +196,10 @@ class DeleteObject:
 ClusterAction = (
     SetLabels
     | SetTaint
+    | KeepCordoned
     | RestartDaemonSetPod
+    | Uncordon
+    | CheckPod
     | WaitAllocatable
     | ApplyObject
     | DeleteObject
@@ -160,6 +207,14 @@ ClusterAction = (
 )
 
 DrainMode = Literal["gpu", "full", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobWait:
+    """Pods that may finish their work before anything is evicted. `timeout` in seconds."""
+
+    selector: str
+    timeout: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +230,8 @@ class DrainOptions:
     namespace_exclude: tuple[str, ...] = ()
     grace_period: int | None = None
     timeout: float = 600.0
+    wait_for_jobs: JobWait | None = None
+    disable_eviction: bool = False
+    """Delete pods, past their disruption budgets, instead of evicting them."""
+    skip_wait_for_delete_timeout: int = 0
+    """Seconds after which a pod that is being deleted is no longer waited for; 0: never."""

@@ -49,6 +49,7 @@ def wait_until(
     timeout: float,
     progress: Progress,
     stop: threading.Event,
+    advice: str = "",
 ) -> None:
     """Look every second until nothing is missing.
 
@@ -56,6 +57,7 @@ def wait_until(
         missing: looks once; "" when all is well, else what is still missing, in words.
         doing: what is waited for, for messages.
         timeout: seconds.
+        advice: what a person should do when time is over.
 
     Raises:
         ClusterError: time is over (with what was missing last), or the API failed for too long.
@@ -78,6 +80,6 @@ def wait_until(
             told = lacking
         left = end - time.monotonic()
         if left <= 0:
-            raise ClusterError(f"{doing}: not after {timeout:.0f} s: {lacking}")
+            raise ClusterError(f"{doing}: not after {timeout:.0f} s: {lacking}", advice)
         if stop.wait(min(POLL, left)):
             raise StoppedError(f"{doing}: stopped: {lacking}")

@@ -1,4 +1,4 @@
-"""How much changing a Debian package matters on a GPU node."""
+"""How much changing a package matters on a GPU node."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ _RISKS: tuple[tuple[tuple[str, ...], Risk, Disruption], ...] = (
             "libcuda1*",
             "cuda-drivers*",
             "linux-modules-nvidia-*",
+            # Names in NVIDIA's repository for RHEL.
+            "nvidia-driver",
+            "kmod-nvidia*",
+            "nvidia-kmod*",
+            "nvidia-fabric-manager*",
+            "libnvidia-ml*",
         ),
         Risk.HIGH,
         Disruption.GPU,

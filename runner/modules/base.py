@@ -117,9 +117,15 @@ class ClusterProbe:
 
 @dataclass(frozen=True, slots=True)
 class Reboot:
-    """Reboot the host and wait until a new boot answers. `timeout` in seconds."""
+    """Reboot the host and wait until a new boot answers.
+
+    Args:
+        timeout: seconds until it must answer.
+        power_cycle: runs on the machine that gpurun runs on, in place of the host's own reboot.
+    """
 
     timeout: float = 600.0
+    power_cycle: Command | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,10 @@ NOT_YET = 75
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """A file's text before and after; None: absent. `attributes` like mode and owner, as pairs."""
+    """A file's text before and after; None: absent. `attributes` like mode and owner, as pairs.
+
+    Bytes that are no UTF-8 are surrogates (PEP 383).
+    """
 
     path: str
     before: str | None
@@ -161,6 +170,10 @@ class FileDiff:
     attributes: tuple[tuple[str, str, str], ...] = ()
     """(name, before, after) for each that differs."""
     sensitive: bool = False
+    note: str = ""
+    """What is to be said of a file whose text is not shown."""
+    form: str = ""
+    """"toml", "json" or "yaml"; "": as the path ends."""
 
 
 Action = Command | Reboot | ClusterAction

@@ -78,12 +78,17 @@ def cri_plugin(version: int) -> str:
     return {1: "cri", 2: "io.containerd.grpc.v1.cri"}.get(version, "io.containerd.cri.v1.runtime")
 
 
-def patch(data: Mapping[str, Any], request: Request, state: ContainerdState) -> Patch:
+def patch(
+    data: Mapping[str, Any], request: Request, state: ContainerdState, *, whole: bool = True
+) -> Patch:
     """What has to be set and removed in a configuration for a request to hold.
 
     Beyond nvidia-ctk: a disabled CRI plugin is enabled; where the file has no runtime to copy
     from, the one in effect is copied (with its SystemdCgroup); `enable_cdi` of version 1 goes to
     the CRI plugin's own table, where containerd reads it.
+
+    Args:
+        whole: `data` is all of the configuration; else the rest of it has the built-in runtimes.
     """
     version = version_of(data)
     cri = ("plugins", cri_plugin(version))
@@ -97,7 +102,7 @@ def patch(data: Mapping[str, Any], request: Request, state: ContainerdState) -> 
     if request.enable_cdi is not None:
         result.set((*cri, "enable_cdi"), request.enable_cdi)
     _default(result, data, request, cri)
-    _runtime(result, data, request, state, cri)
+    _runtime(result, data, request, state, cri, whole)
     return result
 
 
@@ -131,19 +136,25 @@ def _default(result: Patch, data: Mapping[str, Any], request: Request, cri: Keys
 
 
 def _runtime(
-    result: Patch, data: Mapping[str, Any], request: Request, state: ContainerdState, cri: Keys
+    result: Patch,
+    data: Mapping[str, Any],
+    request: Request,
+    state: ContainerdState,
+    cri: Keys,
+    whole: bool,
 ) -> None:
     table = find(data, (*cri, "containerd")) or {}
     runtimes = table.get("runtimes") or {}
     ours = table.get("default_runtime_name") == request.name
     base = _source(runtimes, request.name) if ours else ""
-    base = base or _base(runtimes, table.get("default_runtime_name", ""), request.name)
+    base = base or base_of(runtimes, table.get("default_runtime_name", ""), request.name)
     if base:
         copied = deepcopy(dict(runtimes[base]))
     else:
-        effective = _base(state.runtimes, state.default_runtime_name, request.name)
+        effective = base_of(state.runtimes, state.default_runtime_name, request.name)
         copied = _without_zeros(state.runtimes[effective]) if effective else dict(_DEFAULT)
-        if not runtimes and state.release < (2, 0) and not table.get("default_runtime"):
+        built_in = whole and not runtimes and not table.get("default_runtime")
+        if built_in and state.release < (2, 0):
             _keep_built_in(result, effective, copied, cri)
     copied["runtime_type"] = copied.get("runtime_type") or _DEFAULT["runtime_type"]
     options = copied.setdefault("options", {})
@@ -176,7 +187,7 @@ def _keep_built_in(result: Patch, name: str, table: Mapping[str, Any], cri: Keys
     )
 
 
-def _base(runtimes: Mapping[str, Any], default: str, name: str) -> str:
+def base_of(runtimes: Mapping[str, Any], default: str, name: str) -> str:
     """The runtime to copy: the default unless it is an nvidia one, else runc, else crun."""
     order = ["" if default == name or default.startswith("nvidia") else default, "runc", "crun"]
     return next((each for each in order if each and isinstance(runtimes.get(each), Mapping)), "")

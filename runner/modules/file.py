@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
@@ -214,3 +215,10 @@ def _attributes(link: FileState, end: FileState, args: FileArguments, context: C
         files=((end, after),),
     )
     return Outcome(changes=(change,))
+
+
+def missing_folder(path: str, observed: Mapping[str, Any], context: Context) -> tuple[Change, ...]:
+    """What makes the folder of a file that a module writes; () where it is there."""
+    folder = FileArguments(path=posixpath.dirname(path), state="directory")
+    state = state_of(folder.path, observed)
+    return () if state.exists else File().plan(folder, observed, context).changes

@@ -32,7 +32,7 @@ from runner.modules.base import (
 )
 from runner.modules.driver_reload import is_loaded
 from runner.modules.mig import change_of
-from runner.modules.mig_geometry import Step, step_for
+from runner.modules.mig_geometry import OFF, Geometry, Step, step_for
 
 
 class GpuRestoreArguments(Arguments):
@@ -117,11 +117,8 @@ def _mig_step(had: GpuBefore, gpu: Gpu) -> Step | None:
     if had.mig is None:
         return None
     if had.mig == "off":
-        return step_for(gpu, ())
-    if not had.mig:  # MIG is on, and nothing was made of it.
-        switch = not (gpu.mig_mode_current and gpu.mig_mode_pending)
-        return Step(gpu, on=True, switch=switch, destroy=gpu.instances)
-    return step_for(gpu, tuple(sorted(had.mig.items())))
+        return step_for(gpu, OFF)
+    return step_for(gpu, Geometry(True, tuple(sorted(had.mig.items()))))
 
 
 def _mig(gpus: Gpus, steps: Sequence[Step]) -> Change:

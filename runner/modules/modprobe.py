@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from shlex import quote, split
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,12 @@ class ModprobeArguments(Arguments):
         " options of its own; disabled: the files that say so are left alone.",
     )
 
+    blacklisted: Annotated[bool, Field(strict=True)] | None = Field(
+        None,
+        description="Whether the kernel leaves it alone when it finds its device; not given: as it"
+        " is. modprobe loads it by its name all the same.",
+    )
+
     @model_validator(mode="after")
     def _fitting(self) -> ModprobeArguments:
         try:
@@ -51,6 +57,8 @@ class ModprobeArguments(Arguments):
             raise ValueError(f"params cannot be split into words: {error}") from None
         if "\n" in self.params:
             raise ValueError("params is one line")
+        if self.blacklisted and self.persistent == "present":
+            raise ValueError("a module that is loaded at boot is not to be blacklisted too")
         if self.params and "absent" in (self.state, self.persistent):
             raise ValueError("params belongs to a module that is loaded; leave it out")
         return self
@@ -65,15 +73,22 @@ class ModprobeArguments(Arguments):
         """Where its parameters are (modprobe.d(5))."""
         return f"/etc/modprobe.d/{self.name}.conf"
 
+    @property
+    def blacklist_file(self) -> str:
+        """Where it is kept from being loaded for its device (modprobe.d(5))."""
+        return f"/etc/modprobe.d/blacklist-{self.name}.conf"
+
 
 class Modprobe(Module[ModprobeArguments]):
     """Loads or unloads a kernel module, and says whether it is loaded at boot.
 
     A module that is built into the kernel counts as loaded. Unloading one of NVIDIA's takes the
     GPUs away from whoever uses them, so its disruption is `gpu`; a module that is in use does not
-    let itself be unloaded, and the task fails. With `persistent` the module's own files in
-    `/etc/modules-load.d` and `/etc/modprobe.d` are edited; a module that another file there names
-    already is not named twice.
+    let itself be unloaded, and the task fails. With `persistent` and `blacklisted` the module's
+    own files in `/etc/modules-load.d` and `/etc/modprobe.d` are edited; a module that another file
+    there names already is not named twice. One that is in the initramfs is loaded from there: after
+    blacklisting a module like nouveau make that anew (`update-initramfs -u`, `dracut -f`) in a
+    handler.
     """
 
     name = "modprobe"
@@ -93,13 +108,22 @@ class Modprobe(Module[ModprobeArguments]):
     name: br_netfilter
     persistent: present
 """,
+        """\
+- name: the free driver keeps off the GPUs
+  kernel_module:
+    name: nouveau
+    state: absent
+    blacklisted: true
+""",
     )
 
     def probes(self, args: ModprobeArguments, context: Context) -> Sequence[Probe]:
         files = []
         if args.persistent != "disabled":
-            found = (*probes(args.boot_file, context), *probes(args.options_file, context))
-            files = list({each.key: each for each in found}.values())
+            files += [*probes(args.boot_file, context), *probes(args.options_file, context)]
+        if args.blacklisted is not None:
+            files += probes(args.blacklist_file, context)
+        files = list({each.key: each for each in files}.values())
         become = context.become
         planned = (planned_probe(become), apt.planned_probe(become))
         return (probe(args.name, become), *planned, *files)
@@ -119,8 +143,16 @@ def _files(
     args: ModprobeArguments, state: ModuleState, observed: Mapping[str, Any], context: Context
 ) -> Iterator[Change]:
     """What its own files shall say."""
+    for path, line, removes in (*_boot_lines(args, state), *_blacklist_lines(args, state)):
+        edit = partial(without if removes else with_line, line=line)
+        file = EditArguments(path=path, create=True)
+        yield from plan_edit(file, edit, observed, context, removes=removes).changes
+
+
+def _boot_lines(args: ModprobeArguments, state: ModuleState) -> list[tuple[str, Line, bool]]:
+    """Files that have it loaded at boot, and with what: path, line, whether that goes."""
     if args.persistent == "disabled":
-        return
+        return []
     name = "[-_]".join(canonical(args.name).split("_"))
     boot = Line(args.name.encode(), expression(rf"^\s*{name}\s*$"))
     text = f"options {args.name} {args.params}".encode()
@@ -132,15 +164,29 @@ def _files(
             f"{args.name} is loaded at boot by {', '.join(others)} too; take it out with"
             " lineinfile first"
         )
-    wanted = {}
+    wanted = []
     if removes or args.params:
-        wanted[args.options_file] = options
+        wanted.append((args.options_file, options, removes))
     if removes or not others:
-        wanted[args.boot_file] = boot
-    for path, line in wanted.items():
-        edit = partial(without if removes else with_line, line=line)
-        file = EditArguments(path=path, create=True)
-        yield from plan_edit(file, edit, observed, context, removes=removes).changes
+        wanted.append((args.boot_file, boot, removes))
+    return wanted
+
+
+def _blacklist_lines(args: ModprobeArguments, state: ModuleState) -> list[tuple[str, Line, bool]]:
+    """The file that keeps it from being loaded for a device: path, line, whether that goes."""
+    if args.blacklisted is None:
+        return []
+    others = [path for path in state.blacklisted_in if path != args.blacklist_file]
+    if others and args.blacklisted:
+        return []
+    if others:
+        raise Refused(
+            f"{args.name} is blacklisted by {', '.join(others)} too; take it out with lineinfile"
+            " first"
+        )
+    name = "[-_]".join(canonical(args.name).split("_"))
+    line = Line(f"blacklist {args.name}".encode(), expression(rf"^\s*blacklist\s+{name}\s*$"))
+    return [(args.blacklist_file, line, not args.blacklisted)]
 
 
 def _load(

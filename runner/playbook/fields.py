@@ -147,9 +147,9 @@ class Fields:
             items = [part.strip() for item in items for part in item.split(",") if part.strip()]
         return tuple(items)
 
-    def names(self, key: str) -> tuple[str, ...]:
+    def names(self, key: str, *, commas: bool = False) -> tuple[str, ...]:
         """A text or a list of texts, none of them a template."""
-        found = self.texts(key)
+        found = self.texts(key, commas=commas)
         for name in found:
             if isinstance(name, TemplateText):
                 hint = "The playbook is read before any host is known: write each name."

@@ -268,10 +268,9 @@ _LOOK = "Use command with read_only: true and register."
 
 ABSENT_MODULES: dict[str, str] = {
     "add_host": "Put the host into the inventory.",
-    "apt_key": "Use copy to put the key into /etc/apt/keyrings.",
-    "apt_repository": "Use copy to write the file under /etc/apt/sources.list.d.",
+    "apt_key": "Use deb822_repository, whose signed_by is the key.",
+    "apt_repository": "Use deb822_repository.",
     "cron": "Use copy to write a file under /etc/cron.d.",
-    "dnf": "Only apt is managed so far; use command with unless.",
     "expect": "Use command with input it needs on the command line or in a file.",
     "fetch": _LOOK,
     "find": _LOOK,
@@ -298,7 +297,7 @@ ABSENT_MODULES: dict[str, str] = {
     "unarchive": "Use command with creates.",
     "user": "Use command with unless.",
     "wait_for_connection": "Leave it out: reboot waits until the host answers.",
-    "yum": "Only apt is managed so far; use command with unless.",
+    "yum": "Use dnf.",
 }
 
 

@@ -140,6 +140,11 @@ def _drain(drain: DrainOptions) -> Iterator[tuple[str, str]]:
             "drain with grace_period 0 kills pods without letting them end",
             "Leave it out: each pod then has its own grace period.",
         )
+    if drain.disable_eviction:
+        yield (
+            "drain with disable_eviction deletes pods past their PodDisruptionBudgets",
+            "Leave it out: evictions wait until a budget allows them.",
+        )
     longest = _POD_GRACE if drain.grace_period is None else drain.grace_period
     if drain.mode != "none" and drain.timeout <= longest:
         yield (

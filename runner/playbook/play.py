@@ -12,12 +12,13 @@ from runner.modules.base import Risk
 from runner.modules.registry import MODULES, short_name
 from runner.playbook.blocks import Inherited, Reading
 from runner.playbook.document import Map, Play, Task, merged
+from runner.playbook.drain import read_drain
 from runner.playbook.fields import Fields
 from runner.playbook.handlers import check_names, linked
 from runner.playbook.keywords import PLAY_KEYS, REFUSED_PLAY_KEYS
 from runner.playbook.module_defaults import read_module_defaults
 from runner.playbook.roles import read_roles
-from runner.playbook.rollout import read_drain, read_order, read_rollout
+from runner.playbook.rollout import read_order, read_rollout
 from runner.playbook.tasks import check_templates
 from runner.playbook.variable_files import play_variables
 

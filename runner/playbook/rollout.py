@@ -1,14 +1,12 @@
-"""How a play goes over its hosts: waves, how many may fail, their order, and drain."""
+"""How a play goes over its hosts: waves, how many may fail, and their order."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
-from typing import Any, get_args
+from typing import Any
 
-from runner.kube.state import DrainMode, DrainOptions
 from runner.playbook.document import Seq
 from runner.playbook.fields import Fields
 from runner.playbook.keywords import similar
@@ -96,28 +94,3 @@ def _waves(fields: Fields, key: str) -> tuple[str, ...]:
 def _is_size(size: str) -> bool:
     match = re.fullmatch(r"(\d{1,6})(%?)", size)
     return bool(match) and 0 < int(size.rstrip("%")) <= (100 if size.endswith("%") else 10**6)
-
-
-def read_drain(fields: Fields) -> DrainOptions:
-    known = [item.name for item in dataclass_fields(DrainOptions)]
-    values = Fields(fields.mapping("drain"), "drain", fields.problems)
-    values.unknown_keys(known, {})
-    chosen: dict[str, Any] = {}
-    for key in ("ignore_daemonsets", "delete_emptydir_data", "force"):
-        if (flag := values.flag(key)) is not None:
-            chosen[key] = flag
-    mode = values.plain_text("mode")
-    modes = get_args(DrainMode)
-    if mode and mode not in modes:
-        values.expected("mode", f"one of {', '.join(modes)}", similar(mode, modes))
-    elif mode:
-        chosen["mode"] = mode
-    if (timeout := values.seconds("timeout")) is not None:
-        chosen["timeout"] = timeout
-    if values.values.get("grace_period") is not None:
-        chosen["grace_period"] = values.count("grace_period", 0)
-    if selector := values.plain_text("pod_selector"):
-        chosen["pod_selector"] = selector
-    if namespaces := values.texts("namespace_exclude", commas=True):
-        chosen["namespace_exclude"] = namespaces
-    return DrainOptions(**chosen)

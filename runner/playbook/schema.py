@@ -150,19 +150,26 @@ def _play() -> dict[str, Any]:
         "rollout": rollout,
         "serial": _SIZES,
         "risk": _names(Risk),
-        "drain": _drain(),
+        "drain": drain_schema(),
         "gather_facts": _FLAG,
     }
     return {**_object(properties, PLAY_KEYS), "required": ["hosts"]}
 
 
-def _drain() -> dict[str, Any]:
+def drain_schema() -> dict[str, Any]:
+    """The options of a drain, also as a variable of an inventory."""
     kinds: dict[str, dict[str, Any]] = {
         "mode": {"enum": list(get_args(DrainMode))},
         "pod_selector": _TEXT,
         "namespace_exclude": _TEXTS,
         "grace_period": {"type": "integer", "minimum": 0},
         "timeout": _SECONDS,
+        "wait_for_jobs": {
+            **_object({"selector": _TEXT, "timeout": _SECONDS}),
+            "type": ["object", "null"],
+            "required": ["selector"],
+        },
+        "skip_wait_for_delete_timeout": {"type": "integer", "minimum": 0},
     }
     return _object({item.name: kinds.get(item.name, _FLAG) for item in fields(DrainOptions)})
 

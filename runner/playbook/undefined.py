@@ -35,6 +35,7 @@ MAGIC = frozenset(
         "inventory_file",
         "inventory_hostname",
         "inventory_hostname_short",
+        "kubernetes_configured",
         "kubernetes_node",
         "play_hosts",
         "playbook_dir",

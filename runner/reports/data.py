@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from runner.engine.no_log import HIDDEN
-from runner.engine.planning import PlannedStep
+from runner.engine.planning import HostPlan, PlannedStep
 from runner.facts.base import plain
-from runner.modules.base import Change, FileDiff, Unknown
-from runner.secrets.previous import without_previous
-from runner.secrets.redact import KNOWN
+from runner.facts.gpu_users import GpuUsers
+from runner.modules.base import Change, Unknown
+from runner.reports.diffs import changed_keys, diff_text
 
 if TYPE_CHECKING:
     from runner.engine.states import HostState
@@ -47,6 +46,7 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "risk": plan.risk.name.lower() if plan.pending else "none",
         "disruption": plan.disruption.name.lower(),
         "drain": _drain(state),
+        "gpu_users": _gpu_users(plan),
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
         "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
@@ -107,6 +107,11 @@ def _drain(state: HostState) -> dict[str, Any] | None:
     }
 
 
+def _gpu_users(plan: HostPlan) -> list[str]:
+    """Processes that hold the host's GPUs and that no drain ends, with what does."""
+    return list(plan.gpu_users.others()) if isinstance(plan.gpu_users, GpuUsers) else []
+
+
 def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:
     """A step's changes; one of which not all is known yet is one change."""
     if step.looks:
@@ -122,6 +127,7 @@ def step_changes(host: str, step: PlannedStep) -> list[dict[str, Any]]:
                 "predictable": False,
                 "before": None,
                 "after": None,
+                "keys": [],
                 "diff": "",
             }
         ]
@@ -138,57 +144,16 @@ def _change(host: str, step: PlannedStep, change: Change) -> dict[str, Any]:
         "predictable": change.predictable,
         "before": plain(change.before),
         "after": plain(change.after),
-        "diff": _diff(step, change),
+        **_diff(step, change),
     }
 
 
-def _diff(step: PlannedStep, change: Change) -> str:
+def _diff(step: PlannedStep, change: Change) -> dict[str, Any]:
     if change.diff is None:
-        return ""
-    return HIDDEN if step.task.no_log else diff_text(change.diff)
-
-
-def diff_text(diff: FileDiff) -> str:
-    """A unified diff with mode and owner in the same block."""
-    lines = [f"{name}: {before} -> {after}" for name, before, after in diff.attributes]
-    if diff.sensitive:
-        return "\n".join([*lines, "(content not shown: the file is readable by its owner only)"])
-    old, new = _without_secrets(diff)
-    before, after = _lines(old), _lines(new)
-    if old == new and diff.before != diff.after:
-        lines.append("(only the value of a secret differs)")
-    names = (
-        f"{diff.path} (before)" if diff.before is not None else "/dev/null",
-        f"{diff.path} (after)" if diff.after is not None else "/dev/null",
-    )
-    return "\n".join([*lines, *difflib.unified_diff(before, after, *names, lineterm="")])
-
-
-def _without_secrets(diff: FileDiff) -> tuple[str | None, str | None]:
-    """Before and after without the secret, and without the one that stood in its place."""
-    before = None if diff.before is None else KNOWN(diff.before)
-    after = None if diff.after is None else KNOWN(diff.after)
-    if before is not None and after is not None and after != diff.after:
-        before = without_previous(before, after)
-    return before, after
-
-
-def _lines(text: str | None) -> list[str]:
-    """Lines, with what cannot be seen made visible: trailing blanks, CR, a missing newline."""
-    if text is None:
-        return []
-    lines = [_visible(line) for line in text.split("\n")]
-    if lines[-1] == "":
-        return lines[:-1]
-    return [*lines, "\\ no newline at end of file"]
-
-
-def _visible(line: str) -> str:
-    carriage = line.endswith("\r")
-    line = line.removesuffix("\r")
-    bare = line.rstrip(" \t")
-    tail = line[len(bare) :].replace(" ", "·").replace("\t", "→")
-    return bare + tail + ("␍" if carriage else "")
+        return {"keys": [], "diff": ""}
+    if step.task.no_log:
+        return {"keys": [], "diff": HIDDEN}
+    return {"keys": changed_keys(change.diff), "diff": diff_text(change.diff)}
 
 
 def summary(states: Sequence[HostState], applied: bool) -> dict[str, int]:

@@ -10,6 +10,7 @@ from runner.kube.maintenance import CORDONED_AT, CORDONED_BY
 from runner.kube.parse import FINISHED, is_gpu_resource, quantity
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
+from runner.reports.columns import aligned
 
 OURS = "gpurun.dev/"
 COLUMNS = ("HOST", "NODE", "READY", "CORDONED", "LOCK", "GPUS USED/ALLOCATABLE", "MARKS")
@@ -42,8 +43,10 @@ def _cordon(node: NodeState) -> dict[str, str] | None:
     """None: schedulable. `run` is empty where somebody else cordoned it."""
     if not node.unschedulable:
         return None
-    notes = node.annotations
-    return {"run": notes.get(CORDONED_BY, ""), "since": notes.get(CORDONED_AT, "")}
+    run = node.annotations.get(CORDONED_BY, "")
+    if run:
+        return {"run": run, "by": "gpurun", "since": node.annotations.get(CORDONED_AT, "")}
+    return {"run": "", "by": node.cordoned_by, "since": node.cordoned_at}
 
 
 def _lock(lease: NodeLease | Unknown | None) -> dict[str, Any] | None:
@@ -71,13 +74,7 @@ def _gpus(node: NodeState) -> dict[str, dict[str, int]]:
 
 def table(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines of a table of what `node_data` made."""
-    rows = [_row(node) for node in nodes]
-    known = [COLUMNS, *(row for row in rows if len(row) == len(COLUMNS))]
-    widths = [max(len(row[n]) for row in known) for n in range(len(COLUMNS))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in (COLUMNS, *rows)
-    ]
+    return aligned([COLUMNS, *map(_row, nodes)])
 
 
 def _row(node: Mapping[str, Any]) -> tuple[str, ...]:
@@ -97,9 +94,9 @@ def _row(node: Mapping[str, Any]) -> tuple[str, ...]:
 def _cordon_text(cordon: Mapping[str, str] | None) -> str:
     if cordon is None:
         return "-"
-    if not cordon["run"]:
-        return "by somebody else"
     since = f" since {cordon['since'][:19]}" if cordon["since"] else ""
+    if not cordon["run"]:
+        return f"by {cordon['by'] or 'somebody else'}{since}"
     return f"by run {cordon['run']}{since}"
 
 

@@ -263,6 +263,8 @@ def _yaml(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return str(value)  # a template's text is of a type of its own
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -7,6 +7,7 @@ through `printable` into rich `Text`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,17 @@ from rich.console import Console
 from rich.text import Text
 
 from runner.engine.events import Event
-from runner.hosts.display import printable
+from runner.hosts.display import names, printable
 from runner.reports.data import host_plan, summary
+from runner.reports.highlight import highlighted
 from runner.secrets.redact import KNOWN, Redactor
 
 if TYPE_CHECKING:
     from runner.engine.states import HostState
+
+MOST_LINES = 500
+"""Lines of one diff that are shown."""
+MOST_KEYS = 20
 
 _STYLES = {
     "pending": "yellow",
@@ -68,10 +74,13 @@ class Terminal:
         self._print(text, style)
 
     def _print(self, text: str, style: str) -> None:
+        self._show(Text(text, style=style))
+
+    def _show(self, text: Text) -> None:
         if self._gone:
             return
         try:
-            self._console.print(Text(text, style=style), soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
         except (OSError, SystemExit):  # rich turns a broken pipe into SystemExit
             self._gone = True
 
@@ -83,14 +92,16 @@ class Terminal:
         for play in plays.values():
             of_play = [state for state in states if state.play is play]
             self.line(f"Play: {play.name} ({_count(len(of_play), 'host')})", "bold")
-            for group in _groups(of_play, self._redact):
-                self._group(*group)
+            groups = _groups(of_play, self._redact)
+            shared = Shared(groups)
+            for group in groups:
+                self._group(*group, shared)
             self.line("")
 
-    def _group(self, hosts: list[str], plan: Mapping[str, Any]) -> None:
+    def _group(self, hosts: list[str], plan: Mapping[str, Any], shared: Shared) -> None:
         status, changes = plan["status"], plan["changes"]
         style = _STYLES.get(status, "")
-        named = _names(hosts)
+        named = names(hosts)
         if status == "ok":
             self.line(f"  {named}: nothing to do", style)
         elif status == "pending":
@@ -105,16 +116,38 @@ class Terminal:
                 self._indented(reason, "      ")
         for text in plan["messages"]:
             self._indented(text, "      ")
-        self._changes(changes)
+        self._changes(changes, shared)
         self._drain(plan.get("drain"))
+        for text in plan.get("gpu_users", ()):
+            self._indented(text, "    GPU in use: ")
 
-    def _changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
+    def _changes(self, changes: Sequence[Mapping[str, Any]], shared: Shared) -> None:
         for change in changes:
             mark = "~" if change["predictable"] else "?"
             unpredictable = "" if change["predictable"] else " (unpredictable)"
-            self._sentence(f"    {mark} {change['task']}: {change['summary']}{unpredictable}")
-            for line in change["diff"].splitlines():
-                self.line(f"        {line}", _diff_style(line))
+            shown = shared.shown_on(change)
+            again = f" (diff as on {shown})" if shown else ""
+            self._sentence(
+                f"    {mark} {change['task']}: {change['summary']}{unpredictable}{again}"
+            )
+            if not shown:
+                self._difference(change, shared.note(change))
+
+    def _difference(self, change: Mapping[str, Any], note: str) -> None:
+        """By keys, as far as the summary does not say it, and as text."""
+        if note:
+            self._sentence(f"        {note}")
+        keys = [key for key in change["keys"] if not _is_said(key, change["summary"])]
+        for key in keys[:MOST_KEYS]:
+            self._sentence(f"        {_key(key)}")
+        if len(keys) > MOST_KEYS:
+            self.line(f"        ... {len(keys) - MOST_KEYS} more keys (--output json has all)")
+        lines = change["diff"].split("\n") if change["diff"] else []
+        safe = [printable(self._redact(line)) for line in lines[:MOST_LINES]]
+        for text in highlighted(safe):
+            self._show(Text("        ").append_text(text))
+        if len(lines) > MOST_LINES:
+            self.line(f"        ... {len(lines) - MOST_LINES} more lines (--output json has all)")
 
     def _drain(self, drain: Mapping[str, Any] | None) -> None:
         if not drain:
@@ -184,15 +217,72 @@ def _about(event: Event) -> str:
     return text.removeprefix(f"node {event.host} ")
 
 
-def _diff_style(line: str) -> str:
-    if line.startswith("+"):
-        return "green"
-    return "red" if line.startswith("-") else ""
+def _key(change: Mapping[str, str]) -> str:
+    """One key of a document that differs."""
+    values = {
+        "added": f" = {change['after']}" if change["after"] else "",
+        "removed": "",
+        "changed": f": {change['before']} -> {change['after']}",
+    }
+    return f"{change['kind']} {change['name']}{values[change['kind']]}"
 
 
-def _groups(
-    states: Iterable[HostState], redact: Redactor
-) -> list[tuple[list[str], dict[str, Any]]]:
+def _is_said(change: Mapping[str, str], summary: str) -> bool:
+    """Whether a summary, which lists keys behind commas, already names this one."""
+    said = {"added": f"+ {change['name']}", "removed": f"- {change['name']}"}
+    key = said.get(change["kind"], f"{change['name']} {change['before']} ->")
+    return re.search(rf"(^|: |, ){re.escape(key)}( |,|$)", summary) is not None
+
+
+Group = tuple[list[str], dict[str, Any]]
+
+
+class Shared:
+    """The changes of a play that are equal on hosts whose plans differ elsewhere: such a diff is
+    shown once. Risk, disruption, drain and gate stand with each group of hosts all the same.
+
+    Args:
+        groups: hosts with their plans, in the order in which they are shown.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._hosts: dict[str, list[str]] = {}
+        self._of_task: dict[str, list[str]] = {}
+        self._shown: dict[str, str] = {}
+        for hosts, plan in groups:
+            for change in plan["changes"]:
+                if change["diff"]:
+                    self._hosts.setdefault(_body(change), []).extend(hosts)
+                    self._of_task.setdefault(change["task"], []).extend(hosts)
+
+    def shown_on(self, change: Mapping[str, Any]) -> str:
+        """The host with which an equal diff was already shown; "": this one is to be shown."""
+        if not change["diff"]:
+            return ""
+        key = _body(change)
+        if key in self._shown:
+            return self._shown[key]
+        self._shown[key] = self._hosts[key][0]
+        return ""
+
+    def note(self, change: Mapping[str, Any]) -> str:
+        """On how many hosts this change is the same, where the task changes something."""
+        if not change["diff"]:
+            return ""
+        same = dict.fromkeys(self._hosts[_body(change)])
+        every = dict.fromkeys(self._of_task[change["task"]])
+        others = [host for host in every if host not in same]
+        if len(same) == 1 or not others:
+            return ""
+        return f"identical on {len(same)} of {len(every)} hosts, not on {names(others)}"
+
+
+def _body(change: Mapping[str, Any]) -> str:
+    """A change without the host."""
+    return json.dumps({**change, "host": ""}, sort_keys=True, default=str)
+
+
+def _groups(states: Iterable[HostState], redact: Redactor) -> list[Group]:
     """Hosts with equal plans together, in the order of their first host."""
     groups: dict[str, tuple[list[str], dict[str, Any]]] = {}
     for state in states:
@@ -205,12 +295,6 @@ def _groups(
         key = json.dumps(anonymous, sort_keys=True, default=str)
         groups.setdefault(key, ([], plan))[0].append(state.host.name)
     return list(groups.values())
-
-
-def _names(hosts: Sequence[str]) -> str:
-    if len(hosts) <= 6:
-        return ", ".join(hosts)
-    return f"{', '.join(hosts[:5])} and {len(hosts) - 5} more"
 
 
 def _count(number: int, noun: str) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from runner.facts import containerd
+from runner.facts.container_runtime import KEY, Daemons
 from runner.facts.containerd import ContainerdState, ImportedFile
-from runner.facts.containerd_daemons import KEY, Daemons
 from runner.hosts.script import Command
 from runner.modules.base import Disruption, Refused, Risk
 from runner.modules.files.state import FileState, ancestors, with_content
@@ -241,19 +241,6 @@ def test_done_means_seen(host: Local) -> None:
     other = Local(host.root, extra={KEY: Daemons(()), containerd.key(str(path)): blind})
     with pytest.raises(Refused, match="it has no runtime nvidia"):
         other.plan(MODULE, arguments(host), other.observe(MODULE, arguments(host)))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-        "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
-        "/var/snap/microk8s/current/args/containerd.toml",
-    ],
-)
-def test_generated_files_are_not_edited(path: str) -> None:
-    with pytest.raises(Refused, match="is not edited"):
-        Local(Path("/")).plan(MODULE, {"path": path}, {})
 
 
 def test_a_drop_in_is_seen_in_effect_and_leaves_no_trace(host: Local, main_file: Path) -> None:

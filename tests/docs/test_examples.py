@@ -130,10 +130,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: no {target}"
 
 
-def _table(heading: str) -> dict[str, str]:
+def _table(heading: str, page: Path = LANGUAGE) -> dict[str, str]:
     """The rows of the table under a heading: first column -> second."""
-    section = LANGUAGE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    assert section, f"docs/playbook-language.md has no section {heading}"
+    section = page.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert section, f"{page} has no section {heading}"
     rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", section, re.MULTILINE)
     return dict(rows)
 
@@ -141,7 +141,11 @@ def _table(heading: str) -> dict[str, str]:
 def test_the_language_page_has_every_key() -> None:
     assert set(_table("Keys of a play")) == set(PLAY_KEYS)
     assert set(_table("Keys of a task")) == set(TASK_KEYS)
-    assert set(_table("Drain")) == {field.name for field in fields(DrainOptions)}
+
+
+def test_the_page_on_draining_has_every_option() -> None:
+    page = LANGUAGE.with_name("drain.md")
+    assert set(_table("Options", page)) == {field.name for field in fields(DrainOptions)}
 
 
 def test_the_language_page_has_every_fact() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from runner.errors import UnreachableError
@@ -34,7 +34,9 @@ class LocalHost:
                 results.append(_block(block))
         return results
 
-    def reboot(self, timeout: float) -> None:
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
+        if ask is not None:
+            ask()
         self.changes.append(["reboot"])
 
 

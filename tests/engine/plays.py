@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runner.engine.delegates import Delegates
 from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult
 from runner.engine.events import Event, Events
@@ -61,7 +62,12 @@ class OneHost:
             lambda: self.node,
         )
 
-    def apply(self, plan: HostPlan | None = None, node: Maintenance | None = None) -> HostResult:
+    def apply(
+        self,
+        plan: HostPlan | None = None,
+        node: Maintenance | None = None,
+        delegates: Delegates | None = None,
+    ) -> HostResult:
         approved = plan or self.plan()
         work = Work(
             self.subject,
@@ -73,6 +79,7 @@ class OneHost:
             self.stop,
             keeper=self.keeper,
         )
+        work.delegates = delegates or work.delegates
         return HostRun(work).run()
 
     def again(self) -> HostPlan:

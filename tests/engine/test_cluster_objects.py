@@ -71,8 +71,15 @@ def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LabCluster]
 
 def run(lab: LabCluster, folder: Path, verb: str, replicas: int) -> tuple[list[HostState], str]:
     """The states of a run and everything it told."""
-    (folder / "playbook.yaml").write_text(PLAYBOOK)
-    variables = {"kubeconfig": str(lab.kubeconfig), "replicas": str(replicas)}
+    return ran(
+        PLAYBOOK, folder, verb, {"kubeconfig": str(lab.kubeconfig), "replicas": str(replicas)}
+    )
+
+
+def ran(
+    text: str, folder: Path, verb: str, variables: dict[str, str]
+) -> tuple[list[HostState], str]:
+    (folder / "playbook.yaml").write_text(text)
     hosts = {name: Host(name, "192.0.2.1", ORIGIN, variables=variables) for name in HOSTS}
     told: list[Event] = []
     whole = Run(
@@ -113,3 +120,19 @@ def test_the_handler_is_marked_on_every_host_before_and_unmarked_after(
     name = handler_mark(state.play, "told")
     marks = ["touch" in shell for shell in Connection.shells if name in shell]
     assert sorted(marks) == [False, False, True, True]
+
+
+WHERE_THERE_IS_ONE = PLAYBOOK.replace("      notify: told", "      when: kubernetes_configured")
+
+
+def test_hosts_without_a_cluster_leave_out_what_is_of_the_cluster(
+    lab: LabCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    bare, _ = ran(WHERE_THERE_IS_ONE, tmp_path, "apply", {"replicas": "4"})
+    assert {s.result.status for s in bare if s.result} == {"ok"}
+    assert lab.get("ConfigMap", "shared", "kube-system") is None
+
+    monkeypatch.setenv("KUBECONFIG", str(lab.kubeconfig))
+    configured, _ = ran(WHERE_THERE_IS_ONE, tmp_path, "apply", {"replicas": "4"})
+    assert {s.result.status for s in configured if s.result} == {"changed"}

@@ -11,9 +11,9 @@ from runner.engine.gates import drain_mode, gate, lock_reason
 from runner.engine.planning import HostPlan, PlannedStep, StepKey
 from runner.errors import Origin
 from runner.inventory.model import Host
-from runner.kube.drain import DrainPreview
 from runner.kube.leases import NodeLease
 from runner.kube.maintenance import RUN
+from runner.kube.preview import DrainPreview
 from runner.kube.state import DrainOptions, NodeState
 from runner.modules.base import Change, Disruption, Risk, Unknown
 from runner.playbook.document import Map, Play, Task
@@ -101,6 +101,25 @@ def test_a_play_may_name_the_drain() -> None:
     host_plan = plan(Risk.HIGH, Disruption.GPU)
     play = replace(PLAY, drain=DrainOptions(mode="full"))
     assert drain_mode(replace(host_plan, play=play)) == "full"
+
+
+def test_deleting_past_budgets_is_of_high_risk_and_says_so() -> None:
+    play = replace(PLAY, drain=DrainOptions(disable_eviction=True))
+    answer = gate(replace(plan(Risk.LOW, Disruption.GPU), play=play), NODE, None, "run")
+    assert answer.verdict == "ask"
+    assert answer.reasons == (
+        "risk high: disable_eviction deletes pods past their disruption budgets",
+    )
+    harmless = replace(plan(Risk.LOW, Disruption.SERVICE), play=play)
+    assert gate(harmless, NODE, None, "run").verdict == "allow"
+
+
+def test_the_option_that_would_allow_it_is_named() -> None:
+    said = "cannot delete Pods that declare no controller (use --force to override): default/a"
+    (reason,) = gate(
+        plan(Risk.HIGH, Disruption.GPU), NODE, DrainPreview(blocked=(said,)), "run"
+    ).reasons
+    assert reason == f"cannot be drained: {said} (drain: {{force: true}} allows it)"
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -3,6 +3,7 @@ is said."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def test_a_failed_wait_for_the_cluster_can_be_rescued(tmp_path: Path) -> None:
     one.node = NodeState("gpu-1")
 
     class Cluster(Maintenance):
-        def perform(self, action: Any, since: Any) -> None:
+        def perform(self, action: Any, since: Any) -> dict[str, Any]:
             raise ClusterError("the label was refused")
 
         def read_node(self) -> Any:
@@ -341,8 +342,8 @@ class Rebooting(LocalHost):
         super().__init__()
         self.made = made
 
-    def reboot(self, timeout: float) -> None:
-        super().reboot(timeout)
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
+        super().reboot(timeout, ask)
         self.made.write_text("old\n")
 
 

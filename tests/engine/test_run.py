@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from runner.engine.states import HostState
 from runner.engine.stop import Stop
 from runner.errors import Origin, UnreachableError
 from runner.inventory.model import Host, Inventory
+from runner.kube.state import DrainOptions
 from runner.playbook.load import load_playbook
 from runner.reports.data import exit_code, report, summary
 from tests.engine.local_host import LocalHost
@@ -185,3 +187,22 @@ def test_a_mistake_in_a_template_is_an_error_not_a_denial(tmp_path: Path) -> Non
     assert states[0].result.status == "failed"
     assert "playbook.yaml:3:20: variable nowhere is not defined" in states[0].result.reason
     assert exit_code(summary(states, applied=True), applied=True) == 1
+
+
+def test_a_host_s_own_drain_options_win_over_the_play_s(tmp_path: Path) -> None:
+    text = "- hosts: all\n  drain: {force: true, timeout: 60}\n  tasks: [{reboot: {}}]\n"
+    (tmp_path / "playbook.yaml").write_text(text)
+    own = replace(host("own", tmp_path), drain={"timeout": 5.0, "mode": "none"})
+    hosts = {"own": own, "plain": host("plain", tmp_path)}
+    run = Run(
+        load_playbook(tmp_path / "playbook.yaml"),
+        Inventory((), hosts, {"all": tuple(hosts)}),
+        Settings("run"),
+        Events([]),
+        lambda states: True,
+        Stop(),
+    )
+    plans = {state.host.name: state.plan for state in run.plan()}
+    assert plans["own"] is not None and plans["plain"] is not None
+    assert plans["own"].play.drain == DrainOptions(mode="none", force=True, timeout=5.0)
+    assert plans["plain"].play.drain == DrainOptions(force=True, timeout=60.0)

@@ -135,7 +135,8 @@ def test_a_node_whose_labels_were_changed_counts_as_touched(tmp_path: Path) -> N
     class Cluster(Maintenance):
         given_back = False
 
-        def perform(self, action: Any, since: Any) -> None: ...
+        def perform(self, action: Any, since: Any) -> dict[str, Any]:
+            return {}
 
         def leave(self) -> str:
             self.given_back = True

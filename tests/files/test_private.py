@@ -6,7 +6,7 @@ import pytest
 
 from runner.modules.files.change import difference
 from runner.modules.files.state import FileState
-from runner.reports.data import diff_text
+from runner.reports.diffs import diff_text
 
 
 def state(mode: int, content: bytes) -> FileState:

@@ -276,8 +276,8 @@ class TestState:
             assert node.smi(request).rc == 0
 
     def test_unknown_model(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="unknown GPU model 'B200'; known are A100-40"):
-            create(tmp_path, "B200", 1, "550.90.07")
+        with pytest.raises(ValueError, match="unknown GPU model 'V100'; known are A100-40"):
+            create(tmp_path, "V100", 1, "550.90.07")
 
     def test_no_state(self, tmp_path: Path) -> None:
         answer = run("nvidia-smi", ["-L"], tmp_path)

@@ -48,7 +48,11 @@ def placements(table: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     ("model", "listing"),
-    [("A100-40", "mig-lgip.a100-40.txt"), ("H100-80", "mig-lgip.h100-80.txt")],
+    [
+        ("A100-40", "mig-lgip.a100-40.txt"),
+        ("A30", "mig-lgip.a30.txt"),
+        ("H100-80", "mig-lgip.h100-80.txt"),
+    ],
 )
 def test_profile_tables_byte_for_byte(model: str, listing: str, tmp_path: Path) -> None:
     node = Node(tmp_path, model)
@@ -73,6 +77,15 @@ def test_placements_byte_for_byte(model: str, listing: str, tmp_path: Path) -> N
     node = Node(tmp_path, model)
     node.smi("-mig 1")
     assert node.smi("mig -lgipp").out == transcript(listing)
+
+
+def test_placements_of_the_a30_but_for_the_profile_that_came_later(tmp_path: Path) -> None:
+    node = Node(tmp_path, "A30")
+    node.smi("-mig 1")
+    lines = node.smi("mig -lgipp").out.splitlines()
+    assert [x for x in lines if "ID  6" not in x] == transcript("mig-lgipp.a30.txt").splitlines()
+    node.smi("mig -cgi 14,14,14,14 -C")
+    assert node.smi("mig -lgi").out == transcript("mig-lgi.a30-4x1g.txt")
 
 
 def test_compute_instances_of_a_split_3g(tmp_path: Path) -> None:

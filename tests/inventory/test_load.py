@@ -9,6 +9,7 @@ from runner.errors import InputError
 from runner.inventory.blame import as_graph, as_list, blame
 from runner.inventory.load import load_inventory, load_tree, select
 from runner.inventory.model import Host, Inventory
+from runner.kube.state import JobWait
 
 EXAMPLE = Path(__file__).parents[2] / "inventory" / "prod.example.yaml"
 
@@ -279,3 +280,40 @@ def test_the_example_of_a_real_inventory() -> None:
     assert len(found.hosts) == 6
     assert found.hosts["gpu-a100-01"].proxy_jump == "ops@bastion.example.com"
     assert found.hosts["gpu-h100-01"].node_name == "ip-10-20-0-11.example.internal"
+
+
+class TestDrain:
+    """The variable `drain` of the inventory holds options of a drain, checked like a play's."""
+
+    def test_it_is_read_with_its_types(self, tmp_path: Path) -> None:
+        host = only(tmp_path, "drain: {force: yes, timeout: 30m, namespace_exclude: 'a, b'}")
+        assert host.drain == {"force": True, "timeout": 1800.0, "namespace_exclude": ("a", "b")}
+
+    def test_a_host_wins_over_its_group(self, tmp_path: Path) -> None:
+        text = (
+            "all:\n  vars: {drain: {force: true}}\n"
+            "  hosts:\n    a: {drain: {mode: none}}\n    b:\n    c: {drain: null}\n"
+        )
+        hosts = load(tmp_path, text).hosts
+        assert [hosts[name].drain for name in "abc"] == [{"mode": "none"}, {"force": True}, {}]
+
+    def test_all_mistakes_are_told_with_their_places_and_once(self, tmp_path: Path) -> None:
+        text = (
+            "all:\n  hosts: {a: , b: }\n  vars:\n    drain:\n      mode: ful\n"
+            "      forse: true\n      timeout: {x: 1}\n      wait_for_jobs: {timeout: 1h}\n"
+        )
+        said = problem(tmp_path, text)
+        assert "hosts.yaml:5:13: mode: expected one of gpu, full, none" in said
+        assert "hosts.yaml:6:7: forse is not a key of a drain" in said
+        assert "hosts.yaml:7:16: timeout: expected a time in seconds" in said
+        assert "hosts.yaml:8:22: wait_for_jobs has no selector" in said
+        assert said.count("forse") == 1
+
+    def test_a_value_of_another_kind(self, tmp_path: Path) -> None:
+        text = problem(tmp_path, "all: {hosts: {a: {drain: full}}}")
+        assert 'drain: expected a mapping (option: value), found the text "full"' in text
+
+    def test_an_ini_file_may_set_it(self, tmp_path: Path) -> None:
+        text = "a drain=\"{'wait_for_jobs': {'selector': 'app=x'}}\"\n"
+        host = load(tmp_path, text, "hosts.ini").hosts["a"]
+        assert host.drain == {"wait_for_jobs": JobWait("app=x")}

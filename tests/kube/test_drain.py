@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from runner.errors import ClusterError
 from runner.kube import waiting
 from runner.kube.api import RefusalError, SilenceError
 from runner.kube.cluster import Cluster
-from runner.kube.drain import DrainPreview, drain, preview
+from runner.kube.drain import drain
+from runner.kube.preview import DrainPreview, preview
+from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions
 from runner.kube.waiting import StoppedError
 from runner.lab.kube.kinds import KIND
@@ -23,13 +26,24 @@ OPTIONS = DrainOptions(timeout=DEADLINE)
 
 
 def run(
-    world: World, mode: DrainMode = "full", options: DrainOptions = OPTIONS, progress: Any = None
+    world: World,
+    mode: DrainMode = "full",
+    options: DrainOptions = OPTIONS,
+    progress: Any = None,
+    holders: dict[str, str] | None = None,
 ) -> None:
-    drain(world.cluster, "gpu-1", options, mode, progress or world.progress, world.stop)
+    snapshot = Snapshot(world.cluster)
+    drain(snapshot, "gpu-1", options, mode, progress or world.progress, world.stop, holders)
 
 
-def look(world: World, mode: DrainMode = "full", options: DrainOptions = OPTIONS) -> DrainPreview:
-    return preview(world.cluster, "gpu-1", options, mode)
+def look(
+    world: World,
+    mode: DrainMode = "full",
+    options: DrainOptions = OPTIONS,
+    holders: dict[str, str] | None = None,
+) -> DrainPreview:
+    snapshot = Snapshot(world.cluster, ["gpu-1"])
+    return preview(snapshot, snapshot.nodes()["gpu-1"], options, mode, holders)
 
 
 def ready_elsewhere(world: World, name: str) -> None:
@@ -235,7 +249,7 @@ class TestFailures:
         world.pod(pod("a", grace=0))
         reader = Cluster(world.kubeconfig.with_name("kubeconfig-reader"))
         with pytest.raises(ClusterError, match="pods/eviction"):
-            drain(reader, "gpu-1", OPTIONS, "full", world.progress, world.stop)
+            drain(Snapshot(reader), "gpu-1", OPTIONS, "full", world.progress, world.stop)
 
 
 class TestPreview:
@@ -307,7 +321,8 @@ class TestPreview:
     def test_who_may_not_evict_is_told_before(self, world: World) -> None:
         world.pod(pod("a"))
         reader = Cluster(world.kubeconfig.with_name("kubeconfig-reader"))
-        found = preview(reader, "gpu-1", OPTIONS, "full")
+        snapshot = Snapshot(reader, ["gpu-1"])
+        found = preview(snapshot, snapshot.nodes()["gpu-1"], OPTIONS, "full")
         assert "pods/eviction" in found.blocked[0]
 
     def test_gpu_mode_asks_only_about_gpu_pods(self, world: World) -> None:
@@ -320,3 +335,178 @@ class TestPreview:
     def test_an_empty_node_and_mode_none(self, world: World) -> None:
         assert look(world) == DrainPreview()
         assert look(world, "none") == DrainPreview()
+
+
+UID = "7a3f1c52-0d5e-4f0a-9a7e-3c1d2b4e5f60"
+HELD = {UID: "python (pid 7) holds /dev/nvidia0"}
+
+
+def with_uid(item: dict[str, Any], uid: str = UID) -> dict[str, Any]:
+    return {**item, "metadata": {**item["metadata"], "uid": uid}}
+
+
+class TestGpuUsers:
+    """Who uses a GPU is not only who asks for one by resource."""
+
+    def test_a_pod_whose_process_holds_a_device_is_evicted(self, world: World) -> None:
+        world.pod(with_uid(pod("privileged", grace=0)))
+        world.pod(pod("web"))
+        found = look(world, "gpu", holders=HELD)
+        assert [each.name for each in found.evict] == ["privileged"]
+        assert found.warnings == (
+            "default/privileged asks for no GPU but uses one: its process python (pid 7) holds"
+            " /dev/nvidia0",
+        )
+        run(world, "gpu", holders=HELD)
+        assert not world.has("Pod", "privileged", "default")
+        assert world.has("Pod", "web", "default")
+
+    def test_it_obeys_the_filters_like_any_other(self, world: World) -> None:
+        world.pod(with_uid(pod("bare", owner="")))
+        (reason,) = look(world, "gpu", holders=HELD).blocked
+        assert reason == (
+            "cannot delete Pods that declare no controller (use --force to override): default/bare"
+        )
+
+    def test_a_daemon_that_stays_and_holds_a_device_is_named(self, world: World) -> None:
+        world.node()
+        made = world.daemonset("monitor", "default")
+        item = pod("monitor-1", owner="DaemonSet", owner_name="monitor")
+        item["metadata"]["ownerReferences"][0]["uid"] = made["metadata"]["uid"]
+        world.pod(with_uid(item))
+        found = look(world, "gpu", holders=HELD)
+        assert found.evict == ()
+        assert found.warnings == (
+            "default/monitor-1 stays although its process python (pid 7) holds /dev/nvidia0:"
+            " keep its DaemonSet monitor off the node meanwhile",
+        )
+
+    def test_one_that_the_operator_takes_away_is_not(self, world: World) -> None:
+        label = "nvidia.com/gpu.deploy.dcgm-exporter"
+        node = world.get("Node", "gpu-1")
+        world.put("Node", {**node, "metadata": {**node["metadata"], "labels": {label: "true"}}})
+        template = {"spec": {"nodeSelector": {label: "true"}}}
+        meta = {"name": "exporter", "namespace": "default"}
+        made = world.put("DaemonSet", {"metadata": meta, "spec": {"template": template}})
+        item = pod("exporter-1", owner="DaemonSet", owner_name="exporter")
+        item["metadata"]["ownerReferences"][0]["uid"] = made["metadata"]["uid"]
+        world.pod(with_uid(item))
+        assert look(world, "gpu", holders=HELD).warnings == ()
+
+    def test_a_static_pod_is_known_by_its_digest(self, world: World) -> None:
+        item = pod("static-gpu-1", mirror=True)
+        item["metadata"]["annotations"]["kubernetes.io/config.hash"] = "0f" * 16
+        world.pod(item)
+        held = {"0f" * 16: "python (pid 7) holds /dev/nvidia0"}
+        (warning,) = look(world, "gpu", holders=held).warnings
+        assert "a static pod goes with its manifest on the node" in warning
+
+    def test_a_renamed_resource_is_a_gpu(self, world: World) -> None:
+        item = pod("train")
+        item["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/a100-pool": "1"}}
+        world.pod(item)
+        other = pod("rdma")
+        other["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/hostdev": "1"}}
+        world.pod(other)
+        assert [each.name for each in look(world, "gpu").evict] == ["train"]
+
+    def test_an_init_container_counts(self, world: World) -> None:
+        init = {"name": "i", "image": "x", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "1"}}}
+        world.pod(pod("train", initContainers=[init]))
+        world.pod(pod("web"))
+        assert [each.name for each in look(world, "gpu").evict] == ["train"]
+
+
+class TestResourceClaims:
+    def claim(self, world: World, name: str, driver: str) -> None:
+        results = [{"driver": driver, "device": "gpu-0", "pool": "gpu-1", "request": "r"}]
+        status = {"allocation": {"devices": {"results": results}}}
+        meta = {"name": name, "namespace": "default"}
+        world.put("ResourceClaim", {"metadata": meta, "status": status})
+
+    def claiming(self, name: str, claim: str, made: str = "") -> dict[str, Any]:
+        entry = {"name": "r", "resourceClaimTemplateName": "t"}
+        if not made:
+            entry = {"name": "r", "resourceClaimName": claim}
+        item = pod(name, grace=0, resourceClaims=[entry])
+        if made:
+            item["status"]["resourceClaimStatuses"] = [{"name": "r", "resourceClaimName": made}]
+        return item
+
+    def test_a_claim_for_a_gpu_counts_and_another_does_not(self, world: World) -> None:
+        self.claim(world, "gpu", "gpu.nvidia.com")
+        self.claim(world, "made-for-it", "gpu.nvidia.com")
+        self.claim(world, "nic", "dra.net")
+        world.pod(self.claiming("direct", "gpu"))
+        world.pod(self.claiming("template", "", "made-for-it"))
+        world.pod(self.claiming("network", "nic"))
+        found = look(world, "gpu")
+        assert [each.name for each in found.evict] == ["direct", "template"]
+        assert found.warnings[0] == "default/direct asks for no GPU but uses one: a resource claim"
+        run(world, "gpu")
+        assert world.has("Pod", "network", "default")
+        assert not world.has("Pod", "direct", "default")
+
+    def test_claims_that_cannot_be_read_count(self, world: World) -> None:
+        self.claim(world, "nic", "dra.net")
+        world.pod(self.claiming("network", "nic"))
+        world.fault(code=403, path="resourceclaims", message="forbidden", count=None)
+        (warning,) = look(world, "gpu").warnings
+        assert "what its resource claims are for is not known: forbidden" in warning
+
+    def test_nothing_is_asked_where_no_pod_has_a_claim(self, world: World) -> None:
+        world.pod(pod("train", gpus=1))
+        world.fault(code=403, path="resource.k8s.io", count=None)
+        assert [each.name for each in look(world, "gpu").evict] == ["train"]
+
+
+class TestSharedReads:
+    """What a phase needs of the cluster is listed once, however many nodes it is for."""
+
+    def test_many_nodes_are_previewed_from_one_list_of_each_kind(self, world: World) -> None:
+        names = [f"gpu-{n}" for n in range(1, 21)]
+        for name in names:
+            world.node(name)
+            for number in range(3):
+                world.pod(pod(f"web-{name}-{number}", node=name))
+        snapshot = Snapshot(world.cluster, names)
+        nodes = snapshot.nodes()
+        with ThreadPoolExecutor(8) as pool:
+            found = list(
+                pool.map(lambda name: preview(snapshot, nodes[name], OPTIONS, "full"), names)
+            )
+        assert [len(each.evict) for each in found] == [3] * 20
+        # Nodes, pods, budgets; and one question per node about its pods, which have one owner.
+        assert world.cluster.api.requests == 3 + 20
+
+    def test_every_pod_that_a_budget_guards_is_asked_about(self, world: World) -> None:
+        world.budget(maxUnavailable=1)
+        for number in range(3):
+            world.pod(pod(f"web-{number}", labels=WEB))
+            world.pod(pod(f"free-{number}"))
+        found = look(world)
+        assert len(found.evict) == 6
+        # Nodes, pods, budgets, three guarded pods and one other of the same owner, budgets anew.
+        assert world.cluster.api.requests <= 3 + 4 + 1
+
+    def test_drains_at_the_same_time_share_lists(self, world: World) -> None:
+        names = [f"gpu-{n}" for n in range(1, 17)]
+        for name in names:
+            world.node(name)
+            world.pod(pod(f"web-{name}", node=name, grace=0))
+        snapshot = Snapshot(world.cluster)
+        asked: list[str] = []
+        listed = world.cluster.list_pods
+
+        def counted(labels: str = "", node: str = "") -> Any:
+            asked.append(node)
+            time.sleep(0.05)  # long enough for the others to come
+            return listed(labels, node)
+
+        world.cluster.list_pods = counted  # type: ignore[method-assign]
+        with ThreadPoolExecutor(16) as pool:
+            for name in names:
+                pool.submit(drain, snapshot, name, OPTIONS, "full", world.progress, world.stop)
+        assert not any(world.has("Pod", f"web-{name}", "default") for name in names)
+        # By itself, each would be listed twice at least: before and after its pod goes.
+        assert len(asked) < 2 * len(names)

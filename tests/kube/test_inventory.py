@@ -180,7 +180,7 @@ def host(name: str, **variables: str) -> Host:
 
 
 def node_of(world: World, host: Host) -> str:
-    found = read_nodes(Cluster(world.kubeconfig), [host])[host.name]
+    found = read_nodes(Cluster(world.kubeconfig), [host])[0][host.name]
     return str(found) if isinstance(found, Unknown) else found.name
 
 

@@ -11,7 +11,14 @@ from runner.errors import ClusterError
 from runner.kube import maintenance
 from runner.kube.api import RefusalError
 from runner.kube.cluster import Cluster
-from runner.kube.maintenance import begin, end, pause_daemonsets, resume_daemonsets
+from runner.kube.maintenance import (
+    begin,
+    end,
+    give_back,
+    keep_cordoned,
+    pause_daemonsets,
+    resume_daemonsets,
+)
 from tests.kube.world import World
 
 PLUGIN = "nvidia.com/gpu.deploy.device-plugin"
@@ -248,3 +255,38 @@ class TestOperatorDaemonSets:
         world.change("Node", "gpu-1", metadata={"annotations": notes})
         with pytest.raises(ClusterError, match=f"{maintenance.PAUSED} cannot be read"):
             self.resume(world)
+
+
+class TestKeptCordoned:
+    def test_the_end_of_the_run_does_not_give_it_back(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, "gpu-1", "run-1")
+        keep_cordoned(world.cluster, "gpu-1", "case 4711")
+        assert end(world.cluster, "gpu-1", "run-1") == "node gpu-1 stays cordoned as it was before"
+        assert cordoned(world)
+        assert marks(world) == {maintenance.CORDON_REASON: "case 4711"}
+
+    def test_a_later_run_leaves_it_cordoned_too(self, world: World) -> None:
+        world.node()
+        keep_cordoned(world.cluster, "gpu-1", "case 4711")
+        assert not begin(world.cluster, "gpu-1", "run-2").ours
+        end(world.cluster, "gpu-1", "run-2")
+        assert cordoned(world)
+
+    def test_given_back_it_takes_pods_and_has_no_marks(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, "gpu-1", "run-1")
+        keep_cordoned(world.cluster, "gpu-1", "case 4711")
+        end(world.cluster, "gpu-1", "run-1")
+        give_back(world.cluster, "gpu-1")
+        assert not cordoned(world) and marks(world) == {}
+
+    def test_what_somebody_had_cordoned_before_stays_cordoned(self, world: World) -> None:
+        world.node()
+        world.change("Node", "gpu-1", spec={"unschedulable": True})
+        keep_cordoned(world.cluster, "gpu-1", "case 4711")
+        keep_cordoned(world.cluster, "gpu-1", "case 4712")
+        give_back(world.cluster, "gpu-1")
+        assert cordoned(world) and marks(world) == {}
+        give_back(world.cluster, "gpu-1")
+        assert cordoned(world), "it is not ours"

@@ -80,7 +80,7 @@ class TestNodes:
     def test_what_somebody_else_cordoned(self, world: World) -> None:
         world.node()
         world.change("Node", "gpu-1", spec={"unschedulable": True})
-        assert shown(world)["gpu-1"]["cordoned"] == {"run": "", "since": ""}
+        assert shown(world)["gpu-1"]["cordoned"] == {"run": "", "by": "", "since": ""}
         assert "by somebody else" in call(world, nodes).stdout
 
 

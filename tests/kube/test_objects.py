@@ -103,10 +103,10 @@ def test_a_field_of_another_manager_is_a_conflict_that_names_it(
     lab: LabCluster, cluster: Cluster
 ) -> None:
     lab.create(config(a="theirs"))
-    with pytest.raises(Refused, match="force: true takes the fields over") as caught:
+    with pytest.raises(Refused, match="force: true, with because, takes the fields over") as caught:
         plan(cluster, config(a="ours"))
     assert "gpurun-lab" in str(caught.value) and ".data.a" in str(caught.value)
-    do(cluster, only(plan(cluster, config(a="ours"), force=True)))
+    do(cluster, only(plan(cluster, config(a="ours"), force=True, because="ours")))
     live = lab.get("ConfigMap", NAME, "kube-system")
     assert live and live["data"] == {"a": "ours"}
 

@@ -92,7 +92,7 @@ def test_zero_gpus_are_none() -> None:
 
 
 def test_a_resource_claim_makes_a_gpu_pod_since_nothing_else_can_be_said() -> None:
-    assert parse_pod(stored(pod("a", resourceClaims=[{"name": "gpu"}]))).uses_gpu
+    assert parse_pod(stored(pod("a", resourceClaims=[{"name": "gpu"}]))).claims == ("default/",)
 
 
 @pytest.mark.parametrize(("text", "number"), [("8", 8), ("2k", 2000), ("1e3", 1000), ("1Ki", 1024)])

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from runner.kube.cluster import Cluster
-from runner.kube.drain import drain, preview
+from runner.kube.drain import drain
 from runner.kube.lock import NodeLock
 from runner.kube.maintenance import begin, end, pause_daemonsets, resume_daemonsets
+from runner.kube.preview import preview
+from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainOptions, NodeState, RestartDaemonSetPod, WaitAllocatable
 from runner.lab.kube.cluster import LabCluster
 from runner.lab.kube.seed import DEVICE_PLUGIN
@@ -48,13 +50,13 @@ def test_a_node_is_emptied_of_gpu_users_and_given_back(lab: LabCluster) -> None:
     node = busy(cluster)
     before = read(cluster, node)
     since = datetime.now(UTC)
-    expected = preview(cluster, node, OPTIONS, "gpu")
+    expected = preview(Snapshot(cluster, [node]), before, OPTIONS, "gpu")
     assert [pod.full_name for pod in expected.evict] == gpu_pods(before)
     assert not expected.blocked
 
     with NodeLock(cluster, node, "run-1", "me@here 1 run-1") as lock:
         assert begin(cluster, node, "run-1").ours
-        drain(cluster, node, OPTIONS, "gpu", said.append, stop)
+        drain(Snapshot(cluster), node, OPTIONS, "gpu", said.append, stop)
         paused = pause_daemonsets(cluster, node, "run-1", said.append, stop)
         empty = read(cluster, node)
         assert gpu_pods(empty) == []
@@ -82,5 +84,5 @@ def test_a_full_drain_leaves_only_daemonsets(lab: LabCluster) -> None:
     cluster = Cluster(lab.kubeconfig)
     node = busy(cluster)
     begin(cluster, node, "run-1")
-    drain(cluster, node, OPTIONS, "full", lambda _: None, threading.Event())
+    drain(Snapshot(cluster), node, OPTIONS, "full", lambda _: None, threading.Event())
     assert {pod.owner_kind for pod in read(cluster, node).pods} == {"DaemonSet"}

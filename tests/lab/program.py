@@ -113,6 +113,10 @@ class Cluster:
         """Any object, by its path."""
         return dict(self._api.get(path, "read an object"))
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        """Merge into any object."""
+        self._write("PATCH", path, body)
+
     def patch_node(self, name: str, body: Mapping[str, Any]) -> None:
         self._write("PATCH", f"/api/v1/nodes/{name}", body)
 

@@ -333,14 +333,19 @@ class TestWithSimulatedGpus:
             cluster.settle()
             assert allocatable(cluster, "gpu1") == "6"
 
-    def test_after_a_boot_pods_hold_their_gpus_again(self, node: SimulatedNode) -> None:
-        from runner.lab.gpu.kernel import boot
+    def test_after_a_boot_pods_hold_their_gpus_again_once_the_kubelet_runs(
+        self, node: SimulatedNode
+    ) -> None:
+        from runner.lab.gpu.kernel import boot, kubelet
 
         with LabCluster([node], workloads=True) as cluster:
             cluster.settle()
             before = self.clients(node)
             boot([], Path(node.root))
+            cluster.probe()
+            cluster.settle()
             assert self.clients(node) == set()
+            kubelet([], Path(node.root))
             cluster.probe()
             cluster.settle()
             assert self.clients(node) == before

@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from runner.facts.nvidia import GPUS, GPUS_KEY
@@ -14,6 +15,7 @@ from runner.lab.gpu import create
 from runner.lab.gpu.commands import run
 from runner.modules.base import Change, Context, Outcome
 from runner.modules.mig import Mig, MigArguments
+from runner.modules.mig_at_boot import PROBE, SCRIPT_TEXT, UNIT_TEXT
 
 TOOLS = ("nvidia-smi", "modinfo", "fuser", "lspci", "lsmod", "dmesg")
 
@@ -29,6 +31,20 @@ exit "$rc"
 """A command that lets the test process answer: a Python process for each would take 50 ms."""
 
 
+SYSTEMCTL = """\
+#!/bin/sh
+# systemctl --no-reload enable|disable UNIT
+wants={root}/etc/systemd/system/multi-user.target.wants
+mkdir -p "$wants"
+case $2 in
+enable) ln -sf "../$3" "$wants/$3" ;;
+disable) rm -f "$wants/$3" ;;
+*) exit 1 ;;
+esac
+"""
+FOLDERS = ("/etc/gpurun", "/etc/systemd", "/usr/local/lib/gpurun")
+
+
 class SimulatedHost:
     """Runs what a module plans as the engine would, without SSH."""
 
@@ -42,6 +58,8 @@ class SimulatedHost:
             script = self.bin / tool
             script.write_text(ASK.format(folder=self.pipes, tool=tool))
             script.chmod(0o755)
+        (self.bin / "systemctl").write_text(SYSTEMCTL.format(root=self.root))
+        (self.bin / "systemctl").chmod(0o755)
         for name in ("request", "reply"):
             os.mkfifo(self.pipes / name)
         create(self.root, model, count, "550.90.07")
@@ -57,7 +75,15 @@ class SimulatedHost:
             (self.pipes / "reply").write_text(f"{answer.rc}\n")
 
     def sh(self, shell: str) -> Result:
+        """Its folders are those below `root`."""
         path = f"{self.bin}:{os.environ['PATH']}"
+        texts = [quote(text.rstrip()) for text in (SCRIPT_TEXT, UNIT_TEXT)]
+        for number, text in enumerate(texts):  # What is written is written as it is.
+            shell = shell.replace(text, f"<{number}>")
+        for folder in FOLDERS:
+            shell = shell.replace(folder, f"{self.root}{folder}")
+        for number, text in enumerate(texts):
+            shell = shell.replace(f"<{number}>", text)
         done = subprocess.run(
             ["sh", "-s"],
             input=shell.encode(),
@@ -73,7 +99,8 @@ class SimulatedHost:
 
     def observe(self) -> dict[str, Any]:
         assert GPUS.probe is not None
-        return {GPUS_KEY: GPUS.probe.parse(self.sh(GPUS.probe.shell))}
+        kept = PROBE.parse(self.sh(PROBE.shell))
+        return {GPUS_KEY: GPUS.probe.parse(self.sh(GPUS.probe.shell)), PROBE.key: kept}
 
     def plan(self, observed: dict[str, Any] | None = None, **arguments: Any) -> Outcome:
         args = MigArguments(**arguments)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.facts.nvidia import DRIVER, GPUS_KEY, Driver, Gpus
+from runner.hosts.script import Command
 from runner.lab.gpu import add_client, remove_client
+from runner.lab.gpu.commands import run
 from runner.lab.gpu.state import changing
 from runner.modules.base import Change
 from tests.mig.simulated import SimulatedHost
@@ -153,18 +156,55 @@ class TestFailuresAreNamed:
         add_client(host.root, "pod", 815, "train", [f"MIG-{device}"])
         failed = host.enact(only_change(host, geometry="7x1g"))
         assert failed is not None
-        assert "still has MIG instances: 3g.40gb (to stay: none)" in failed.error_text
+        assert "still has MIG instances: 3g.40gb@4:4 (to stay: none)" in failed.error_text
         assert "815, train" in failed.error_text
 
-    def test_a_list_created_in_part(self, tmp_path: Path) -> None:
+    def test_a_list_created_in_part_is_destroyed_again(self, tmp_path: Path) -> None:
+        """The driver refuses the second of two, as if another card were smaller than it is."""
+        host = SimulatedHost(tmp_path, "H100-80")
+        host.smi("-mig", "1")
+        host.smi("mig", "-cgi", "1g.10gb:0", "-C")
+        change = only_change(host, geometry="1x3g,2x1g")
+        broken = [
+            replace(command, shell=command.shell.replace("1g.10gb@1:1", "1g.10gb@7:1"))
+            for command in change.do
+            if isinstance(command, Command)
+        ]
+        failed = host.commands(broken)
+        assert failed is not None
+        assert "MIG instances could not be created: 3g.40gb@4:4 1g.10gb@7:1" in failed.error_text
+        assert "Insufficient Resources" in failed.error_text
+        assert "it has now: 1g.10gb@0:1" in failed.error_text
+        assert profiles(host) == [Counter({"1g.10gb": 1})]
+        assert host.commands(change.do) is None
+
+    def test_an_instance_that_somebody_else_has_made_meanwhile(self, tmp_path: Path) -> None:
         host = SimulatedHost(tmp_path, "H100-80")
         host.smi("-mig", "1")
         change = only_change(host, geometry="7x1g")
         host.smi("mig", "-cgi", "1g.10gb+me", "-C")  # after the guard
         failed = host.commands(change.do)
         assert failed is not None
-        assert "has MIG instances: 1g.10gb 1g.10gb 1g.10gb 1g.10gb 1g.10gb" in failed.error_text
-        assert "Insufficient Resources" in failed.error_text
+        assert (
+            "has MIG instances that are not wanted and not known: 1g.10gb+me@6:1"
+            in failed.error_text
+        )
+        assert profiles(host) == [Counter({"1g.10gb+me": 1})]
+
+    def test_carried_out_again_after_it_was_killed_half_way(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "H100-80")
+        host.smi("-mig", "1")
+        host.smi("mig", "-cgi", "2g.20gb:0,1g.10gb:6", "-C")
+        change = only_change(host, geometry="2x3g")
+        host.smi("mig", "-gi", "3", "-dci")
+        host.smi("mig", "-gi", "3", "-dgi")
+        host.smi("mig", "-cgi", "3g.40gb:0", "-C")
+        assert host.commands(change.undo) is None
+        assert profiles(host) == [Counter({"2g.20gb": 1, "1g.10gb": 1})]
+        host.smi("mig", "-gi", "3", "-dci")
+        host.smi("mig", "-gi", "3", "-dgi")
+        assert host.commands(change.do) is None
+        assert profiles(host) == [Counter({"3g.40gb": 2})]
 
     def test_a_reset_that_is_not_exposed(self, tmp_path: Path) -> None:
         host = SimulatedHost(tmp_path, "A100-40")
@@ -216,3 +256,48 @@ class TestDriverProbe:
         (host.bin / "modinfo").write_text("#!/bin/sh\nexit 1\n")
         assert self.read(host).reason == "no NVIDIA driver is installed"
         assert host.observe()[GPUS_KEY].reason == "nvidia-smi is not installed"
+
+
+class TestModeByReboot:
+    def test_where_gpus_cannot_be_reset(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "A100-40", 2)
+        with changing(host.root) as state:
+            for gpu in state["gpus"]:
+                gpu["resettable"] = False
+        assert host.enact(only_change(host, geometry="7x1g", pending=True)) is None
+        assert host.plan(geometry="7x1g", pending=True).changes == ()
+        modes = [(g.mig_mode_current, g.mig_mode_pending) for g in host.observe()[GPUS_KEY]]
+        assert modes == [(False, True)] * 2
+        run("boot", [], host.root)
+        assert host.enact(only_change(host, geometry="7x1g")) is None
+        assert profiles(host) == [Counter({"1g.5gb": 7})] * 2
+
+    @pytest.mark.parametrize("geometry", ["7x1g", "off"])
+    def test_planned_in_one_with_what_comes_after_the_boot(
+        self, geometry: str, tmp_path: Path
+    ) -> None:
+        host = SimulatedHost(tmp_path, "A100-40")
+        if geometry == "off":
+            host.smi("-mig", "1")
+            host.smi("mig", "-cgi", "3g.20gb", "-C")
+        with changing(host.root) as state:
+            state["gpus"][0]["resettable"] = False
+        observed = host.observe()
+        (first,) = host.plan(observed, geometry=geometry, pending=True).changes
+        (second,) = host.plan({**observed, **first.overlay}, geometry=geometry).changes
+        assert host.enact(first) is None
+        run("boot", [], host.root)
+        assert host.enact(second) is None
+        assert host.plan(geometry=geometry).changes == ()
+
+    def test_where_they_can_be_the_mode_is_there_at_once(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "A30")
+        change = only_change(host, geometry="2x2g", pending=True)
+        assert host.enact(change) is None
+        assert host.observe()[GPUS_KEY][0].mig_mode_current is True
+        assert host.commands(change.undo) is None
+        assert host.observe()[GPUS_KEY][0].mig_mode_current is False
+
+    def test_nothing_for_gpus_that_lose_the_mode_in_a_boot(self, tmp_path: Path) -> None:
+        host = SimulatedHost(tmp_path, "H100-80")
+        assert host.plan(geometry="7x1g", pending=True).changes == ()

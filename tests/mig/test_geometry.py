@@ -19,16 +19,15 @@ from runner.facts.gpu_models import (
     Profile,
     family_of,
     free_starts,
-    largest_first,
-    possible,
+    place,
 )
 from runner.facts.nvidia import GPUS_KEY, Gpus, parse_gpus
 from runner.hosts.script import Result
 from runner.lab.gpu.models import MODELS
-from runner.lab.gpu.placement import fits
 from runner.modules.base import Context
 from runner.modules.mig import Mig, MigArguments
-from runner.modules.mig_geometry import Step, parse_geometry, step_for
+from runner.modules.mig_at_boot import KEPT_KEY, Kept
+from runner.modules.mig_geometry import parse_geometry, step_for
 from tests.gpu.test_facts import look
 from tests.gpu.transcripts import Node
 
@@ -43,6 +42,10 @@ class TestWriting:
             ("1g.10gb:7", (("1g.10gb", 7),)),
             ("3g.40gb", (("3g.40gb", 1),)),
             ("1x3g,4x1g", (("1g", 4), ("3g", 1))),
+            (
+                "3g.40gb: 1, 2g.20gb: 1, 1g.10gb: 2",
+                (("1g.10gb", 2), ("2g.20gb", 1), ("3g.40gb", 1)),
+            ),
             ("3g:1, 1g:4", (("1g", 4), ("3g", 1))),
             ("1x 3g + 4x 1g", (("1g", 4), ("3g", 1))),
             ("1g.10gb+me,6x1g", (("1g", 6), ("1g.10gb+me", 1))),
@@ -51,7 +54,7 @@ class TestWriting:
         ],
     )
     def test_forms(self, text: Any, wanted: object) -> None:
-        assert parse_geometry(text) == wanted
+        assert parse_geometry(text).profiles == wanted
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -65,6 +68,7 @@ class TestWriting:
             ({"1g": -1}, "leave out"),
             ({"1g": "7"}, "valid integer"),
             ({"7x1g": 1}, "'7x1g' is no MIG profile"),
+            ({"1c.3g.40gb": 3}, "is a part of a GPU instance"),
             (False, 'write geometry: "off" with quotes'),
             (7, "valid string"),
         ],
@@ -112,7 +116,7 @@ def test_placements_never_overlap(data: st.DataObject) -> None:
             placed.append((profile, data.draw(st.sampled_from(starts))))
     slices = [unit for p, start in placed for unit in range(start, start + p.size)]
     assert len(slices) == len(set(slices))
-    assert possible([profile for profile, _ in placed])
+    assert place(family, [profile for profile, _ in placed]) is not None
 
 
 @STEADY
@@ -125,61 +129,36 @@ def test_written_order_does_not_matter(data: st.DataObject) -> None:
     assert parse_geometry(dict(Counter(names))) == parse_geometry(",".join(names))
 
 
-def apply(node: Node, step: Step) -> None:
-    """What the commands of a step do, without a shell."""
-    if step.destroy:
-        ids = " -gi " + ",".join(str(one.id) for one in step.destroy) if step.keep else ""
-        node.smi(f"mig{ids} -dci")
-        node.smi(f"mig{ids} -dgi")
-    if step.switch:
-        node.smi(f"-mig {int(step.on)}")
-    if step.create:
-        answer = node.smi("mig -C -cgi " + ",".join(p.name for p in step.create))
-        assert answer.rc == 0, answer.out
-
-
 def observe(node: Node) -> Gpus:
     return parse_gpus(look(node))
 
 
-def test_every_geometry_fits_an_empty_card_when_created_largest_first() -> None:
-    model = MODELS["H100-80"]
-    family = family_of(model.device, model.product)
-    every: set[tuple[str, ...]] = set()
-    open_ends: list[tuple[tuple[Profile, int], ...]] = [()]
-    seen: set[frozenset[tuple[str, int]]] = set()
-    while open_ends:
-        placed = open_ends.pop()
-        for more in ((p, start) for p in family.profiles for start in free_starts(p, placed)):
-            names = frozenset((p.name, start) for p, start in (*placed, more))
-            if names not in seen:
-                seen.add(names)
-                open_ends.append((*placed, more))
-                every.add(tuple(sorted(name for name, _ in names)))
-    assert len(every) == 127
-    for geometry in every:
-        order = largest_first(filter(None, map(family.resolve, geometry)))
-        assert fits(model, filter(None, (model.profile(p.name) for p in order)))
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_set_of_profiles_with_room_finds_it_from_any_start(family: Family) -> None:
+    """Whatever lies there already: if the rest can be placed at all, `place` does it."""
+    small = sorted(family.profiles, key=lambda p: p.size)[0]
+    for taken in range(1 << len(small.starts)):
+        placed = [(small, at) for bit, at in enumerate(small.starts) if taken >> bit & 1]
+        for profile in family.profiles:
+            if profile.name == small.name:
+                continue
+            free = free_starts(profile, placed)
+            found = place(family, [profile], placed)
+            assert (found is None) == (not free)
+            assert found is None or found[0][1] in free
+
+
+def test_each_takes_the_place_that_spoils_the_fewest_others() -> None:
+    """As the driver does: what is made later finds room."""
+    family = family_of("2330", "an H100")
+    small, third, seven = (family.resolve(name) for name in ("1g", "3g", "7g"))
+    assert small and third and seven
+    assert place(family, [small]) == ((small, 6),)
+    assert place(family, [third]) == ((third, 4),)
+    assert place(family, [seven, small]) is None
 
 
 CUT = st.sampled_from(sorted(key for key, model in MODELS.items() if model.profiles))
-
-
-@STEADY
-@given(st.data())
-def test_any_legal_geometry_is_reached_from_any_other(data: st.DataObject) -> None:
-    key = data.draw(CUT)
-    family = next(f for f in FAMILIES if MODELS[key].device in f.devices)
-    with tempfile.TemporaryDirectory() as folder:
-        node = Node(Path(folder), key)
-        for _ in range(3):
-            profiles = data.draw(geometries(family))
-            wanted = parse_geometry(dict(Counter(p.name for p in profiles)))
-            (gpu,) = observe(node)
-            apply(node, step_for(gpu, wanted))
-            (gpu,) = observe(node)
-            assert Counter(i.profile for i in gpu.instances) == Counter(p.name for p in profiles)
-            assert not step_for(gpu, wanted).needed
 
 
 @STEADY
@@ -197,7 +176,7 @@ def test_what_stays_is_wanted_and_what_is_as_wanted_stays(data: st.DataObject) -
         step = step_for(gpu, parse_geometry(dict(Counter(p.name for p in profiles))))
         want, kept = Counter(p.name for p in profiles), Counter(i.profile for i in step.keep)
         assert kept <= want
-        assert kept + Counter(p.name for p in step.create) == want
+        assert kept + Counter(p.name for p, _ in step.create) == want
         assert set(step.keep) | set(step.destroy) == set(gpu.instances)
         if Counter(i.profile for i in gpu.instances) == want:
             assert not step.needed
@@ -209,7 +188,8 @@ def test_plan_of_the_overlay_is_empty(data: st.DataObject) -> None:
     key = data.draw(CUT)
     family = next(f for f in FAMILIES if MODELS[key].device in f.devices)
     with tempfile.TemporaryDirectory() as folder:
-        observed = {GPUS_KEY: observe(Node(Path(folder), key, count=2))}
+        gpus = observe(Node(Path(folder), key, count=2))
+    observed = {GPUS_KEY: gpus, KEPT_KEY: Kept()}
     for _ in range(2):
         names = Counter(p.name for p in data.draw(geometries(family)))
         args = MigArguments(geometry=dict(names))
@@ -229,9 +209,8 @@ def test_result_of_a_command_is_data_not_shell() -> None:
     """A product name with shell characters changes nothing."""
     node_text = look_with_product("H100 $(touch /tmp/x); '\"")
     (gpu,) = parse_gpus(Result(0, node_text.encode()))
-    outcome = Mig().plan(
-        MigArguments(geometry="7x1g"), {GPUS_KEY: Gpus([gpu])}, Context(host="gpu1")
-    )
+    observed = {GPUS_KEY: Gpus([gpu]), KEPT_KEY: Kept()}
+    outcome = Mig().plan(MigArguments(geometry="7x1g"), observed, Context(host="gpu1"))
     (change,) = outcome.changes
     shells = [change.guard, *(command.shell for command in change.do if hasattr(command, "shell"))]
     assert not any("touch" in shell for shell in shells)

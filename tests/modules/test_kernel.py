@@ -41,6 +41,7 @@ def root(tmp_path: Path) -> Path:
         "lib/modules/6.8/modules.builtin": "kernel/fs/overlay/overlay-fs.ko\n",
         "etc/modules": "# nvidia\n",
         "etc/modules-load.d/gpu.conf": "  nvidia-uvm\nnvidia_uvm_more\n",
+        "etc/modprobe.d/gpu.conf": "# blacklist nvidia\n blacklist  nvidia-uvm \n",
         "bin/uname": "#!/bin/sh\necho 6.8\n",
         "bin/modprobe": '#!/bin/sh\n[ "$*" = "-n -q -- nvidia_peermem" ]\n',
         "proc/sys/net/ipv4/conf/eth0.100/x": "4096\t8192\n",
@@ -72,6 +73,12 @@ def test_files_that_load_a_module_at_boot_are_found(root: Path) -> None:
     state: ModuleState = look(kernel_modules.probe("nvidia_uvm", True), root)
     assert state.named_in == (f"{root}/etc/modules-load.d/gpu.conf",)
     assert look(kernel_modules.probe("nvidia", True), root).named_in == ()
+
+
+def test_files_that_blacklist_a_module_are_found(root: Path) -> None:
+    state: ModuleState = look(kernel_modules.probe("nvidia_uvm", True), root)
+    assert state.blacklisted_in == (f"{root}/etc/modprobe.d/gpu.conf",)
+    assert look(kernel_modules.probe("nvidia", True), root).blacklisted_in == ()
 
 
 def test_a_parameter_is_read_written_and_read_again(root: Path) -> None:
@@ -128,6 +135,11 @@ def test_only_the_parameters_own_line_is_touched(lines: str, end: str) -> None:
         ("modprobe", {"name": "x", "params": "a='"}, "cannot be split into words"),
         ("modprobe", {"name": "x", "params": "a\nb"}, "one line"),
         ("modprobe", {"name": "x", "params": "a=1", "state": "absent"}, "leave it out"),
+        (
+            "modprobe",
+            {"name": "x", "persistent": "present", "blacklisted": True},
+            "not to be blacklisted too",
+        ),
         ("sysctl", {"name": "kernel/../../etc/passwd", "value": "1"}, "not the name of a kernel"),
         ("sysctl", {"name": "a.b"}, "value is needed"),
         ("sysctl", {"name": "a.b", "value": True}, "write 1 or 0"),

@@ -58,6 +58,7 @@ def test_what_stands_at_a_block_counts() -> None:
         ("{timeout: 30}", "over before a pod has had its grace period of 30 s"),
         ("{timeout: 60, grace_period: 90}", "grace period of 90 s"),
         ("{ignore_daemonsets: false}", "fails on every node that runs a DaemonSet"),
+        ("{disable_eviction: true}", "deletes pods past their PodDisruptionBudgets"),
         ("{timeout: 10m, grace_period: 60}", ""),
         ("{mode: none, timeout: 5}", ""),
     ],

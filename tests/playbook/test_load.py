@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from runner.kube.state import DrainOptions
+from runner.kube.state import DrainOptions, JobWait
 from runner.modules.base import Disruption, Risk
 from runner.playbook.document import Play, TemplateText
 from runner.playbook.load import load_playbook, load_playbook_text
@@ -45,6 +45,23 @@ def test_every_key_of_a_play() -> None:
     assert (got.waves, got.max_failed) == (("1", "25%"), 2)
     assert got.drain == DrainOptions(
         mode="gpu", timeout=600.0, force=True, namespace_exclude=("a", "b"), grace_period=0
+    )
+
+
+def test_a_drain_that_waits_for_jobs() -> None:
+    got = play(
+        """
+- hosts: gpu
+  drain:
+    wait_for_jobs: {selector: app=training, timeout: 2h}
+    disable_eviction: true
+    skip_wait_for_delete_timeout: 60
+"""
+    )
+    assert got.drain == DrainOptions(
+        wait_for_jobs=JobWait("app=training", 7200.0),
+        disable_eviction=True,
+        skip_wait_for_delete_timeout=60,
     )
 
 

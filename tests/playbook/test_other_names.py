@@ -12,7 +12,7 @@ from runner.playbook.load import load_playbook_text
 TASKS = {
     "systemd: {unit: containerd, state: started, scope: system}": ("service", "name"),
     "ansible.builtin.systemd_service: {name: containerd, daemon-reload: true}": ("service", "name"),
-    "ansible.builtin.package: {name: jq}": ("apt", "name"),
+    "ansible.builtin.package: {name: jq}": ("package", "name"),
     "ansible.builtin.apt: {pkg: [jq]}": ("apt", "name"),
     "ansible.legacy.lineinfile: {dest: /etc/x, line: y}": ("lineinfile", "path"),
     "toml_patch: {path: /etc/x, set: {a: 1}}": ("toml", "path"),

@@ -57,7 +57,10 @@ def folder(tmp_path: Path) -> Path:
     ("words", "wanted"),
     [
         (("gpurun", "pl"), {"plan", "playbooks"}),
-        (("gpurun", "apply", "mi"), {"mig-7x1g", "mig-off", "mine"}),
+        (
+            ("gpurun", "apply", "mig-"),
+            {f"mig-{x}" for x in ("7x1g", "all-balanced", "layout", "off")},
+        ),
         (("gpurun", "plan", "x", "-i", "p"), {"prod"}),
         (("gpurun", "doc", "daemon"), {"daemonset_restart"}),
         (("gpurun", "apply", "--lock"), {"--lock-timeout"}),

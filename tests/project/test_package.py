@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (
-    *("runner", "playbooks", "templates", "inventory"),
+    *("runner", "playbooks", "templates", "inventory", "deploy"),
     *("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"),
 )
 
@@ -92,6 +92,7 @@ def test_the_archives_hold_the_code_and_what_is_shipped(built: Path) -> None:
     }
     assert in_wheel - packaged == set()
     assert "runner/_shipped/inventory/prod.example.yaml" in packaged
+    assert "runner/_shipped/deploy/rbac.yaml" in packaged
     assert not [name for name in packaged if "test" in name.partition("/")[0]]
 
 

@@ -1,11 +1,10 @@
-"""Diffs and exit codes."""
+"""Exit codes."""
 
 from __future__ import annotations
 
 import pytest
 
-from runner.modules.base import FileDiff
-from runner.reports.data import STATUSES, diff_text, exit_code
+from runner.reports.data import STATUSES, exit_code
 
 
 def counts(**given: int) -> dict[str, int]:
@@ -31,26 +30,3 @@ def counts(**given: int) -> dict[str, int]:
 )
 def test_exit_codes(given: dict[str, int], applied: bool, code: int) -> None:
     assert exit_code(counts(**given), applied) == code
-
-
-def test_a_diff_shows_mode_and_content_in_one_block() -> None:
-    diff = FileDiff("/etc/x", "a\nb\n", "a\nc\n", (("mode", "0644", "0600"),))
-    assert diff_text(diff).splitlines() == [
-        "mode: 0644 -> 0600",
-        "--- /etc/x (before)",
-        "+++ /etc/x (after)",
-        "@@ -1,2 +1,2 @@",
-        " a",
-        "-b",
-        "+c",
-    ]
-
-
-def test_invisible_differences_are_made_visible() -> None:
-    text = diff_text(FileDiff("/etc/x", "a \r\nb", "a\nb\n"))
-    assert "-a·␍" in text
-    assert "-\\ no newline at end of file" in text
-
-
-def test_sensitive_content_is_not_shown() -> None:
-    assert "hunter2" not in diff_text(FileDiff("/x", None, "hunter2\n", sensitive=True))

@@ -159,8 +159,11 @@ def test_what_is_no_file_is_said(project: Project) -> None:
     assert project.apply(text) == 0
     report = project.report("run-1", "--dry-run")
     told = report["not_undone"]
-    assert [line.split(": ")[1] for line in told] == ["run it", "folder"]
-    assert "removed with all in it" in told[1]
+    assert [(each["hosts"], each["what"].split(": ")[0]) for each in told] == [
+        (["gpu-1"], "run it"),
+        (["gpu-1"], "folder"),
+    ]
+    assert "removed with all in it" in told[1]["what"]
     assert project.rollback("run-1") == 0
     assert "not undone: gpu-1: run it" in project.printed
     assert not (project.root / "f").exists()

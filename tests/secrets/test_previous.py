@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runner.modules.base import FileDiff
-from runner.reports.data import diff_text
+from runner.reports.diffs import diff_text
 from runner.secrets.previous import without_previous
 from runner.secrets.redact import KNOWN
 

@@ -50,6 +50,7 @@ def create(root: Path, model: str, count: int, driver: str) -> None:
         "switches": 0,
         "clients": {},
         "log": [],
+        "booting": False,
     }
     for file, text in ((VERSION_FILE, driver), (MODULE_FILE, f"{driver} proprietary")):
         if driver:

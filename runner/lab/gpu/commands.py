@@ -13,6 +13,7 @@ COMMANDS: dict[str, Callable[[list[str], Path], Answer]] = {
     "daemon": kernel.daemon,
     "dmesg": kernel.dmesg,
     "fuser": kernel.fuser,
+    "kubelet": kernel.kubelet,
     "lsmod": kernel.lsmod,
     "lspci": lspci.lspci,
     "modinfo": kernel.modinfo,

@@ -100,9 +100,17 @@ def boot(arguments: list[str], root: Path) -> Answer:
     its daemon sets it."""
     with changing(root) as state:
         start(state, *module_on_disk(root))
+        state["booting"] = True
         for gpu in state["gpus"]:
             gpu["persistence"] = False
     write_proc(root, state)
+    return Answer()
+
+
+def kubelet(arguments: list[str], root: Path) -> Answer:
+    """`kubelet`: start-up has come as far as the kubelet, which may start pods now."""
+    with changing(root) as state:
+        state["booting"] = False
     return Answer()
 
 

@@ -157,7 +157,7 @@ def _create(state: State, gpu: Gpu, wanted: str, compute: bool, done: list[str])
     if start is None:
         raise refuse(INSUFFICIENT)
     instance: Instance = {
-        "id": instance_id(profile, start),
+        "id": instance_id(model, profile, start),
         "profile": profile.name,
         "start": start,
         "compute": [],

@@ -1,7 +1,9 @@
 """The simulated GPU models: what the card, its MIG profiles and the driver say of themselves.
 
 Profile names, ids, placements, memory and engine counts are those of `nvidia-smi mig -lgip` and
-`-lgipp` on the real cards (tests/fixtures/nvidia-smi holds the transcripts).
+`-lgipp` on the real cards (tests/fixtures/nvidia-smi holds the transcripts). Those of the B200 are
+what NVIDIA's DRA driver publishes of one (memory, SMs, engines, ids, placements); its table has not
+been seen.
 """
 
 from __future__ import annotations
@@ -44,6 +46,11 @@ class Model(NamedTuple):
     profiles: tuple[Profile, ...] = ()
 
     @property
+    def units(self) -> int:
+        """Memory slices of the card: a power of two; 0 without MIG."""
+        return max((p.size for p in self.profiles), default=0)
+
+    @property
     def mode_is_volatile(self) -> bool:
         """Hopper and later switch MIG mode at once and lose it with the driver; Ampere keeps it
         in the InfoROM and needs a reset (MIG User Guide, "Getting Started with MIG")."""
@@ -55,8 +62,9 @@ class Model(NamedTuple):
         return next((p for p in self.profiles if name in (str(p.id), p.name)), None)
 
 
-# id, suffix, compute slices, memory slices, starts, most of them: the same on every 8-slice card.
-_GRID: tuple[tuple[int, int, int, tuple[int, ...], int], ...] = (
+# id, compute slices, memory slices, starts, most of them: the same on every 8-slice card.
+_Grid = tuple[tuple[int, int, int, tuple[int, ...], int], ...]
+_GRID: _Grid = (
     (19, 1, 1, (0, 1, 2, 3, 4, 5, 6), 7),
     (20, 1, 1, (0, 1, 2, 3, 4, 5, 6), 1),
     (15, 1, 2, (0, 2, 4, 6), 4),
@@ -65,8 +73,15 @@ _GRID: tuple[tuple[int, int, int, tuple[int, ...], int], ...] = (
     (5, 4, 4, (0,), 1),
     (0, 7, 8, (0,), 1),
 )
+_GRID_OF_FOUR: _Grid = (
+    (14, 1, 1, (0, 1, 2, 3), 4),
+    (21, 1, 1, (0, 1, 2, 3), 1),
+    (5, 2, 2, (0, 2), 2),
+    (6, 2, 2, (0, 2), 1),
+    (0, 4, 4, (0,), 1),
+)
 
-# Engines of each profile, in the order of _GRID: CE, DEC, ENC, JPEG, OFA.
+# Engines of each profile, in the order of its grid: CE, DEC, ENC, JPEG, OFA.
 _Engines = tuple[tuple[int, int, int, int, int], ...]
 
 _AMPERE: _Engines = (
@@ -87,13 +102,33 @@ _HOPPER: _Engines = (
     (4, 4, 0, 4, 0),
     (8, 7, 0, 7, 1),
 )
+_BLACKWELL: _Engines = (
+    (2, 1, 0, 1, 0),
+    (2, 1, 0, 1, 1),
+    (2, 1, 0, 1, 0),
+    (4, 2, 0, 2, 0),
+    (6, 3, 0, 3, 0),
+    (8, 4, 0, 4, 0),
+    (16, 7, 0, 7, 1),
+)
+_A30: _Engines = (
+    (1, 1, 0, 0, 0),
+    (1, 1, 0, 1, 1),
+    (2, 2, 0, 0, 0),
+    (2, 2, 0, 1, 1),
+    (4, 4, 0, 1, 1),
+)
 
 
 def _profiles(
-    names: str, memory: tuple[int, ...], sm: tuple[int, ...], engines: _Engines
+    names: str,
+    memory: tuple[int, ...],
+    sm: tuple[int, ...],
+    engines: _Engines,
+    grid: _Grid = _GRID,
 ) -> tuple[Profile, ...]:
-    """The seven profiles of an 8-slice card from its columns of the `-lgip` table."""
-    rows = zip(_GRID, names.split(), memory, sm, engines, strict=True)
+    """The profiles of a card from its columns of the `-lgip` table."""
+    rows = zip(grid, names.split(), memory, sm, engines, strict=True)
     return tuple(
         Profile(number, name, slices, size, starts, limit, mib, count, ce, dec, enc, jpeg, ofa)
         for (number, slices, size, starts, limit), name, mib, count, (
@@ -130,6 +165,19 @@ _H200_141 = _profiles(
     (16, 16, 26, 32, 60, 64, 132),
     _HOPPER,
 )
+_B200_180 = _profiles(
+    "1g.23gb 1g.23gb+me 1g.45gb 2g.45gb 3g.90gb 4g.90gb 7g.180gb",
+    (20992, 20992, 45312, 45312, 91136, 91136, 182784),
+    (18, 18, 30, 36, 70, 72, 148),
+    _BLACKWELL,
+)
+_A30_24 = _profiles(
+    "1g.6gb 1g.6gb+me 2g.12gb 2g.12gb+me 4g.24gb",
+    (5952, 5952, 11968, 11968, 24000),
+    (14, 14, 28, 28, 56),
+    _A30,
+    _GRID_OF_FOUR,
+)
 
 MODELS: dict[str, Model] = {
     model.key: model
@@ -143,12 +191,24 @@ MODELS: dict[str, Model] = {
             "GA100 [A100 SXM4 80GB]", "8.0", 81920, 869, 500, _A100_80,
         ),
         Model(
+            "A30", "NVIDIA A30", "NVIDIA", "Ampere", "20B7",
+            "GA100GL [A30 PCIe]", "8.0", 24576, 576, 165, _A30_24,
+        ),
+        Model(
             "H100-80", "NVIDIA H100 80GB HBM3", "NVIDIA", "Hopper", "2330",
             "GH100 [H100 SXM5 80GB]", "9.0", 81559, 479, 700, _H100_80,
         ),
         Model(
             "H200-141", "NVIDIA H200", "NVIDIA", "Hopper", "2335",
             "GH100 [H200 SXM 141GB]", "9.0", 143771, 614, 700, _H200_141,
+        ),
+        Model(
+            "B200", "NVIDIA B200", "NVIDIA", "Blackwell", "2901",
+            "GB100 [B200]", "10.0", 183359, 575, 1000, _B200_180,
+        ),
+        Model(
+            "L4", "NVIDIA L4", "NVIDIA", "Ada Lovelace", "27B8",
+            "AD104GL [L4]", "8.9", 23034, 434, 72,
         ),
         Model(
             "T4", "Tesla T4", "NVIDIA", "Turing", "1EB8",

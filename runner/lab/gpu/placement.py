@@ -54,12 +54,9 @@ def remaining(profile: Profile, placed: Sequence[Placed]) -> int:
     return count
 
 
-def instance_id(profile: Profile, start: int) -> int:
+def instance_id(model: Model, profile: Profile, start: int) -> int:
     """The driver's id of a placement: a binary tree over the card's slices."""
-    if profile.size == 8:
-        return 0
-    first = {4: 1, 2: 3, 1: 7}[profile.size]
-    return first + start // profile.size
+    return model.units // profile.size - 1 + start // profile.size
 
 
 def fits(model: Model, profiles: Iterable[Profile]) -> bool:

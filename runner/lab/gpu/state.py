@@ -88,6 +88,8 @@ class State(TypedDict):
     clients: dict[str, Client]
     log: list[str]
     """Lines of the kernel log since boot."""
+    booting: bool
+    """Start-up has not yet come as far as the kubelet."""
 
 
 def model_of(state: State) -> Model:

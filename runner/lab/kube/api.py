@@ -9,15 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runner.lab.kube import clock, failures, kinds, ownership, tables
+from runner.lab.kube.authorization import Access, allowed
 from runner.lab.kube.defaults import completed
 from runner.lab.kube.deletion import DeleteOptions, delete, evict
 from runner.lab.kube.kinds import KIND, Json, Kind
 from runner.lab.kube.lists import Watch, list_objects
 from runner.lab.kube.patches import json_patch, merge, strategic
-from runner.lab.kube.requests import READS, Request, Target, target
+from runner.lab.kube.programs import LOG
+from runner.lab.kube.requests import Request, Target, target
 from runner.lab.kube.store import Store
 from runner.lab.kube.validation import validate
 
+PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+OPENAPI = "\n\x032.0\x12\t\n\x03lab\x12\x02v1"
+"""An OpenAPI document that describes no kind, as protobuf: kubectl asks for one before it applies,
+and does not check kinds of which it finds nothing. Fields 1 (swagger), 2 (info: title, version)."""
 _APPLY = ("application/apply-patch+yaml", "application/apply-patch+json")
 _PATCHES = {
     "application/json-patch+json": json_patch,
@@ -33,7 +39,10 @@ _KEPT = (
     "deletionGracePeriodSeconds",
 )
 """Metadata no client can change."""
-_RESET = ("Pod", "PodDisruptionBudget", "Namespace", "DaemonSet", "Deployment", "ReplicaSet", "Job")
+_RESET = (
+    *("Pod", "PodDisruptionBudget", "Namespace"),
+    *("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet", "Job"),
+)
 """Kinds whose status a client cannot set while creating."""
 
 
@@ -56,13 +65,15 @@ def public(path: str) -> Answer | None:
 def answer(store: Store, request: Request) -> Answer | Watch:
     """Answer a request of a known user; a watch is returned for the connection to follow."""
     try:
-        return _discovery(request.path) or _review(request) or _resource(store, request)
+        return _discovery(request.path) or _review(store, request) or _resource(store, request)
     except failures.ApiFailure as failure:
         return Answer(failure.code, failure.body(), failure.headers)
 
 
 def _discovery(path: str) -> Answer | None:
     path = path.rstrip("/")
+    if path == "/openapi/v2":
+        return Answer(200, OPENAPI, {"Content-Type": PROTOBUF})
     if path == "/api":
         return Answer(200, {"kind": "APIVersions", "versions": ["v1"]})
     if path == "/api/v1":
@@ -80,14 +91,23 @@ def _discovery(path: str) -> Answer | None:
     return None
 
 
-def _review(request: Request) -> Answer | None:
+def _review(store: Store, request: Request) -> Answer | None:
     """SelfSubjectAccessReview: may the asking user do this?"""
     if request.path != _REVIEW or request.method != "POST":
         return None
     spec = request.object().get("spec") or {}
-    allowed = request.user.writes or (spec.get("resourceAttributes") or {}).get("verb") in READS
+    asked = spec.get("resourceAttributes") or {}
+    resource = "/".join(filter(None, (asked.get("resource"), asked.get("subresource"))))
+    access = Access(
+        str(asked.get("verb", "")),
+        str(asked.get("group", "")),
+        resource,
+        str(asked.get("namespace", "")),
+        str(asked.get("name", "")),
+    )
+    status = {"allowed": allowed(store, request.user, access)}
     head = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
-    return Answer(201, {**head, "metadata": {}, "spec": spec, "status": {"allowed": allowed}})
+    return Answer(201, {**head, "metadata": {}, "spec": spec, "status": status})
 
 
 def _resource(store: Store, request: Request) -> Answer | Watch:
@@ -95,10 +115,7 @@ def _resource(store: Store, request: Request) -> Answer | Watch:
         raise failures.unknown_path()
     where = target(request.path)
     verb = where.verb(request)
-    if not request.user.writes and verb not in READS:
-        raise failures.forbidden_user(
-            where.kind, where.name, request.user.name, verb, where.subresource, where.namespace
-        )
+    authorize(store, where, request, verb)
     if verb == "watch":
         return Watch.of(where.kind, where.namespace, request.query, request.wants_table)
     action = _ACTIONS.get(verb)
@@ -106,6 +123,19 @@ def _resource(store: Store, request: Request) -> Answer | Watch:
         raise failures.method_not_allowed()
     with store.lock:
         return action(store, where, request)
+
+
+def authorize(store: Store, where: Target, request: Request, verb: str) -> None:
+    """Raise 403 unless the asking user may do this."""
+    kind = where.kind
+    resource = "/".join(filter(None, (kind.plural, where.subresource)))
+    if allowed(
+        store, request.user, Access(verb, kind.group, resource, where.namespace, where.name)
+    ):
+        return
+    raise failures.forbidden_user(
+        kind, where.name, request.user.name, verb, where.subresource, where.namespace
+    )
 
 
 def _existing(store: Store, where: Target) -> Json:
@@ -117,9 +147,29 @@ def _existing(store: Store, where: Target) -> Json:
 
 def _get(store: Store, where: Target, request: Request) -> Answer:
     item = _existing(store, where)
+    if where.subresource == "log":
+        return _log(item, request)
     if request.wants_table:
         return Answer(200, tables.table(where.kind, [item], {}))
     return Answer(200, item)
+
+
+def _log(pod: Json, request: Request) -> Answer:
+    """What the pod's container has printed; the lab's kubelet keeps it beside the pod."""
+    status, name = pod["status"], pod["metadata"]["name"]
+    container = pod["spec"]["containers"][0]["name"]
+    states = status.get("containerStatuses") or [{"state": {"waiting": {}}}]
+    waiting = states[0]["state"].get("waiting")
+    if waiting is not None:
+        reason = waiting.get("reason", "ContainerCreating")
+        raise failures.bad_request(
+            f'container "{container}" in pod "{name}" is waiting to start: {reason}'
+        )
+    text = (pod["metadata"].get("annotations") or {}).get(LOG, "")
+    limit = int(request.query.get("limitBytes") or len(text.encode()))
+    lines = text.encode()[:limit].decode(errors="ignore").splitlines(keepends=True)
+    tail = request.query.get("tailLines")
+    return Answer(200, "".join(lines[-int(tail) :] if tail else lines))
 
 
 def _list(store: Store, where: Target, request: Request) -> Answer:
@@ -209,7 +259,16 @@ def _add(store: Store, where: Target, body: Json, request: Request, operation: s
     new = ownership.record(None, _without_managers(new), owner)
     new = completed(kind, new)
     validate(kind, None, new)
+    if kind.name == "Pod":
+        _check_runtime_class(store, new)
     return Answer(201, new if request.dry_run else store.put(kind, new))
+
+
+def _check_runtime_class(store: Store, pod: Json) -> None:
+    """The admission of RuntimeClasses: a pod names one that is there."""
+    name = pod["spec"].get("runtimeClassName")
+    if name and store.get(KIND["RuntimeClass"], "", name) is None:
+        raise failures.no_runtime_class(pod["metadata"]["name"], name)
 
 
 def _suffix() -> str:
@@ -262,6 +321,7 @@ def _server_side_apply(store: Store, where: Target, request: Request) -> Answer:
     owner = _owner(where.kind, request, "Apply", where.subresource)
     old = store.get(where.kind, where.namespace, where.name)
     if old is None:
+        authorize(store, where, request, "create")
         body = {**body, "metadata": {**(body.get("metadata") or {}), "name": where.name}}
         return _add(store, where, body, request, "Apply")
     new = ownership.apply(old, body, owner, request.query.get("force") == "true")

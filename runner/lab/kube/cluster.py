@@ -183,6 +183,14 @@ class LabCluster:
         """Let a node advertise these NVIDIA resources from now on."""
         self._controllers.kubelet.advertise(node, counts)
 
+    def account(self, namespace: str, name: str, seconds: float = 3600.0) -> str:
+        """A token of a service account, which may do what its roles allow."""
+        return self._server.accounts.token(namespace, name, seconds)[0]
+
+    def expire_tokens(self) -> None:
+        """Let all tokens of service accounts be expired."""
+        self._server.accounts.revoke()
+
     def fail_next(
         self,
         count: int | None = 1,

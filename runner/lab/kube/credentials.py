@@ -47,7 +47,40 @@ def server_context(folder: Path, address: str) -> ssl.SSLContext:
         _certify(authority, certificate, address)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
+    # A client may name itself by a certificate of the same authority instead of a token.
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_OPTIONAL
     return context
+
+
+def client_certificate(folder: Path, user: str) -> str:
+    """A certificate for a user, signed by the lab's authority, and its key: both as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    (signer,) = folder.glob("server-*.pem")
+    authority = serialization.load_pem_private_key(signer.read_bytes(), None)
+    assert isinstance(authority, ec.EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, user)]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .sign(authority, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return (private + signed.public_bytes(serialization.Encoding.PEM)).decode()
 
 
 def _certify(authority: Path, certificate: Path, address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from runner.lab.kube.kinds import Json, Kind
@@ -139,6 +140,28 @@ def _replica_set(item: Json) -> Json:
     return _status(filled, replicas=0)
 
 
+def _stateful_set(item: Json) -> Json:
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+    filled = _spec(
+        item,
+        replicas=1,
+        updateStrategy=rolling,
+        podManagementPolicy="OrderedReady",
+        revisionHistoryLimit=10,
+    )
+    filled["spec"] = _template(filled["spec"])
+    return _status(filled, replicas=0, availableReplicas=0)
+
+
+def _secret(item: Json) -> Json:
+    """`stringData` is only written: it becomes data."""
+    texts = item.get("stringData") or {}
+    encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+    kept = {key: value for key, value in item.items() if key != "stringData"}
+    data = {**(item.get("data") or {}), **encoded}
+    return {"type": "Opaque", **kept, **({"data": data} if data else {})}
+
+
 def _job(item: Json) -> Json:
     filled = _spec(
         item,
@@ -199,6 +222,8 @@ _FILL = {
     "Deployment": _deployment,
     "ReplicaSet": _replica_set,
     "Job": _job,
+    "Secret": _secret,
+    "StatefulSet": _stateful_set,
     "Node": _node,
     "PodDisruptionBudget": _budget,
     "Namespace": _namespace,

@@ -187,6 +187,11 @@ def terminating_namespace(kind: Kind, name: str, namespace: str) -> ApiFailure:
     return ApiFailure(403, "Forbidden", message, {**details_of(kind, name), "causes": causes})
 
 
+def no_runtime_class(pod: str, name: str) -> ApiFailure:
+    message = f'pods "{pod}" is forbidden: pod rejected: RuntimeClass "{name}" not found'
+    return ApiFailure(403, "Forbidden", message, {"name": pod, "kind": "pods"})
+
+
 _BUDGET = "Cannot evict pod as it would violate the pod's disruption budget."
 
 

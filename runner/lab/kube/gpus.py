@@ -40,6 +40,11 @@ def config_source(pod: Json) -> tuple[str, str] | None:
     return None
 
 
+def shares_by_mps(config: str) -> bool:
+    """Whether a configuration of the device plugin shares GPUs by MPS, which wins over slices."""
+    return bool(((yaml.safe_load(config) or {}).get("sharing") or {}).get("mps"))
+
+
 def shared(physical: Mapping[str, int], config: str) -> dict[str, int]:
     """What the device plugin advertises with this configuration.
 
@@ -49,7 +54,8 @@ def shared(physical: Mapping[str, int], config: str) -> dict[str, int]:
     document = yaml.safe_load(config) or {}
     if document.get("version") != "v1":
         raise ValueError(f"unknown version: {document.get('version')}")
-    slicing = (document.get("sharing") or {}).get("timeSlicing")
+    sharing = document.get("sharing") or {}
+    slicing = sharing.get("mps") or sharing.get("timeSlicing")
     offered = dict(physical)
     if slicing is None:
         return offered
@@ -87,7 +93,8 @@ def release(node: SimulatedNode, uid: str) -> None:
 
 
 def holders(node: SimulatedNode) -> frozenset[str] | None:
-    """UIDs of the pods whose processes the node knows; None where that cannot be read.
+    """UIDs of the pods whose processes the node knows; None where that cannot be read, and before
+    the node's kubelet has started.
 
     A boot of the node forgets them all.
     """
@@ -96,7 +103,8 @@ def holders(node: SimulatedNode) -> frozenset[str] | None:
     from runner.lab.gpu.state import NodeMissing, read
 
     try:
-        return frozenset(read(Path(node.root))["clients"])
+        state = read(Path(node.root))
+        return None if state["booting"] else frozenset(state["clients"])
     except (NodeMissing, OSError, ValueError):
         return None
 

@@ -42,13 +42,15 @@ class Kind:
         return f"{self.name}.{self.group}" if self.group else self.name
 
 
+_RBAC = "rbac.authorization.k8s.io"
+
 KINDS = (
     Kind("Node", "nodes", namespaced=False, short_names=("no",), subresources=("status",)),
     Kind(
         "Pod",
         "pods",
         short_names=("po",),
-        subresources=("binding", "eviction", "status"),
+        subresources=("binding", "eviction", "log", "status"),
         in_all=True,
         generation=True,
     ),
@@ -56,8 +58,9 @@ KINDS = (
         "Namespace", "namespaces", namespaced=False, short_names=("ns",), subresources=("status",)
     ),
     Kind("ConfigMap", "configmaps", short_names=("cm",)),
+    Kind("Secret", "secrets"),
     Kind("Event", "events", short_names=("ev",)),
-    Kind("ServiceAccount", "serviceaccounts", short_names=("sa",)),
+    Kind("ServiceAccount", "serviceaccounts", short_names=("sa",), subresources=("token",)),
     Kind(
         "DaemonSet",
         "daemonsets",
@@ -85,6 +88,15 @@ KINDS = (
         in_all=True,
         generation=True,
     ),
+    Kind(
+        "StatefulSet",
+        "statefulsets",
+        "apps",
+        short_names=("sts",),
+        subresources=("status",),
+        in_all=True,
+        generation=True,
+    ),
     Kind("Job", "jobs", "batch", subresources=("status",), in_all=True, generation=True),
     Kind(
         "PodDisruptionBudget",
@@ -96,7 +108,12 @@ KINDS = (
         unconditional_update=False,
     ),
     Kind("Lease", "leases", "coordination.k8s.io", unconditional_update=False),
+    Kind("ResourceClaim", "resourceclaims", "resource.k8s.io", subresources=("status",)),
     Kind("RuntimeClass", "runtimeclasses", "node.k8s.io", namespaced=False),
+    Kind("ClusterRole", "clusterroles", _RBAC, namespaced=False),
+    Kind("ClusterRoleBinding", "clusterrolebindings", _RBAC, namespaced=False),
+    Kind("Role", "roles", _RBAC),
+    Kind("RoleBinding", "rolebindings", _RBAC),
 )
 KIND: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 
@@ -176,4 +193,9 @@ def _subresource(kind: Kind, name: str) -> Json:
         entry |= {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
     elif name == "binding":
         entry |= {"kind": "Binding", "verbs": ["create"]}
+    elif name == "token":
+        entry |= {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+        entry |= {"verbs": ["create"]}
+    elif name == "log":
+        entry |= {"verbs": ["get"]}
     return entry

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from runner.lab.kube import clock, gpus
+from runner.lab.kube import gpus, plugins, pods, programs
 from runner.lab.kube.deletion import is_finished
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.nodes import NVIDIA, SimulatedNode, ready_condition
-from runner.lab.kube.scheduling import gpu_requests, with_condition
+from runner.lab.kube.pods import held
+from runner.lab.kube.scheduling import free, gpu_requests, with_condition
 from runner.lab.kube.store import Store
 
 _POD, _NODE = KIND["Pod"], KIND["Node"]
@@ -18,8 +20,7 @@ TERMINATION = "lab.gpurun.dev/termination-seconds"
 """Pod annotation: how long the pod takes to end, instead of the lab's short time."""
 RUN = "lab.gpurun.dev/run-seconds"
 """Pod annotation: the pod's containers end successfully after so long."""
-_GPUS = "lab.gpurun.dev/gpus"
-_PLUGIN, _EXPORTER = "k8s-device-plugin", "dcgm-exporter"
+_EXPORTER = "dcgm-exporter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +104,48 @@ class Kubelet:
             return "gone", float(annotations.get(TERMINATION, shortened))
         if phase == "Pending":
             return "running", self._timing.start
-        if phase == "Running" and RUN in annotations:
-            return "succeeded", float(annotations[RUN])
-        return None
+        if phase != "Running":
+            return None
+        if pods.WAITS in annotations and plugins.offered(self._store, self._node(pod), pod):
+            return "served", 0.0
+        ends = float(annotations[RUN]) if RUN in annotations else self._program(pod)
+        limit = pod["spec"].get("activeDeadlineSeconds")
+        if limit is not None and (ends is None or limit < ends):
+            return "late", float(limit)
+        return None if ends is None else ("ended", ends)
+
+    def _program(self, pod: Json) -> float | None:
+        """How long the pod's command takes; None: until the pod is deleted."""
+        result = programs.ending(pod, self._node(pod), held(pod))
+        return None if result is None else result.seconds
 
     def _advance(self, pod: Json, stage: str) -> None:
         node = self._node(pod)
         if stage == "running":
             self._start(node, pod)
             return
+        if stage == "served":
+            offered = plugins.offered(self._store, node, pod) or {}
+            self._put(pod, pods.served)
+            self.advertise(node.name, offered, prefix=plugins.prefix(pod))
+            return
         if held(pod):
             self._release(node, pod["metadata"]["uid"])
+        if stage == "ended":
+            result = programs.ending(pod, node, held(pod)) or programs.Ending(0)
+            self._put(pod, lambda current: pods.finished(current, result))
+        elif stage == "late":
+            self._put(pod, pods.too_late)
+        else:
+            self._remove(pod)
+        if plugins.prefix(pod):
+            self._plugin_ended(pod)
+
+    def _remove(self, pod: Json) -> None:
         with self._store.lock:
             current = self._current(pod)
-            if current is None:
-                return
-            if stage == "succeeded":
-                self._store.put(_POD, _finished(current))
-            elif not current["metadata"].get("finalizers"):
+            if current is not None and not current["metadata"].get("finalizers"):
                 self._store.remove(_POD, current)
-        if _is(pod, _PLUGIN):
-            self._plugin_ended(pod)
 
     def _node(self, pod: Json) -> SimulatedNode:
         name = pod["spec"]["nodeName"]
@@ -135,36 +157,54 @@ class Kubelet:
         return current if current and current["metadata"]["uid"] == metadata["uid"] else None
 
     def _start(self, node: SimulatedNode, pod: Json) -> None:
-        offered = self._offered(node, pod) if _is(pod, _PLUGIN) else {}
+        pending = pod["status"].get("phase") == "Pending"
+        if pending and not self._admitted(node, pod):
+            return
+        if programs.unpullable(pod):
+            self._put(pod, pods.not_pulled)
+            return
+        plugin = plugins.prefix(pod)
+        offered = plugins.offered(self._store, node, pod) if plugin else {}
         if offered is None:
             return
         indices = self._assign(node, pod)
         if indices:
             self._hold(node, pod, indices)
+        self._put(pod, lambda current: pods.running(current, node, indices))
+        if plugin and not offered:
+            self._put(pod, pods.waiting)
+        if plugin:
+            self.advertise(node.name, offered, prefix=plugin)
+
+    def _admitted(self, node: SimulatedNode, pod: Json) -> bool:
+        """Whether the node has the devices the pod asks for; else it has failed, as the device
+        manager of a kubelet says it."""
+        wanted = gpu_requests(pod["spec"])
+        item = self._store.get(_NODE, "", node.name)
+        if not wanted or item is None:
+            return True
+        started = [other for other in self._store.list(_POD) if _holds_devices(other, node.name)]
+        left = free(item, started)
+        for name, count in wanted.items():
+            available = max(0, left.get(name, 0))
+            if available < count:
+                self._put(pod, partial(pods.rejected, name, count, available))
+                return False
+        return True
+
+    def _put(self, pod: Json, change: Callable[[Json], Json]) -> None:
+        """Change the pod, unless it is gone or going."""
         with self._store.lock:
             current = self._current(pod)
-            if current is not None and "deletionTimestamp" not in current["metadata"]:
-                self._store.put(_POD, _running(current, node, indices))
-        if _is(pod, _PLUGIN):
-            self.advertise(node.name, offered)
-
-    def _offered(self, node: SimulatedNode, pod: Json) -> Mapping[str, int] | None:
-        """What a device plugin advertises; None while it cannot start: its ConfigMap is missing or
-        wrong. It reads the ConfigMap only when it starts."""
-        physical = gpus.resources(node, _strategy(pod))
-        source = gpus.config_source(pod)
-        if source is None:
-            return physical
-        name, key = source
-        config = self._store.get(KIND["ConfigMap"], pod["metadata"]["namespace"], name)
-        try:
-            return gpus.shared(physical, config["data"][key]) if config else None
-        except (KeyError, ValueError):
-            return None
+            if current is None or "deletionTimestamp" in current["metadata"]:
+                return
+            changed = change(current)
+            if changed != current:
+                self._store.put(_POD, changed)
 
     def _assign(self, node: SimulatedNode, pod: Json) -> Sequence[int]:
         """Which of the node's GPUs the pod opens: all for plugin and exporter."""
-        if _is(pod, _PLUGIN) or _is(pod, _EXPORTER):
+        if plugins.prefix(pod) == NVIDIA or plugins.has_image(pod, _EXPORTER):
             return range(node.count)
         wanted = sum(gpu_requests(pod["spec"]).values())
         if not wanted or not node.count:
@@ -179,21 +219,24 @@ class Kubelet:
 
     def _plugin_ended(self, pod: Json) -> None:
         """Without its plugin a node's devices count as unhealthy: none is allocatable."""
-        name = pod["spec"]["nodeName"]
+        name, prefix = pod["spec"]["nodeName"], plugins.prefix(pod)
         others = [
             other
             for other in self._store.list(_POD)
             if other["spec"].get("nodeName") == name
-            and _is(other, _PLUGIN)
+            and plugins.prefix(other) == prefix
             and other["status"].get("phase") == "Running"
         ]
         node = self._store.get(_NODE, "", name)
         if node and not others:
-            allocatable = node["status"].get("allocatable") or {}
-            self.advertise(name, dict.fromkeys(filter(_is_nvidia, allocatable), 0), capacity=False)
+            known = node["status"].get("allocatable") or {}
+            gone = dict.fromkeys((key for key in known if key.startswith(prefix)), 0)
+            self.advertise(name, gone, capacity=False, prefix=prefix)
 
-    def advertise(self, name: str, counts: Mapping[str, int], capacity: bool = True) -> None:
-        """Set a node's NVIDIA resources; those no longer advertised become 0."""
+    def advertise(
+        self, name: str, counts: Mapping[str, int], capacity: bool = True, prefix: str = NVIDIA
+    ) -> None:
+        """Set a node's resources of one plugin; those no longer advertised become 0."""
         with self._store.lock:
             node = self._store.get(_NODE, "", name)
             if node is None:
@@ -201,7 +244,7 @@ class Kubelet:
             status = dict(node["status"])
             for field in ("capacity", "allocatable") if capacity else ("allocatable",):
                 known = status.get(field) or {}
-                gone = dict.fromkeys(filter(_is_nvidia, known), "0")
+                gone = dict.fromkeys((key for key in known if key.startswith(prefix)), "0")
                 status[field] = {**known, **gone, **{key: str(n) for key, n in counts.items()}}
             if status != node["status"]:
                 self._store.put(_NODE, {**node, "status": status})
@@ -243,80 +286,14 @@ class Kubelet:
                 self._store.put(_POD, with_condition(pod, "Ready", answers, reason))
 
 
-def _is_nvidia(resource: str) -> bool:
-    return resource.startswith(NVIDIA)
-
-
-def _is(pod: Json, image: str) -> bool:
-    return any(image in container.get("image", "") for container in pod["spec"]["containers"])
-
-
-def held(pod: Json) -> Sequence[int]:
-    """Indices of the GPUs a running pod holds."""
-    annotations = pod["metadata"].get("annotations") or {}
-    return [int(index) for index in annotations.get(_GPUS, "").split(",") if index]
-
-
 def _process(pod: Json) -> str:
     """The name the GPU tools show for the pod's process."""
-    for image, process in ((_PLUGIN, "nvidia-device-plugin"), (_EXPORTER, "dcgm-exporter")):
-        if _is(pod, image):
-            return f"/usr/bin/{process}"
+    if plugins.prefix(pod) == NVIDIA:
+        return "/usr/bin/nvidia-device-plugin"
+    if plugins.has_image(pod, _EXPORTER):
+        return "/usr/bin/dcgm-exporter"
     return f"/usr/bin/{pod['spec']['containers'][0]['name']}"
 
 
-def _strategy(pod: Json) -> str:
-    """The device plugin's MIG_STRATEGY."""
-    for container in pod["spec"]["containers"]:
-        for variable in container.get("env", ()):
-            if variable["name"] == "MIG_STRATEGY":
-                return str(variable.get("value") or "none")
-    return "single"
-
-
-def _running(pod: Json, node: SimulatedNode, indices: Sequence[int]) -> Json:
-    moment = clock.now()
-    if indices:
-        annotations = {
-            **(pod["metadata"].get("annotations") or {}),
-            _GPUS: ",".join(map(str, indices)),
-        }
-        pod = {**pod, "metadata": {**pod["metadata"], "annotations": annotations}}
-    started = {"running": {"startedAt": moment}}
-    status = {
-        **pod["status"],
-        "phase": "Running",
-        "startTime": moment,
-        "hostIP": node.address,
-        "containerStatuses": [_container(entry, started, True) for entry in _containers(pod)],
-    }
-    pod = {**pod, "status": status}
-    for type_ in ("PodScheduled", "Initialized", "ContainersReady", "Ready"):
-        pod = with_condition(pod, type_, True)
-    return pod
-
-
-def _finished(pod: Json) -> Json:
-    ended = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": clock.now()}}
-    states = [_container(entry, ended, False) for entry in _containers(pod)]
-    status = {**pod["status"], "phase": "Succeeded", "containerStatuses": states}
-    pod = {**pod, "status": status}
-    for type_ in ("ContainersReady", "Ready"):
-        pod = with_condition(pod, type_, False, "PodCompleted")
-    return pod
-
-
-def _containers(pod: Json) -> Sequence[Json]:
-    return list(pod["spec"]["containers"])
-
-
-def _container(container: Json, state: Json, ready: bool) -> Json:
-    return {
-        "name": container["name"],
-        "image": container.get("image", ""),
-        "imageID": container.get("image", ""),
-        "ready": ready,
-        "restartCount": 0,
-        "state": state,
-        "lastState": {},
-    }
+def _holds_devices(pod: Json, node: str) -> bool:
+    return (pod["spec"].get("nodeName"), pod["status"].get("phase")) == (node, "Running")

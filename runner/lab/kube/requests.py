@@ -18,10 +18,11 @@ READS = frozenset({"get", "list", "watch"})
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who holds a token."""
+    """Who holds a token. `bound`: may do what roles allow, and nothing else."""
 
     name: str
     writes: bool = True
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,12 @@ def deployment(name: str, replicas: int, gpus: int = 0, namespace: str = "defaul
     }
 
 
+def stateful_set(name: str, replicas: int, namespace: str = "default") -> Json:
+    """A StatefulSet of pods with one container each."""
+    item = deployment(name, replicas, namespace=namespace)
+    return {**item, "kind": "StatefulSet", "spec": {**item["spec"], "serviceName": name}}
+
+
 def budget(app: str, minimum: int, namespace: str = "default") -> Json:
     """A PodDisruptionBudget for the pods of a Deployment."""
     return {

@@ -13,10 +13,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from runner.lab.kube import api, credentials
-from runner.lab.kube.failures import ApiFailure, unauthorized
+from runner.lab.kube.accounts import TOKEN_REQUEST, Accounts
+from runner.lab.kube.failures import ApiFailure
 from runner.lab.kube.faults import Fault, Faults
 from runner.lab.kube.lists import Watch
-from runner.lab.kube.requests import Request, User
+from runner.lab.kube.requests import Request, target
 from runner.lab.kube.store import Store
 
 
@@ -39,7 +40,7 @@ class ApiServer(ThreadingHTTPServer):
         self.folder = folder
         self.faults = Faults()
         self.stopping = threading.Event()
-        self.tokens = credentials.tokens(folder)
+        self.accounts = Accounts(folder)
         self._tls = credentials.server_context(folder, address)
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -79,17 +80,6 @@ class ApiServer(ThreadingHTTPServer):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def user(self, authorization: str) -> User:
-        """Whose token this header carries.
-
-        Raises:
-            ApiFailure: 401 for none or an unknown one.
-        """
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or token not in self.tokens:
-            raise unauthorized()
-        return self.tokens[token]
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -125,7 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _answer(self, path: str, content: bytes) -> api.Answer | Watch:
-        user = self.server.user(self.headers.get("Authorization") or "")
+        certificate = self.connection.getpeercert()
+        authorization = self.headers.get("Authorization") or ""
+        user = self.server.accounts.user(authorization, certificate)
         request = Request(
             self.command,
             path,
@@ -136,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.headers.get("User-Agent") or "",
             content,
         )
+        if self.command == "POST" and TOKEN_REQUEST.fullmatch(path):
+            api.authorize(self.server.store, target(path), request, "create")
+            return api.Answer(201, self.server.accounts.issue(self.server.store, request))
         return api.answer(self.server.store, request)
 
     def _survive(self, fault: Fault) -> bool:

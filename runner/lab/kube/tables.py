@@ -14,7 +14,7 @@ Columns = Sequence[tuple[str, Callable[[Json], Cell]]]
 
 def table(kind: Kind, items: Sequence[Json], metadata: Json) -> Json:
     """A meta.k8s.io/v1 Table of these objects."""
-    columns: Columns = [("Name", _name), *_COLUMNS.get(kind.name, ()), ("Age", _age)]
+    columns: Columns = [("Name", _name), *_COLUMNS.get(kind.name, (("Age", _age),))]
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -71,6 +71,21 @@ def _node_status(item: Json) -> Cell:
     return f"{text},SchedulingDisabled" if cordoned else text
 
 
+def _roles(item: Json) -> Cell:
+    prefix = "node-role.kubernetes.io/"
+    labels = item["metadata"].get("labels") or {}
+    names = sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))
+    return ",".join(names) or "<none>"
+
+
+def _address(type_: str) -> Callable[[Json], Cell]:
+    def read(item: Json) -> Cell:
+        found = item["status"].get("addresses") or ()
+        return next((str(a["address"]) for a in found if a["type"] == type_), "<none>")
+
+    return read
+
+
 def _pod_ready(item: Json) -> Cell:
     total = len(item["spec"].get("containers", ()))
     return f"{total if is_ready(item) else 0}/{total}"
@@ -79,7 +94,12 @@ def _pod_ready(item: Json) -> Cell:
 def _pod_status(item: Json) -> Cell:
     if "deletionTimestamp" in item["metadata"]:
         return "Terminating"
-    phase = str(item["status"].get("phase", "Unknown"))
+    status = item["status"]
+    phase = str(status.get("reason") or status.get("phase", "Unknown"))
+    for container in status.get("containerStatuses") or ():
+        state = container["state"]
+        told = (state.get("waiting") or state.get("terminated") or {}).get("reason")
+        phase = str(told or phase)
     return {"Succeeded": "Completed", "Failed": "Error"}.get(phase, phase)
 
 
@@ -87,44 +107,113 @@ def _replicas_ready(item: Json) -> Cell:
     return f"{item['status'].get('readyReplicas', 0)}/{item['spec'].get('replicas', 1)}"
 
 
+def _count(*path: str) -> Callable[[Json], Cell]:
+    read = _at(*path)
+    return lambda item: 0 if read(item) == "<none>" else read(item)
+
+
+def _or_na(*path: str) -> Callable[[Json], Cell]:
+    read = _at(*path)
+    return lambda item: "N/A" if read(item) == "<none>" else read(item)
+
+
 def _selector(item: Json) -> Cell:
     labels = item["spec"]["template"]["spec"].get("nodeSelector") or {}
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>"
 
 
+def _of_containers(field: str) -> Callable[[Json], Cell]:
+    def read(item: Json) -> Cell:
+        containers = item["spec"]["template"]["spec"]["containers"]
+        return ",".join(str(container.get(field, "")) for container in containers)
+
+    return read
+
+
+def _matches(item: Json) -> Cell:
+    labels = (item["spec"].get("selector") or {}).get("matchLabels") or {}
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "<none>"
+
+
+def _data(item: Json) -> Cell:
+    return len(item.get("data") or {}) + len(item.get("binaryData") or {})
+
+
+_AGE = ("Age", _age)
+_WORKLOAD: Columns = (
+    ("*Containers", _of_containers("name")),
+    ("*Images", _of_containers("image")),
+)
+_SELECTED: Columns = (*_WORKLOAD, ("*Selector", _matches))
+
 _COLUMNS: Mapping[str, Columns] = {
     "Node": (
         ("Status", _node_status),
-        ("*GPUs", _at("status", "allocatable", "nvidia.com/gpu")),
+        ("Roles", _roles),
+        _AGE,
         ("Version", _at("status", "nodeInfo", "kubeletVersion")),
+        ("*Internal-IP", _address("InternalIP")),
+        ("*External-IP", _address("ExternalIP")),
+        ("*OS-Image", _at("status", "nodeInfo", "osImage")),
+        ("*Kernel-Version", _at("status", "nodeInfo", "kernelVersion")),
+        ("*Container-Runtime", _at("status", "nodeInfo", "containerRuntimeVersion")),
     ),
     "Pod": (
         ("Ready", _pod_ready),
         ("Status", _pod_status),
         ("Restarts", lambda item: 0),
+        _AGE,
+        ("*IP", _at("status", "podIP")),
         ("*Node", _at("spec", "nodeName")),
+        ("*Nominated Node", _at("status", "nominatedNodeName")),
+        ("*Readiness Gates", lambda item: "<none>"),
     ),
     "DaemonSet": (
-        ("Desired", _at("status", "desiredNumberScheduled")),
-        ("Current", _at("status", "currentNumberScheduled")),
-        ("Ready", _at("status", "numberReady")),
+        ("Desired", _count("status", "desiredNumberScheduled")),
+        ("Current", _count("status", "currentNumberScheduled")),
+        ("Ready", _count("status", "numberReady")),
+        ("Up-to-date", _count("status", "updatedNumberScheduled")),
+        ("Available", _count("status", "numberAvailable")),
         ("Node Selector", _selector),
+        _AGE,
+        *_SELECTED,
     ),
-    "Deployment": (("Ready", _replicas_ready),),
-    "ReplicaSet": (("Ready", _replicas_ready),),
-    "Job": (("Completions", lambda item: f"{item['status'].get('succeeded', 0)}/1"),),
-    "Namespace": (("Status", _at("status", "phase")),),
-    "Lease": (("Holder", _at("spec", "holderIdentity")),),
+    "Deployment": (
+        ("Ready", _replicas_ready),
+        ("Up-to-date", _count("status", "updatedReplicas")),
+        ("Available", _count("status", "availableReplicas")),
+        _AGE,
+        *_SELECTED,
+    ),
+    "ReplicaSet": (
+        ("Desired", _count("spec", "replicas")),
+        ("Current", _count("status", "replicas")),
+        ("Ready", _count("status", "readyReplicas")),
+        _AGE,
+        *_SELECTED,
+    ),
+    "StatefulSet": (("Ready", _replicas_ready), _AGE, *_WORKLOAD),
+    "Job": (
+        ("Completions", lambda item: f"{item['status'].get('succeeded', 0)}/1"),
+        _AGE,
+    ),
+    "Namespace": (("Status", _at("status", "phase")), _AGE),
+    "ConfigMap": (("Data", _data), _AGE),
+    "Secret": (("Type", _at("type")), ("Data", _data), _AGE),
+    "Lease": (("Holder", _at("spec", "holderIdentity")), _AGE),
+    "RuntimeClass": (("Handler", _at("handler")), _AGE),
     "Event": (
+        ("Last Seen", _age),
         ("Type", _at("type")),
         ("Reason", _at("reason")),
         ("Object", lambda item: _involved(item)),
         ("Message", _at("message")),
     ),
     "PodDisruptionBudget": (
-        ("Min Available", _at("spec", "minAvailable")),
-        ("Max Unavailable", _at("spec", "maxUnavailable")),
-        ("Allowed Disruptions", _at("status", "disruptionsAllowed")),
+        ("Min Available", _or_na("spec", "minAvailable")),
+        ("Max Unavailable", _or_na("spec", "maxUnavailable")),
+        ("Allowed Disruptions", _count("status", "disruptionsAllowed")),
+        _AGE,
     ),
 }
 

@@ -39,6 +39,7 @@ _IMMUTABLE = {
     "DaemonSet": ("spec", "selector"),
     "Deployment": ("spec", "selector"),
     "ReplicaSet": ("spec", "selector"),
+    "StatefulSet": ("spec", "selector"),
     "RuntimeClass": ("handler",),
 }
 
@@ -54,7 +55,7 @@ def validate(kind: Kind, old: Json | None, new: Json) -> None:
         causes += _times(new)
     elif kind.name == "Pod":
         causes += _pod(new)
-    elif kind.name in ("DaemonSet", "Deployment", "ReplicaSet"):
+    elif kind.name in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"):
         causes += _template_labels(new)
     if causes:
         raise invalid(kind, new["metadata"]["name"], causes)

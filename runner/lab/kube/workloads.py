@@ -1,4 +1,4 @@
-"""The workload controllers: Deployments, ReplicaSets, DaemonSets and Jobs keep their pods."""
+"""The workload controllers: Deployments, StatefulSets, DaemonSets, Jobs … keep their pods."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from runner.lab.kube.store import Store
 _POD, _REPLICA_SET, _NODE = KIND["Pod"], KIND["ReplicaSet"], KIND["Node"]
 _HASH = "pod-template-hash"
 _REVISION = "controller-revision-hash"
+_POD_NAME = "statefulset.kubernetes.io/pod-name"
 
 
 def reconcile(store: Store) -> None:
@@ -30,6 +31,8 @@ def reconcile(store: Store) -> None:
         pods = _by_owner(store)
         for replica_set in store.list(_REPLICA_SET):
             _replica_set(store, replica_set, pods.get(replica_set["metadata"]["uid"], ()))
+        for stateful_set in store.list(KIND["StatefulSet"]):
+            _stateful_set(store, stateful_set, pods.get(stateful_set["metadata"]["uid"], ()))
         for daemon_set in store.list(KIND["DaemonSet"]):
             _daemon_set(store, daemon_set, pods.get(daemon_set["metadata"]["uid"], ()))
         for job in store.list(KIND["Job"]):
@@ -109,7 +112,12 @@ def _metadata(kind: Kind, owner: Json, name: str, labels: Mapping[str, str]) -> 
 
 
 def _make_pod(
-    store: Store, kind: Kind, owner: Json, labels: Mapping[str, str], spec: Json | None = None
+    store: Store,
+    kind: Kind,
+    owner: Json,
+    labels: Mapping[str, str],
+    spec: Json | None = None,
+    name: str = "",
 ) -> None:
     template = owner["spec"]["template"]
     described = template.get("metadata") or {}
@@ -117,7 +125,7 @@ def _make_pod(
     metadata = _metadata(
         kind,
         owner,
-        prefix + uuid.uuid4().hex[:5],
+        name or prefix + uuid.uuid4().hex[:5],
         {**(described.get("labels") or {}), **labels},
     )
     metadata["generateName"] = prefix
@@ -149,13 +157,17 @@ def _deployment(store: Store, item: Json) -> None:
     ]
     if revision not in {entry["metadata"]["labels"].get(_HASH) for entry in owned}:
         owned.append(_make_replica_set(store, item, revision))
-    ready = 0
+    ready = updated = total = 0
     for entry in owned:
-        wanted = spec["replicas"] if entry["metadata"]["labels"].get(_HASH) == revision else 0
+        current = entry["metadata"]["labels"].get(_HASH) == revision
+        wanted = spec["replicas"] if current else 0
         ready += entry["status"].get("readyReplicas", 0)
+        total += entry["status"].get("replicas", 0)
+        updated += entry["status"].get("replicas", 0) if current else 0
         if entry["spec"]["replicas"] != wanted:
             store.put(_REPLICA_SET, {**entry, "spec": {**entry["spec"], "replicas": wanted}})
-    _set_status(store, KIND["Deployment"], item, _replica_status(item, spec["replicas"], ready))
+    status = {**_replica_status(item, total, ready), "updatedReplicas": updated}
+    _set_status(store, KIND["Deployment"], item, status)
 
 
 def _make_replica_set(store: Store, deployment: Json, revision: str) -> Json:
@@ -190,8 +202,46 @@ def _replica_set(store: Store, item: Json, pods: Sequence[Json]) -> None:
     surplus = sorted(active, key=is_ready)[: max(0, len(active) - wanted)]
     for pod in surplus:
         delete(store, _POD, pod, DeleteOptions())
-    status = _replica_status(item, wanted, sum(map(is_ready, active)))
+    status = _replica_status(item, len(active), sum(map(is_ready, active)))
     _set_status(store, _REPLICA_SET, item, status)
+
+
+def _stateful_set(store: Store, item: Json, pods: Sequence[Json]) -> None:
+    """Pods name-0, name-1, … one after the other; each comes back under its own name. A rolling
+    update replaces one outdated pod while all others are ready, from the last to the first."""
+    kind, metadata, spec = KIND["StatefulSet"], item["metadata"], item["spec"]
+    revision = f"{metadata['name']}-{_template_hash(spec['template'])}"
+    wanted = [f"{metadata['name']}-{number}" for number in range(spec["replicas"])]
+    by_name = {pod["metadata"]["name"]: pod for pod in pods}
+    for name in wanted:
+        pod = by_name.get(name)
+        if pod is None:
+            _make_pod(store, kind, item, {_REVISION: revision, _POD_NAME: name}, name=name)
+            break
+        if is_finished(pod) and not _terminating(pod):
+            delete(store, _POD, pod, DeleteOptions())
+        if not is_ready(pod):
+            break
+    for name in set(by_name) - set(wanted):
+        if not _terminating(by_name[name]):
+            delete(store, _POD, by_name[name], DeleteOptions())
+    active = _active(pods)
+    ready = [pod for pod in active if is_ready(pod)]
+    updated = [pod for pod in active if pod["metadata"]["labels"].get(_REVISION) == revision]
+    if spec["updateStrategy"].get("type") == "RollingUpdate" and len(ready) >= len(wanted):
+        outdated = [pod for pod in active if pod not in updated]
+        for pod in sorted(outdated, key=lambda pod: str(pod["metadata"]["name"]))[-1:]:
+            delete(store, _POD, pod, DeleteOptions())
+    done = len(updated) >= len(wanted)
+    before = item["status"].get("currentRevision", revision)
+    status = {
+        **_replica_status(item, len(active), len(ready)),
+        "updatedReplicas": len(updated),
+        "currentReplicas": len(updated) if done else len(active) - len(updated),
+        "updateRevision": revision,
+        "currentRevision": revision if done else before,
+    }
+    _set_status(store, kind, item, status)
 
 
 def _daemon_set(store: Store, item: Json, pods: Sequence[Json]) -> None:

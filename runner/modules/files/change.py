@@ -13,7 +13,14 @@ from runner.hosts.script import Command
 from runner.modules.base import Change, Context, FileDiff, Outcome, Refused, Risk
 from runner.modules.files import shell
 from runner.modules.files.arguments import Content, Ownership
-from runner.modules.files.state import FileState, follow, key, state_of, with_content
+from runner.modules.files.state import (
+    LARGEST_CONTENT,
+    FileState,
+    follow,
+    key,
+    state_of,
+    with_content,
+)
 
 NEW_FILE_MODE = 0o644
 SECRET_FILE_MODE = 0o600
@@ -198,8 +205,8 @@ def way_back(
     elif before.content is not None:
         command = shell.write(before.path, before.content, attributes, become=become)
     elif backup:
-        text = f"cp -fpT -- {quote(backup)} {quote(before.path)}"
-        command = Command(f"restore:{before.path}", text, become=become)
+        source = f"cat -- {quote(backup)}"
+        command = shell.copy_of(before.path, before.sha256, source, attributes, become=become)
     else:
         return ()
     return (shell.undoing(command, before, after),)
@@ -236,12 +243,24 @@ def describe(before: FileState, after: FileState, summary: str = "") -> str:
 
 
 def difference(before: FileState, after: FileState) -> FileDiff:
-    """Before and after as text; binary and large files as size and hash."""
-    old, new = _text(before), _text(after)
+    """Before and after as text; binary and large files as size and hash, and where they begin to
+    differ, as far as both are known."""
+    old, new, note = _text(before), _text(after), ""
     if (before.exists and old is None) or (after.exists and new is None):
-        old, new = _digest(before), _digest(after)
+        old, new, note = _digest(before), _digest(after), _first_difference(before, after)
     sensitive = _private(before) or _private(after)
-    return FileDiff(after.path, old, new, attribute_changes(before, after), sensitive)
+    return FileDiff(after.path, old, new, attribute_changes(before, after), sensitive, note)
+
+
+def _first_difference(before: FileState, after: FileState) -> str:
+    if before.sha256 == after.sha256 or not (before.exists and after.exists):
+        return ""
+    if before.content is None or after.content is None:
+        return f"more than {LARGEST_CONTENT // 1024} KiB: compared by SHA-256"
+    pairs = enumerate(zip(before.content, after.content, strict=False))
+    shorter = min(len(before.content), len(after.content))
+    first = next((number for number, (old, new) in pairs if old != new), shorter)
+    return f"binary; the first difference is at byte {first + 1}"
 
 
 def _private(state: FileState) -> bool:
@@ -255,10 +274,7 @@ _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 def _text(state: FileState) -> str | None:
     if state.content is None:
         return None
-    try:
-        text = state.content.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+    text = state.content.decode("utf-8", "surrogateescape")
     return None if _BINARY.search(text) else text
 
 

@@ -1,7 +1,9 @@
 """POSIX sh that changes one path, and guards that notice if it changed since the look.
 
 Contents travel on stdin. A file is written beside its target, checked, given its mode and owner,
-synced and renamed: whatever happens in between, the target is the old file or the new one.
+synced and renamed: whatever happens in between, the target is the old file or the new one. What is
+beside it goes again, at the latest with the next change of that file: after SIGKILL or a loss of
+power.
 """
 
 from __future__ import annotations
@@ -64,13 +66,20 @@ def guard(state: FileState, content: bool = True) -> str:
     return " && ".join(checks)
 
 
-_BEGIN = """set -eu
+# What is made beside the target is called after it, so that the next change finds what was left.
+_BESIDE = """set -eu
 umask 077
 export LC_ALL=C
-t=$(mktemp "$d/.gpurun.XXXXXXXX")
-trap 'rm -f -- "$t"' EXIT
-trap 'exit 129' HUP INT TERM
+beside="$d/.gpurun.$name."
+clean() {
+  for each in "$beside"*; do [ ! -e "$each" ] || rm -rf --one-file-system -- "$each"; done
+}
+trap clean EXIT
+trap 'exit 129' HUP INT PIPE TERM
+clean
 """
+
+_BEGIN = _BESIDE + 't=$(mktemp "${beside}XXXXXXXX")\n'
 
 _CHECK = """if [ "$(sha256sum < "$t")" != "$sha256  -" ]; then
   echo "$p: the new content did not arrive whole; the old file is untouched" >&2
@@ -97,12 +106,17 @@ if [ "$got" != "$sha256" ]; then
 fi
 """
 
+_BACKUP = """b=$(mktemp "${beside}XXXXXXXX")
+cp -fpT -- "$p" "$b"
+sync -- "$b"
+mv -fT -- "$b" "$backup"
+"""
+
 # Where SELinux is on, a replaced file keeps its context and a new one gets the policy's.
 _END = """if [ -e /sys/fs/selinux/enforce ] && [ -e "$p" ]; then chcon --reference="$p" -- "$t"; fi
 sync -- "$t"
 new=; [ -e "$p" ] || new=yes
 mv -fT -- "$t" "$p"
-trap - EXIT
 if [ -n "$new" ] && [ -e /sys/fs/selinux/enforce ] && command -v restorecon > /dev/null; then
   restorecon -- "$p"
 fi
@@ -179,15 +193,21 @@ def _placed(
 ) -> str:
     """A file is made beside its target by `arrive`, and takes its place in one step."""
     parts = [
-        f"p={quote(path)}; d={quote(posixpath.dirname(path))}; sha256={digest}\n",
+        f"{_names(path)}; sha256={digest}\n",
         _BEGIN,
         arrive,
         attributes.shell,
         _validation(validate) if validate else "",
-        f'cp -fpT -- "$p" {quote(backup)}\nsync -- {quote(backup)}\n' if backup else "",
+        f"backup={quote(backup)}\n{_BACKUP}" if backup else "",
         _END,
     ]
     return "".join(parts)
+
+
+def _names(path: str) -> str:
+    """Sets "$p", its folder "$d", and the "$name" of what is made beside it."""
+    name = hashlib.sha256(path.encode()).hexdigest()[:8]
+    return f"p={quote(path)}; d={quote(posixpath.dirname(path))}; name={name}"
 
 
 def _validation(command: str) -> str:
@@ -224,10 +244,8 @@ def remove_folders(paths: tuple[str, ...], become: bool = True) -> Command:
 
 def make_link(path: str, target: str, become: bool = True) -> Command:
     """Create or replace a symbolic link in one step."""
-    shell = f"""set -eu
-p={quote(path)}; d={quote(posixpath.dirname(path))}
-t=$(mktemp -d "$d/.gpurun.XXXXXXXX")
-trap 'rm -rf -- "$t"' EXIT
+    shell = f"""{_names(path)}
+{_BESIDE}t=$(mktemp -d "${{beside}}XXXXXXXX")
 ln -s -- {quote(target)} "$t/link"
 mv -fT -- "$t/link" "$p"
 sync -- "$d"

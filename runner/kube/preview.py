@@ -1,0 +1,164 @@
+"""What draining a node would mean, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from runner.kube.budgets import Budget, guarding
+from runner.kube.eviction import WORKERS, Answer, Kind, evict
+from runner.kube.parse import Pod
+from runner.kube.selecting import Selector, at_work, grace_of
+from runner.kube.snapshot import Snapshot
+from runner.kube.state import DrainMode, DrainOptions, NodeState, PodState
+
+
+@dataclass(frozen=True, slots=True)
+class DrainPreview:
+    """What a drain would do now.
+
+    Args:
+        evict: pods that would be evicted.
+        ignored: why other pods stay.
+        blocked: why it can never succeed with these options.
+        waits: what it would have to wait for.
+        grace: the longest grace period of those pods, in seconds.
+        warnings: what a person should know of the pods that go (lost local data).
+    """
+
+    evict: tuple[PodState, ...] = ()
+    ignored: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    waits: tuple[str, ...] = ()
+    grace: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+def preview(
+    snapshot: Snapshot,
+    node: NodeState,
+    options: DrainOptions,
+    mode: DrainMode,
+    holders: Mapping[str, str] | None = None,
+) -> DrainPreview:
+    """Look at what a drain would do, asking the server itself (dry run) about evictions.
+
+    It is asked about every pod that a budget guards, and about one pod of each owner: what else
+    could refuse, like a missing permission or an admission rule, treats replicas alike.
+
+    Args:
+        holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
+
+    Raises:
+        ClusterError: the API server is down, or refuses to be asked.
+    """
+    if mode == "none":
+        return DrainPreview()
+    selector = Selector(snapshot, node.name, options, mode, holders)
+    selection = selector.select(snapshot.pods_on(node.name, options.pod_selector))
+    answers = _ask(snapshot, selection.evict, options)
+    # Read after asking, which makes the server look at them anew.
+    asked = any(answer.budget for answer in answers.values())
+    budgets = snapshot.budgets_anew() if asked else snapshot.budgets() if answers else ()
+    blocked, waits = [*selection.errors], _jobs(snapshot, node.name, options, selection.evict)
+    warnings = [*selection.warnings, *selector.held(node)]
+    if options.disable_eviction:
+        warnings += _overridden(budgets, selection.evict)
+    else:
+        waits += _one_by_one(budgets, selection.evict)
+    for pod in selection.evict:
+        answer = answers.get(pod.state.uid, _ALLOWED)
+        text = f"{pod.state.full_name}: {explain(answer, guarding(budgets, pod))}"
+        if answer.kind is Kind.NEVER or _hopeless(answer, guarding(budgets, pod)):
+            blocked.append(text)
+        elif answer.kind is Kind.WAIT:
+            waits.append(text)
+    return DrainPreview(
+        evict=tuple(pod.state for pod in selection.evict),
+        ignored=selection.ignored,
+        blocked=tuple(blocked),
+        waits=tuple(waits),
+        grace=float(max((grace_of(pod, options) for pod in selection.evict), default=0)),
+        warnings=tuple(warnings),
+    )
+
+
+_ALLOWED = Answer(Kind.ACCEPTED)
+
+
+def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict[str, Answer]:
+    """Answers by the UID of those asked about."""
+    budgets = snapshot.budgets() if pods else ()
+    alike: set[str] = set()
+    chosen = []
+    for pod in pods:
+        owner = pod.owner_uid or pod.state.uid
+        if owner not in alike or guarding(budgets, pod):
+            chosen.append(pod)
+        alike.add(owner)
+    if not chosen:
+        return {}
+    api = snapshot.cluster.api
+    with ThreadPoolExecutor(min(WORKERS, len(chosen))) as pool:
+        answers = list(
+            pool.map(
+                lambda pod: evict(api, pod, options.grace_period, True, options.disable_eviction),
+                chosen,
+            )
+        )
+    return {pod.state.uid: answer for pod, answer in zip(chosen, answers, strict=True)}
+
+
+def _jobs(snapshot: Snapshot, node: str, options: DrainOptions, evict: Sequence[Pod]) -> list[str]:
+    """The pods that are let finish before anything is evicted."""
+    jobs = options.wait_for_jobs
+    if jobs is None:
+        return []
+    matching = {pod.state.uid for pod in snapshot.pods_on(node, jobs.selector)}
+    left = at_work(pod for pod in evict if pod.state.uid in matching)
+    most = f"at most {jobs.timeout:g} s, then nothing is evicted and the node is given back"
+    return [f"waits first until {', '.join(left)} have finished ({most})"] if left else []
+
+
+def _overridden(budgets: Iterable[Budget], pods: Sequence[Pod]) -> list[str]:
+    """Budgets that would not be asked."""
+    texts = []
+    for budget in budgets:
+        here = at_work(pod for pod in pods if budget.guards(pod))
+        if here:
+            name = budget.full_name
+            texts.append(
+                f"disable_eviction deletes past PodDisruptionBudget {name}: {', '.join(here)}"
+            )
+    return texts
+
+
+def _one_by_one(budgets: Iterable[Budget], pods: Sequence[Pod]) -> list[str]:
+    """Budgets that let some but not all of their pods here go at once."""
+    texts = []
+    for budget in budgets:
+        here = [p for p in pods if budget.guards(p) and not (p.finished or p.state.deleting)]
+        if 0 < budget.allowed < len(here):
+            texts.append(
+                f"PodDisruptionBudget {budget.full_name} allows {budget.allowed} of the"
+                f" {len(here)} pods here to go; the others follow as replacements become Ready"
+            )
+    return texts
+
+
+def _hopeless(answer: Answer, budgets: Sequence[Budget]) -> bool:
+    return answer.kind is Kind.WAIT and answer.budget and any(b.never() for b in budgets)
+
+
+def explain(answer: Answer, budgets: Sequence[Budget]) -> str:
+    """An answer in words that name the budgets behind it."""
+    if not answer.budget or not budgets:
+        return answer.reason
+    names = " and ".join(budget.full_name for budget in budgets)
+    if len(budgets) > 1:
+        return f"PodDisruptionBudgets {names} both guard it, which the eviction API does not allow"
+    never = budgets[0].never()
+    return f"PodDisruptionBudget {names}: " + (
+        f"never allows an eviction: {never}" if never else answer.reason
+    )

@@ -1,0 +1,144 @@
+"""The runtime playbooks plan what the runtime of a node needs, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.engine.observe import observe
+from runner.engine.pending import PENDING
+from runner.engine.planner import plan_host
+from runner.engine.planning import HostPlan
+from runner.engine.subject import Subject
+from runner.errors import Origin
+from runner.facts import container_runtime, containerd, crio
+from runner.facts.apt import PLANNED
+from runner.facts.container_runtime import Daemon, Daemons
+from runner.facts.containerd import ContainerdState
+from runner.facts.crio import CrioState
+from runner.hosts.script import Block, BlockResult, Command, Result
+from runner.inventory.model import Host
+from runner.modules.base import Disruption, Unknown
+from runner.modules.files.state import FileState, ancestors, with_content
+from runner.playbook.load import load_playbook
+
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
+CONTAINERD = Daemon(
+    containerd.CONFIG_PATH, "/run/containerd/containerd.sock", unit="containerd.service"
+)
+K3S = Daemon(
+    "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    "/run/k3s/containerd/containerd.sock",
+    unit="k3s-agent.service",
+)
+MICROK8S = Daemon(
+    "/var/snap/microk8s/current/args/containerd.toml",
+    "/var/snap/microk8s/common/run/containerd.sock",
+    unit="snap.microk8s.daemon-containerd.service",
+)
+CRIO = Daemon(crio.CONFIG_PATH, "/run/crio/crio.sock", "cri-o", "crio.service")
+DOCKER = Daemon("/etc/docker/daemon.json", "/run/cri-dockerd.sock", "docker", "docker.service")
+CRIO_DROP_IN = "/etc/crio/crio.conf.d/99-nvidia.toml"
+TEMPLATE = "/var/snap/microk8s/current/args/containerd-template.toml"
+
+
+class Node:
+    """A host whose files are given; other looks find the toolkit, and what `grep` is told."""
+
+    def __init__(self, found: int = 1) -> None:
+        self.found = found
+
+    def look(self, commands: Sequence[Command]) -> dict[str, Result]:
+        return {command.key: self.answer(command.key, command.shell) for command in commands}
+
+    def answer(self, key: str, shell: str) -> Result:
+        if key.startswith("service:"):
+            return Result(0, b"LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n")
+        if key.startswith("exists:"):
+            return Result(0)
+        if "grep -E" in shell:
+            return Result(self.found)
+        assert key == PENDING or "[ -x" in shell, (key, shell)
+        return Result(0)
+
+    def change(self, blocks: Sequence[Block]) -> list[BlockResult]:
+        raise AssertionError("a plan changes nothing")
+
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
+        raise AssertionError("a plan changes nothing")
+
+
+def observed(daemons: Daemons) -> dict[str, Any]:
+    states: dict[str, Any] = {
+        container_runtime.KEY: daemons,
+        "docker-validator": True,
+        PLANNED: False,
+        crio.key(crio.CONFIG_PATH, "/etc/crio/crio.conf.d"): CrioState(True),
+    }
+    for path in (containerd.CONFIG_PATH, MICROK8S.config):
+        states[containerd.key(path)] = ContainerdState(True, path, "containerd", "2.0", (2, 0))
+    paths = (
+        containerd.CONFIG_PATH,
+        DOCKER.config,
+        "/etc/crio/crio.conf.d/99-nvidia.toml",
+        TEMPLATE,
+    )
+    for path in paths:
+        states[f"file:{path}"] = FileState(path, "absent", owner="root", group="root", uid=0, gid=0)
+        for each in ancestors(path):
+            states[f"file:{each}"] = FileState(each, "directory", 0o755, "root", "root", 0, 0)
+    template = FileState(TEMPLATE, "file", 0o644, "root", "root", 0, 0)
+    states[f"file:{TEMPLATE}"] = with_content(template, b"version = 2\n")
+    return states
+
+
+def planned(
+    daemons: Daemons, found: int = 1, playbook: str = "containerd-nvidia-runtime.yaml"
+) -> HostPlan:
+    path = PLAYBOOKS / playbook
+    (play,) = load_playbook(path).plays
+    subject = Subject(Host("gpu-1", "192.0.2.1", Origin("hosts.yaml")), play, path)
+    none = Unknown("no cluster")
+    return observe(
+        lambda seen: plan_host(subject, seen), observed(daemons), Node(found), lambda: none
+    )
+
+
+@pytest.mark.parametrize(
+    ("daemons", "path"),
+    [
+        (Daemons((CONTAINERD,)), CONTAINERD.config),
+        (Daemons((CONTAINERD, CRIO), CONTAINERD.address), CONTAINERD.config),
+        (Daemons((CONTAINERD, CRIO), CRIO.address), CRIO_DROP_IN),
+        (Daemons((CONTAINERD, DOCKER)), DOCKER.config),
+        (Daemons((MICROK8S,), MICROK8S.address), TEMPLATE),
+    ],
+)
+def test_the_runtime_that_the_node_has(daemons: Daemons, path: str) -> None:
+    plan = planned(daemons)
+    assert plan.problem is None, plan.problem
+    changed, restart = plan.pending
+    assert [change.diff.path for change in changed.changes if change.diff] == [path]
+    assert restart.label == "restart the container runtime"
+    assert restart.disruption == Disruption.NODE
+
+
+def test_k3s_is_restarted_until_it_has_found_the_toolkit() -> None:
+    daemons = Daemons((CONTAINERD, K3S), K3S.address)
+    (restart,) = planned(daemons).pending
+    assert "k3s-agent" in restart.changes[0].summary
+    assert planned(daemons, found=0).pending == ()
+
+
+def test_k3s_keeps_what_it_adds_itself() -> None:
+    plan = planned(Daemons((K3S,), K3S.address), playbook="runtime-rollback.yaml")
+    assert plan.problem is not None and "k3s adds the runtime itself" in plan.problem.reason
+
+
+def test_a_node_whose_runtime_is_not_known_is_refused() -> None:
+    plan = planned(Daemons((CONTAINERD, CRIO)))
+    assert plan.problem is not None
+    assert "running here: containerd, cri-o" in plan.problem.reason
