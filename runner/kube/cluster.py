@@ -17,11 +17,13 @@ from runner.kube.state import (
     ApplyObject,
     CheckPod,
     ClusterAction,
+    ClusterAnswer,
+    ClusterQuery,
     DeleteObject,
+    EvictPods,
     KeepCordoned,
+    NodesQuery,
     NodeState,
-    ObjectQuery,
-    ObjectState,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
@@ -102,24 +104,38 @@ class Cluster:
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, objects, pod_check
+        from runner.kube import actions, pod_check
 
         match action:
             case CheckPod():
                 return pod_check.check_pod(self, node, action, run, progress, stop)
+            case EvictPods():
+                actions.evict_pods(self, node, action, progress, stop)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
+            case ApplyObject() | DeleteObject() | WaitRollout():
+                self._perform_on_object(action, progress, stop)
+            case _:
+                self._mark(node, action, progress)
+        return {}
+
+    def _perform_on_object(
+        self,
+        action: ApplyObject | DeleteObject | WaitRollout,
+        progress: Callable[[str], None],
+        stop: threading.Event,
+    ) -> None:
+        from runner.kube import objects
+
+        match action:
             case ApplyObject():
                 objects.apply_object(self, action, progress, stop)
             case DeleteObject():
                 objects.delete_object(self, action, progress, stop)
             case WaitRollout():
                 objects.wait_rollout(self, action, progress, stop)
-            case _:
-                self._mark(node, action, progress)
-        return {}
 
     def _mark(
         self,
@@ -142,10 +158,12 @@ class Cluster:
             case KeepCordoned():
                 maintenance.keep_cordoned(self, node, action.reason)
 
-    def look(self, query: ObjectQuery) -> ObjectState:
-        """One object, live and as applying would make it. Raises ClusterError."""
+    def look(self, query: ClusterQuery) -> ClusterAnswer:
+        """One object, live and as applying would make it; or all nodes. Raises ClusterError."""
         from runner.kube import objects
 
+        if isinstance(query, NodesQuery):
+            return tuple(map(parse_node, self.api.collection(NODES, "list nodes")))
         return objects.look(self, query)
 
     def node(self, name: str) -> Json:
