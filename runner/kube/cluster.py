@@ -24,6 +24,7 @@ from runner.kube.state import (
     KeepCordoned,
     NodesQuery,
     NodeState,
+    RestartDaemonSet,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
@@ -115,12 +116,8 @@ class Cluster:
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
-            case ApplyObject():
-                objects.apply_object(self, action, progress, stop)
-            case DeleteObject():
-                objects.delete_object(self, action, progress, stop)
-            case WaitRollout():
-                objects.wait_rollout(self, action, progress, stop)
+            case ApplyObject() | DeleteObject() | WaitRollout() | RestartDaemonSet():
+                objects.perform(self, action, run, progress, stop)
             case _:
                 self._mark(node, action, progress)
         return {}

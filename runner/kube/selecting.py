@@ -23,7 +23,12 @@ def at_work(pods: Iterable[Pod]) -> list[str]:
 
 
 class Selector:
-    """Filters a node's pods; what is needed beside them is read once, and only if needed."""
+    """Filters a node's pods; what is needed beside them is read once, and only if needed.
+
+    Args:
+        holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
+        only: UIDs; where there are any, no other pod is considered.
+    """
 
     def __init__(
         self,

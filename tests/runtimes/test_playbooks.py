@@ -14,7 +14,7 @@ from runner.engine.planner import plan_host
 from runner.engine.planning import HostPlan
 from runner.engine.subject import Subject
 from runner.errors import Origin
-from runner.facts import container_runtime, containerd, crio
+from runner.facts import container_runtime, containerd, crio, gpu_users
 from runner.facts.apt import PLANNED
 from runner.facts.container_runtime import Daemon, Daemons
 from runner.facts.containerd import ContainerdState
@@ -76,6 +76,7 @@ def observed(daemons: Daemons) -> dict[str, Any]:
         container_runtime.KEY: daemons,
         "docker-validator": True,
         PLANNED: False,
+        gpu_users.KEY: gpu_users.GpuUsers(),
         crio.key(crio.CONFIG_PATH, "/etc/crio/crio.conf.d"): CrioState(True),
     }
     for path in (containerd.CONFIG_PATH, MICROK8S.config):
