@@ -248,6 +248,7 @@ class Run:
     def _gate(self, state: HostState, clusters: Clusters) -> None:
         plan = state.plan
         assert plan is not None
+        heir_of = self._settings.heir_of(state.host.name)
         # Also where nothing is to do: an unfinished run may hold the node out of service.
         state.node = clusters.node(state.host)
         if plan.pending and not plan.problem:
@@ -258,10 +259,13 @@ class Run:
             state.preview,
             self._settings.run,
             self._locked(state, clusters),
-            self._settings.heir_of(state.host.name),
+            heir_of,
         )
-        if self._settings.resumed and isinstance(state.node, Unknown):
-            why = f"whether this run still holds the node is not known: {state.node}"
+        held = isinstance(state.node, NodeState) and state.node.annotations.get(RUN) == heir_of
+        state.inherits = heir_of if held else ""
+        if (self._settings.resumed or heir_of) and isinstance(state.node, Unknown):
+            holder = f"run {heir_of}" if heir_of else "this run"
+            why = f"whether {holder} still holds the node is not known: {state.node}"
             state.gate = Gate("deny", (why,), "unknown")
         if state.gate.verdict == "deny":
             reason = "; ".join(state.gate.reasons)
@@ -281,12 +285,12 @@ class Run:
             return taken
         rollout, heir_of = (
             clusters.rollout(state.host),
-            settings.rolls_back if settings.heirs else "",
+            settings.predecessor if settings.heirs else "",
         )
         return lock_reason(rollout, settings.run, now, patience, heir_of, ROLLOUT_OF)
 
     def _abandoned(self, state: HostState) -> bool:
-        """An earlier try of this run, or the run it brings back, left the node in maintenance."""
+        """An earlier try of this run, or its predecessor, left the node in maintenance."""
         node, settings = state.node, self._settings
         ours = [run for run in (settings.run, settings.heir_of(state.host.name)) if run]
         return isinstance(node, NodeState) and node.annotations.get(RUN) in ours
