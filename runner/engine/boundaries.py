@@ -1,4 +1,5 @@
-"""Steps that do not travel to the host with others: reboots, waits, and actions of the cluster."""
+"""Steps that do not travel to the host with others: reboots, waits, evidence, actions of the
+cluster."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner.engine.batches import cluster_actions, host_waits, reboots
+from runner.engine.batches import cluster_actions, collects, host_waits, reboots
 from runner.engine.ending import Interrupted
+from runner.engine.evidence import collect
 from runner.engine.planning import PlannedStep
 from runner.engine.power import switch_power
 from runner.engine.waiting import wait_on_host
@@ -33,6 +35,8 @@ def act(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     """
     if reboots(step):
         _reboot(work, step)
+    elif collects(step):
+        _collect(work, step)
     elif host_waits(step):
         wait(work, step)
     else:
@@ -66,6 +70,13 @@ def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     for key in [key for key in work.observed if key.startswith("kubernetes:")]:
         del work.observed[key]
     return told
+
+
+def _collect(work: Work, step: PlannedStep) -> None:
+    for action in collects(step):
+        host = work.subject.host.name
+        kept = collect(action, host, work.connection, work.node.read_node())
+        work.events.emit("progress", host, f"{step.label}: {kept}")
 
 
 def _reboot(work: Work, step: PlannedStep) -> None:

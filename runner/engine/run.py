@@ -18,8 +18,10 @@ from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, gate, lock_reason
+from runner.engine.gpu_users import users_probe
+from runner.engine.host_lock import LockedHost
 from runner.engine.kept import Keeper
-from runner.engine.maintenance import Maintenance
+from runner.engine.maintenance import HostMaintenance, Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
@@ -353,7 +355,7 @@ class Run:
             state.subject,
             state.plan,
             state.observed,
-            state.connection,
+            node.host if isinstance(node, HostMaintenance) else state.connection,
             node,
             self._events,
             self._stop,
@@ -373,9 +375,22 @@ class Run:
         self._ended(state, result)
 
     def _maintenance(self, state: HostState, clusters: Clusters) -> Maintenance:
-        cluster = clusters.of(state.host)
+        cluster, settings = clusters.of(state.host), self._settings
         if cluster is None or not isinstance(state.node, NodeState):
-            return Maintenance()
+            assert state.connection is not None
+            users = users_probe(state.subject.play)
+            locked = LockedHost(
+                state.connection,
+                settings.run,
+                _holder(),
+                users.become,
+                users.user,
+                settings.lock_timeout,
+                settings.heir_of(state.host.name),
+                self._stop,
+                lambda text: self._events.emit("progress", state.host.name, text),
+            )
+            return HostMaintenance(locked)
         return NodeMaintenance(
             clusters.snapshot(state.host),
             state.host,

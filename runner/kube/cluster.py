@@ -17,11 +17,13 @@ from runner.kube.state import (
     ApplyObject,
     CheckPod,
     ClusterAction,
+    ClusterAnswer,
+    ClusterQuery,
     DeleteObject,
+    EvictPods,
     KeepCordoned,
+    NodesQuery,
     NodeState,
-    ObjectQuery,
-    ObjectState,
     RestartDaemonSet,
     RestartDaemonSetPod,
     SetLabels,
@@ -108,6 +110,8 @@ class Cluster:
         match action:
             case CheckPod():
                 return pod_check.check_pod(self, node, action, run, progress, stop)
+            case EvictPods():
+                actions.evict_pods(self, node, action, progress, stop)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
@@ -139,10 +143,12 @@ class Cluster:
             case KeepCordoned():
                 maintenance.keep_cordoned(self, node, action.reason)
 
-    def look(self, query: ObjectQuery) -> ObjectState:
-        """One object, live and as applying would make it. Raises ClusterError."""
+    def look(self, query: ClusterQuery) -> ClusterAnswer:
+        """One object, live and as applying would make it; or all nodes. Raises ClusterError."""
         from runner.kube import objects
 
+        if isinstance(query, NodesQuery):
+            return tuple(map(parse_node, self.api.collection(NODES, "list nodes")))
         return objects.look(self, query)
 
     def node(self, name: str) -> Json:

@@ -49,6 +49,7 @@ class NodeState:
     capacity: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
     pods: tuple[PodState, ...] = ()
+    kubelet_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,19 @@ class KeepCordoned:
     back."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvictPods:
+    """Evict these pods of the node, by UID, and wait until they are gone.
+
+    The options are those of a drain, which is what it is, of some pods.
+    """
+
+    uids: tuple[str, ...]
+    delete_emptydir_data: bool = False
+    force: bool = False
+    timeout: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,11 @@ class ObjectQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class NodesQuery:
+    """A look at all nodes of the cluster, without their pods."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectState:
     """The live object (None: there is none) and the server's answer to a dry run.
 
@@ -209,6 +228,7 @@ ClusterAction = (
     SetLabels
     | SetTaint
     | KeepCordoned
+    | EvictPods
     | RestartDaemonSetPod
     | RestartDaemonSet
     | Uncordon
@@ -218,6 +238,9 @@ ClusterAction = (
     | DeleteObject
     | WaitRollout
 )
+
+ClusterQuery = ObjectQuery | NodesQuery
+ClusterAnswer = ObjectState | tuple[NodeState, ...]
 
 DrainMode = Literal["gpu", "full", "none"]
 

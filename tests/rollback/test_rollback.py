@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -313,6 +314,23 @@ def test_a_copy_that_is_gone_is_said(project: Project) -> None:
         copy.unlink()
     assert project.rollback("run-1") == 4
     assert "kept of it on this host is gone" in project.printed
+
+
+def test_without_room_for_the_copy_nothing_is_changed(project: Project) -> None:
+    private = project.root / "private"
+    private.write_text("old-password\n" * 1_000)
+    private.chmod(0o600)
+    place = project.copies.parent
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(place)], check=True)
+    try:
+        assert project.apply(PRIVATE) == 1
+        assert list(project.copies.iterdir()) == [], "no half of a copy"
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert "No space left on device" in project.printed
+    assert private.read_text() == "old-password\n" * 1_000
+    assert not (project.root / "made").exists()
 
 
 def test_a_large_file_is_copied_on_the_host(project: Project) -> None:

@@ -167,6 +167,7 @@ def _reset(state: State, gpus: list[Gpu], _: dict[str, str]) -> Answer:
     for gpu in free:
         if gpu["recovery"] in ("Reset", "Drain and Reset"):
             gpu["recovery"] = "None"
+        gpu["remap_pending"] = False
     out = "".join(f"GPU {gpu['pci']} was successfully reset.\n" for gpu in free)
     if not held:
         return Answer(0, out + "All done.\n")
