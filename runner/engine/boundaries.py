@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from runner.engine.power import switch_power
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError
 from runner.inventory.model import LOCALHOST
+from runner.kube.state import ApplyObject, DeleteObject
 
 if TYPE_CHECKING:
     from runner.engine.work import Work
@@ -61,6 +63,9 @@ def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     told: dict[str, Any] = {}
     for action in cluster_actions(step):
         work.touched = work.touched or bool(step.changes)
+        if isinstance(action, ApplyObject | DeleteObject):
+            # A pod that came back from a drain just before has not read it: it is to be restarted.
+            work.since = datetime.now(UTC)
         told |= work.node.perform(action, work.since)
     for key in [key for key in work.observed if key.startswith("kubernetes:")]:
         del work.observed[key]

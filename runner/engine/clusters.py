@@ -254,6 +254,7 @@ class NodeMaintenance(Maintenance):
         which is brought back still holds is ours from then on."""
         if self._heir_of and self._entered:
             maintenance.inherit(self._cluster, self._node, self._heir_of, self._run)
+            self._progress(f"{self._node} is taken over from run {self._heir_of}")
         if not disrupts(plan):
             return
         mode: DrainMode = drain_mode(plan)
@@ -279,6 +280,7 @@ class NodeMaintenance(Maintenance):
             self._stop,
             holders,
         )
+        maintenance.check_cordoned(self._cluster, self._node)
         # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
         if any(step.disruption == Disruption.GPU for step in plan.pending):
             maintenance.pause_daemonsets(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from runner.engine.host_lock import LockedHost
 from runner.engine.observe import no_cluster
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
@@ -41,3 +43,16 @@ class Maintenance:
 
     def read_object(self, query: ClusterQuery) -> Any:
         return no_cluster(query)
+
+
+@dataclass(frozen=True, slots=True)
+class HostMaintenance(Maintenance):
+    """A host without a cluster: its lock is a file on the host itself."""
+
+    host: LockedHost
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """The lock is taken by the first change, so that it costs no exec of its own."""
+        unlocking = ExitStack()
+        unlocking.callback(self.host.unlock)
+        return unlocking

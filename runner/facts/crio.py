@@ -11,6 +11,7 @@ from shlex import quote
 
 from runner.hosts.script import Result
 from runner.modules.base import Probe, Unknown
+from runner.modules.files.state import LARGEST_CONTENT
 
 CONFIG_PATH = "/etc/crio/crio.conf"
 
@@ -36,10 +37,16 @@ PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 command -v crio > /dev/null && echo installed
 encode() { base64 | tr -d '\n'; }
 for file in "$p" "$d"/*; do
-  [ ! -f "$file" ] || printf 'file %s %s\n' "$(printf %s "$file" | encode)" "$(encode < "$file")"
+  [ -f "$file" ] || continue
+  size=$(wc -c < "$file")
+  if [ "$size" -gt LARGEST ]; then
+    printf 'large %s %s\n' "$(printf %s "$file" | encode)" "$size"
+    continue
+  fi
+  printf 'file %s %s\n' "$(printf %s "$file" | encode)" "$(encode < "$file")"
 done
 echo looked
-"""
+""".replace("LARGEST", str(LARGEST_CONTENT))
 
 
 def key(path: str, folder: str) -> str:
@@ -61,6 +68,9 @@ def parse(path: str, result: Result) -> CrioState:
         why = result.error_text or "cut short"
         raise Unknown(f"CRI-O with {path} cannot be looked at: {why}")
     words = [line.split(" ") for line in lines]
+    for word, *rest in words:
+        if word == "large":
+            raise Unknown(f"{_decoded(rest[0])} has {rest[1]} bytes: no configuration of CRI-O")
     files = [CrioFile(_decoded(each[1]), _decoded(each[2])) for each in words if each[0] == "file"]
     return CrioState("installed" in lines, tuple(files))
 

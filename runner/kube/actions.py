@@ -67,7 +67,7 @@ def set_taint(cluster: Cluster, node: str, action: SetTaint) -> None:
 
 def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
     """Make a node schedulable again, on condition that no run has taken it meanwhile."""
-    from runner.kube.maintenance import RUN, change
+    from runner.kube.maintenance import CORDON_REASON, RUN, change
 
     def patch(state: NodeState) -> Mapping[str, Any]:
         holder = state.annotations.get(RUN, "")
@@ -75,6 +75,9 @@ def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
             raise ClusterError(
                 f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
             )
+        reason = state.annotations.get(CORDON_REASON)
+        if reason is not None:
+            raise ClusterError(f"node {node} was taken out of service meanwhile: {reason}")
         return {"spec": {"unschedulable": None}} if state.unschedulable else {}
 
     after = change(cluster, node, patch, f"uncordon node {node}")

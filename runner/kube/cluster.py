@@ -24,6 +24,7 @@ from runner.kube.state import (
     KeepCordoned,
     NodesQuery,
     NodeState,
+    RestartDaemonSet,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
@@ -104,7 +105,7 @@ class Cluster:
         Raises:
             ClusterError: refused, or not seen done within the action's timeout.
         """
-        from runner.kube import actions, pod_check
+        from runner.kube import actions, objects, pod_check
 
         match action:
             case CheckPod():
@@ -115,27 +116,11 @@ class Cluster:
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
-            case ApplyObject() | DeleteObject() | WaitRollout():
-                self._perform_on_object(action, progress, stop)
+            case ApplyObject() | DeleteObject() | WaitRollout() | RestartDaemonSet():
+                objects.perform(self, action, run, progress, stop)
             case _:
                 self._mark(node, action, progress)
         return {}
-
-    def _perform_on_object(
-        self,
-        action: ApplyObject | DeleteObject | WaitRollout,
-        progress: Callable[[str], None],
-        stop: threading.Event,
-    ) -> None:
-        from runner.kube import objects
-
-        match action:
-            case ApplyObject():
-                objects.apply_object(self, action, progress, stop)
-            case DeleteObject():
-                objects.delete_object(self, action, progress, stop)
-            case WaitRollout():
-                objects.wait_rollout(self, action, progress, stop)
 
     def _mark(
         self,

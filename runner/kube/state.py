@@ -116,6 +116,18 @@ class WaitAllocatable:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartDaemonSet:
+    """Start all pods of the DaemonSet anew, as `kubectl rollout restart`, and wait for them.
+
+    Asked for by several hosts of one run, it is done once.
+    """
+
+    namespace: str
+    name: str
+    timeout: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Uncordon:
     """Make a node schedulable that somebody left cordoned, unless a run holds it by now."""
 
@@ -218,6 +230,7 @@ ClusterAction = (
     | KeepCordoned
     | EvictPods
     | RestartDaemonSetPod
+    | RestartDaemonSet
     | Uncordon
     | CheckPod
     | WaitAllocatable

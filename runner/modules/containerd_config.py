@@ -84,7 +84,8 @@ def patch(
     """What has to be set and removed in a configuration for a request to hold.
 
     Beyond nvidia-ctk: a disabled CRI plugin is enabled; where the file has no runtime to copy
-    from, the one in effect is copied (with its SystemdCgroup); `enable_cdi` of version 1 goes to
+    from, the one in effect is copied (with its SystemdCgroup), or at least the SystemdCgroup of an
+    nvidia runtime that is the default; `enable_cdi` of version 1 goes to
     the CRI plugin's own table, where containerd reads it.
 
     Args:
@@ -111,6 +112,13 @@ def _remove(result: Patch, data: Mapping[str, Any], name: str, cri: Keys) -> Non
     default = (*cri, "containerd", "default_runtime_name")
     if find(data, default) == name:
         result.remove.append(default)
+
+
+def give_back(removal: Patch, name: str) -> None:
+    """Have a removal name another default instead of none."""
+    for keys in [each for each in removal.remove if each[-1] == "default_runtime_name"]:
+        removal.remove.remove(keys)
+        removal.set(keys, name)
 
 
 def _enable_cri(result: Patch, data: Mapping[str, Any]) -> None:
@@ -145,14 +153,17 @@ def _runtime(
 ) -> None:
     table = find(data, (*cri, "containerd")) or {}
     runtimes = table.get("runtimes") or {}
+    existing = runtimes.get(request.name)
     ours = table.get("default_runtime_name") == request.name
-    base = _source(runtimes, request.name) if ours else ""
+    base = source_of(runtimes, request.name) if ours else ""
     base = base or base_of(runtimes, table.get("default_runtime_name", ""), request.name)
     if base:
         copied = deepcopy(dict(runtimes[base]))
+    elif isinstance(existing, Mapping):
+        copied = deepcopy(dict(existing))
     else:
         effective = base_of(state.runtimes, state.default_runtime_name, request.name)
-        copied = _without_zeros(state.runtimes[effective]) if effective else dict(_DEFAULT)
+        copied = _without_zeros(state.runtimes[effective]) if effective else _from_nothing(table)
         built_in = whole and not runtimes and not table.get("default_runtime")
         if built_in and state.release < (2, 0):
             _keep_built_in(result, effective, copied, cri)
@@ -161,17 +172,39 @@ def _runtime(
     options["BinaryName"] = request.binary
     if cri[1] == "cri":
         options["Runtime"] = request.binary
-    if not options.get("SystemdCgroup"):
-        result.notes.append(
-            f"{request.name} is without SystemdCgroup, like the runtime it is copied from; a"
-            " kubelet with cgroupDriver systemd needs it for both"
-        )
+    result.notes += _doubts(request.name, copied)
     keys = (*cri, "containerd", "runtimes", request.name)
-    existing = runtimes.get(request.name)
     result.remove += _surplus(existing, copied, keys)
     if isinstance(existing, Mapping):
         copied = _meaningful(copied, existing)
     result.set(keys, copied)
+
+
+def _doubts(name: str, runtime: Mapping[str, Any]) -> list[str]:
+    """What a person should know of a runtime that was copied as nvidia-ctk copies it."""
+    if not str(runtime["runtime_type"]).startswith(
+        ("io.containerd.runc.", "io.containerd.runtime.v1")
+    ):
+        return [
+            f"{name} is a copy of the default runtime, whose type {runtime['runtime_type']} is not"
+            " runc's: that does not run the program that BinaryName names"
+        ]
+    if not runtime["options"].get("SystemdCgroup"):
+        return [
+            f"{name} is without SystemdCgroup, like the runtime it is copied from; a"
+            " kubelet with cgroupDriver systemd needs it for both"
+        ]
+    return []
+
+
+def _from_nothing(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What the toolkit writes where it finds no runtime to copy, which leaves out SystemdCgroup.
+
+    Where the default is an nvidia runtime of another name, the cgroup driver is as there.
+    """
+    default = find(table, ("runtimes", table.get("default_runtime_name", ""), "options"))
+    systemd = isinstance(default, Mapping) and default.get("SystemdCgroup")
+    return {**_DEFAULT, "options": {"SystemdCgroup": True}} if systemd else dict(_DEFAULT)
 
 
 def _keep_built_in(result: Patch, name: str, table: Mapping[str, Any], cri: Keys) -> None:
@@ -193,7 +226,7 @@ def base_of(runtimes: Mapping[str, Any], default: str, name: str) -> str:
     return next((each for each in order if each and isinstance(runtimes.get(each), Mapping)), "")
 
 
-def _source(runtimes: Mapping[str, Any], name: str) -> str:
+def source_of(runtimes: Mapping[str, Any], name: str) -> str:
     """The runtime that an existing one is a copy of; "" where none is.
 
     Once ours is the default, the file no longer names the default that it was copied from: a
@@ -209,7 +242,8 @@ def _source(runtimes: Mapping[str, Any], name: str) -> str:
     if name not in tables:
         return ""
     ours = essence(tables[name])
-    return next((k for k, t in tables.items() if k != name and essence(t) == ours), "")
+    same = [key for key, table in tables.items() if key != name and essence(table) == ours]
+    return next((key for key in ("runc", "crun", *same) if key in same), "")
 
 
 def _without_zeros(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from runner.modules import containerd_config as config
 from runner.modules import containerd_drop_in as drop_in
 from runner.modules import containerd_effect as effect
 from runner.modules import containerd_template as template
+from runner.modules import containerd_traces as traces
 from runner.modules.base import (
     Change,
     Context,
@@ -23,6 +24,7 @@ from runner.modules.base import (
     Unknown,
 )
 from runner.modules.containerd_arguments import ContainerdRuntimeArguments
+from runner.modules.containerd_config import Patch
 from runner.modules.containerd_drop_in import Place
 from runner.modules.containerd_template import Made
 from runner.modules.file import File, FileArguments, missing_folder
@@ -48,6 +50,10 @@ class ContainerdRuntime(Module[ContainerdRuntimeArguments]):
     is named and nothing is written; so is the containerd that the kubelet uses, where that reads
     another configuration. The daemon reads its configuration only at its start: notify a handler
     that restarts it.
+
+    What has to be added beside the runtime (the default where none was named, the built-in runtime
+    of containerd 1.x in a file without any) gets a comment. So state absent leaves the file as it
+    was before the runtime was added; the default goes back to the runtime that ours is a copy of.
 
     k3s, RKE2 and MicroK8s make the configuration at their start: there `path` is the template
     (`config-v3.toml.tmpl`, `config.toml.tmpl`, `containerd-template.toml`), and the service of the
@@ -136,14 +142,27 @@ def _in_place(
         return Outcome()
     data = parse(text or "", args.path)
     patch = config.patch(data, args.request, state)
-    after = edit(text or "", wanted=patch.wanted, remove=patch.remove, name=args.path)
-    if effect.imported(args, data, parse(after), state):
+    after = _edited(args, text, patch)
+    if effect.imported(args, data, parse(after or ""), state):
         after = text or ""
     if after == text:
         effect.check_effect(args, state)
         return Outcome(messages=effect.stale(args, data, state), result={"runtime": args.name})
     outcome = _written(args, args.path, text, after, observed, context, state)
     return effect.with_effect(outcome, args, patch, state)
+
+
+def _edited(args: ContainerdRuntimeArguments, text: str | None, patch: Patch) -> str | None:
+    """The file's text as the patch wants it. None: it goes with the runtime it was made for."""
+    before = text or ""
+    if args.state == "absent" and (default := traces.default_before(before, args.name)):
+        config.give_back(patch, default)
+    after = edit(before, wanted=patch.wanted, remove=patch.remove, name=args.path)
+    if after == before:
+        return text if args.state == "absent" else after
+    if args.state == "present":
+        return traces.marked(text, after, args.name)
+    return traces.unmarked(after, args.path)
 
 
 def _drop_in(

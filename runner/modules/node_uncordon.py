@@ -57,8 +57,8 @@ class NodeUncordon(Module[NodeUncordonArguments]):
         reason = node.annotations.get(CORDON_REASON)
         if reason is not None:
             raise Refused(
-                f"node {node.name} was taken out of service: {reason}; playbook gpu-online (module "
-                "node_cordon with state: absent) gives it back"
+                f"node {node.name} was taken out of service: {reason or 'no reason is given'}; "
+                "playbook gpu-online (module node_cordon with state: absent) gives it back"
             )
         marks = _others(node)
         if marks and not args.force:

@@ -135,7 +135,7 @@ def test_absent_and_empty_files_become_a_minimal_valid_one(host: Local, text: st
         write(host, text)
     assert len(applied(host, set_as_default=True, enable_cdi=True)) == 1
     after = (host.root / "config.toml").read_text()
-    assert "version = 2\n" in after
+    assert "version = 2  # " in after
     assert f"[{CRI}.containerd.runtimes.runc]" in after, "the built-in runtime stays usable"
     assert 'default_runtime_name = "nvidia"' in after and "enable_cdi = true" in after
 
@@ -164,6 +164,12 @@ def test_a_missing_systemd_cgroup_is_pointed_out(host: Local) -> None:
     write(host, RUNC.replace("true", "false"))
     outcome = host.plan(MODULE, arguments(host), host.observe(MODULE, arguments(host)))
     assert any("SystemdCgroup" in message for message in outcome.messages)
+
+
+def test_a_copy_that_runs_another_program_is_pointed_out(host: Local) -> None:
+    kata = f'[{CRI}.containerd.runtimes.kata]\nruntime_type = "io.containerd.kata.v2"\n'
+    write(host, f'version = 2\n[{CRI}.containerd]\ndefault_runtime_name = "kata"\n' + kata)
+    assert any("io.containerd.kata.v2 is not runc's" in message for message in messages(host))
 
 
 def test_without_containerd_the_file_is_still_written(host: Local) -> None:

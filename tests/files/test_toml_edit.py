@@ -182,10 +182,10 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"r": {"b": {"d": "x"}}},
         'r = { a = 1, b = { c = 2, d = "x"} } # end\n',
     ),
-    "a missing final newline is added only where something is appended": (
+    "a last line without an end keeps none": (
         "[a]\nx = 1",
         {"b": {"y": 2}},
-        "[a]\nx = 1\n[b]\ny = 2\n",
+        "[a]\nx = 1\n[b]\ny = 2",
     ),
     "a table known only from its subtables gets its own header": (
         "[a.b]\n  x = 1\n",

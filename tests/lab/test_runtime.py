@@ -104,13 +104,14 @@ def install(host: Any) -> None:
 
 REFUSING = """\
 [Service]
-ExecStartPre=/bin/sh -c '! grep -q nvidia /etc/containerd/config.toml'
+ExecStartPre=/bin/sh -c '! grep -rq nvidia /etc/containerd'
 """
 """A containerd that does not start with the runtime in its configuration."""
 
 
+@pytest.mark.parametrize("mode", ["in_place", "drop_in"])
 def test_a_containerd_that_does_not_start_runs_on_with_its_old_file(
-    fresh: LabUnderTest, program: Program, cluster: Cluster
+    mode: str, fresh: LabUnderTest, program: Program, cluster: Cluster
 ) -> None:
     host = fresh.host("gpu-a2")
     install(host)
@@ -119,11 +120,13 @@ def test_a_containerd_that_does_not_start_runs_on_with_its_old_file(
     host.check_output(f"printf %s {quote(REFUSING)} > {drop_in} && systemctl daemon-reload")
     before = host.check_output("sha256sum /etc/containerd/config.toml")
 
-    code, applied = program.json("apply", PATCH, "--yes", "--limit", "gpu-a2")
+    limit = ("--yes", "--limit", "gpu-a2", "-e", f"mode={mode}")
+    code, applied = program.json("apply", PATCH, *limit)
     assert code == 1, applied
     (result,) = applied["hosts"]
     assert "as they were, and with them it succeeded" in str(result)
     assert host.check_output("sha256sum /etc/containerd/config.toml") == before
+    assert not host.file(DROP_IN).exists
     assert host.service("containerd").is_running
     assert cluster.cordoned("gpu-a2"), "not proven, so not given back"
 
@@ -131,7 +134,126 @@ def test_a_containerd_that_does_not_start_runs_on_with_its_old_file(
     resumed = program.run("resume", "--yes")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "nvidia-container-runtime" in host.check_output("containerd config dump")
+    assert host.file(DROP_IN).exists == (mode == "drop_in")
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+
+
+BROKEN = """\
+- name: a configuration that containerd does not understand
+  hosts: gpu
+  become: true
+  tasks:
+    - name: configuration
+      toml:
+        path: /etc/containerd/config.toml
+        set: {oom_score: much}
+        validate: containerd --config %s config dump
+      notify: restart containerd
+  handlers:
+    - name: restart containerd
+      service: {name: containerd, state: restarted}
+      disruption: node
+"""
+
+
+def test_what_containerd_refuses_never_comes_to_a_restart(
+    fresh: LabUnderTest, program: Program, tmp_path: Path
+) -> None:
+    host = fresh.host("gpu-a2")
+    show = "sha256sum /etc/containerd/config.toml; systemctl show containerd -p InvocationID"
+    before = host.check_output(show)
+    (tmp_path / "broken.yaml").write_text(BROKEN)
+    code, applied = program.json(
+        "apply", str(tmp_path / "broken.yaml"), "--yes", "--limit", "gpu-a2"
+    )
+    assert code == 1, applied
+    assert "was refused by its validation" in str(applied["hosts"])
+    assert host.check_output(show) == before
+
+
+def test_what_containerd_refuses_of_our_own_edit_never_comes_to_a_restart(
+    fresh: LabUnderTest, program: Program
+) -> None:
+    host = fresh.host("gpu-a2")
+    install(host)
+    real = host.check_output("command -v containerd")
+    host.check_output(f"mv {real} {real}.real")
+    host.check_output(f"printf %s {quote(PICKY)} > {real} && chmod 755 {real}")
+    show = "sha256sum /etc/containerd/config.toml; systemctl show containerd -p InvocationID"
+    before = host.check_output(show)
+    code, applied = program.json("apply", PATCH, "--yes", "--limit", "gpu-a2")
+    assert code == 1, applied
+    assert "no runtime of NVIDIA's here" in str(applied["hosts"])
+    assert host.check_output(show) == before
+
+
+PICKY = """\
+#!/bin/sh
+if [ "$1 $3" = "--config config" ] && grep -q BinaryName.*nvidia "$2"; then
+  echo "containerd: no runtime of NVIDIA's here" >&2
+  exit 1
+fi
+exec "$0.real" "$@"
+"""
+
+
+CONFIG = "/etc/containerd/config.toml"
+IN_THE_WAY = {
+    "is a directory": f"rm {CONFIG} && mkdir {CONFIG}",
+    "leads nowhere": f"ln -sf config.toml {CONFIG}",
+    "not UTF-8": rf"printf '# f\374r\n' >> {CONFIG}",
+    "(at line": rf"printf '[[[\n' >> {CONFIG}",
+}
+FULL = (
+    "mount -t tmpfs -o size=12k tmpfs /etc/containerd && cp /tmp/kept /etc/containerd/config.toml;"
+    " cat /dev/zero > /etc/containerd/x"
+)
+
+
+def immutable(on: bool) -> str:
+    """`chattr +i` or `-i` of the configuration; nodes have Perl, but no chattr(1)."""
+    flags = "unpack('L!', $f) | 16" if on else "unpack('L!', $f) & ~16"
+    steps = (
+        "open(F, '<', $ARGV[0]) or die $!",
+        "$f = pack('L!', 0)",
+        "ioctl(F, 0x80086601, $f) or die $!",  # FS_IOC_GETFLAGS, 16 is FS_IMMUTABLE_FL
+        f"$f = pack('L!', {flags})",
+        "ioctl(F, 0x40086602, $f) or die $!",  # FS_IOC_SETFLAGS
+    )
+    return f"perl -e {quote('; '.join(steps))} {CONFIG}"
+
+
+def test_what_stands_in_the_way_is_told_and_nothing_is_restarted(
+    fresh: LabUnderTest, program: Program
+) -> None:
+    host = fresh.host("gpu-a2")
+    install(host)
+    show = f"systemctl show containerd -p InvocationID; sha256sum {CONFIG} 2>&1; ls -ld {CONFIG}"
+    host.check_output(f"cp {CONFIG} /tmp/kept")
+    limit = ("--yes", "--limit", "gpu-a2")
+    for told, way in IN_THE_WAY.items():
+        host.run(way)
+        before = host.check_output(f"{show}; true")
+        code, applied = program.json("apply", PATCH, *limit)
+        assert code == 4 and told in str(applied), applied
+        assert host.check_output(f"{show}; true") == before
+        host.check_output(f"rm -rf {CONFIG} && cp /tmp/kept {CONFIG}")
+
+    host.check_output(immutable(True))
+    before = host.check_output(show)
+    code, applied = program.json("apply", PATCH, *limit)
+    assert code == 1 and "Operation not permitted" in str(applied), applied
+    assert host.check_output(show) == before
+    host.check_output(immutable(False))
+    resumed = program.run("resume", "--yes")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+
+    host.check_output(f"cp {CONFIG} /tmp/kept")
+    host.run(FULL)
+    before = host.check_output(show)
+    code, applied = program.json("apply", ROLLBACK, *limit)
+    assert code == 1 and "No space left on device" in str(applied), applied
+    assert host.check_output(show) == before
 
 
 def test_a_reboot_is_a_new_boot_and_the_node_comes_back(

@@ -41,6 +41,8 @@ def edit(
 ) -> str:
     """The text with keys removed, then set, then values appended to arrays where they are missing.
 
+    A text whose last line has no end keeps it so.
+
     Args:
         wanted: merged into the document: tables by key, all else replaced.
         remove: paths; those that do not exist are fine.
@@ -52,6 +54,7 @@ def edit(
             the document is laid out so that no edit gives the wanted meaning.
     """
     expected = parse(text, name)
+    unended = text != "" and not text.endswith("\n")
     for keys in remove:
         text = _removed(text, keys)
         data.remove(expected, keys)
@@ -73,7 +76,7 @@ def edit(
         understood = False
     if not understood:
         raise Refused(f"{name} is laid out in a way that cannot be edited safely; edit it by hand")
-    return text
+    return text.removesuffix("\n").removesuffix("\r") if unended else text
 
 
 def _pruned(document: dict[str, Any], removed: Sequence[Keys]) -> dict[str, Any]:
