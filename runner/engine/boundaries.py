@@ -36,7 +36,7 @@ def act(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     if reboots(step):
         _reboot(work, step)
     elif collects(step):
-        _collect(work, step)
+        return _collect(work, step)
     elif host_waits(step):
         wait(work, step)
     else:
@@ -72,11 +72,14 @@ def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     return told
 
 
-def _collect(work: Work, step: PlannedStep) -> None:
+def _collect(work: Work, step: PlannedStep) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = {}
     for action in collects(step):
         host = work.subject.host.name
         kept = collect(action, host, work.connection, work.node.read_node())
         work.events.emit("progress", host, f"{step.label}: {kept}")
+        told = kept.result()
+    return told
 
 
 def _reboot(work: Work, step: PlannedStep) -> None:

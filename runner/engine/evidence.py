@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,28 @@ def default_folder() -> Path:
     return default_path().parent / "evidence"
 
 
-def collect(action: Collect, host: str, connection: Hosts, node: Any) -> str:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An archive: where it is, its SHA-256, and the looks that did not succeed."""
+
+    path: Path
+    sha256: str
+    failed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        missing = f"; without an answer: {', '.join(self.failed)}" if self.failed else ""
+        return f"kept in {self.path} (sha256 {self.sha256}){missing}"
+
+    def result(self) -> dict[str, Any]:
+        """What `register` stores."""
+        return {"archive": str(self.path), "sha256": self.sha256, "failed_looks": [*self.failed]}
+
+
+def collect(action: Collect, host: str, connection: Hosts, node: Any) -> Kept:
     """Run the looks and write the archive.
 
     Args:
         node: the host's node as its cluster has it, if that is known.
-
-    Returns:
-        A sentence for a person: where it is and what is missing.
 
     Raises:
         GpurunError: the archive cannot be written.
@@ -74,10 +89,8 @@ def collect(action: Collect, host: str, connection: Hosts, node: Any) -> str:
     manifest = {"host": host, "time": now.isoformat(), "files": rows}
     texts["manifest.json"] = json.dumps(manifest, indent=1) + "\n"
     path = _write(Path(action.folder).expanduser() if action.folder else None, name, texts)
-    failed = [row["file"] for row in rows if row.get("exit")]
-    missing = f"; without an answer: {', '.join(failed)}" if failed else ""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return f"kept in {path} (sha256 {digest}){missing}"
+    failed = tuple(row["file"] for row in rows if row.get("exit"))
+    return Kept(path, hashlib.sha256(path.read_bytes()).hexdigest(), failed)
 
 
 def _text(result: Result) -> str:

@@ -100,6 +100,8 @@ class CollectEvidence(Module[CollectEvidenceArguments]):
     file of each, and `manifest.json` with what was run, how it ended, and every SHA-256.
     Secrets that gpurun knows, and what looks like one, are taken out; only its owner can read it.
 
+    Registered: `archive` (its path), `sha256`, and `failed_looks`.
+
     Nothing on the host is changed. It collects in every apply: give the task a `when`, or use the
     playbook `collect-evidence`.
     """

@@ -159,7 +159,6 @@ def test_evidence_is_whole_and_nothing_on_the_node_is_changed(
     fresh: LabUnderTest, program: Program, tmp_path: Path
 ) -> None:
     host = fresh.host("gpu-h1")
-    host.check_output("printf 'registry_password = hunter2-hunter2\\n' > /proc/self/fd/1")
     before = host.check_output("find /etc /var/lib /root -newer /proc/1 -type f | sort")
     folder = tmp_path / "evidence"
     more = ("--limit", "gpu-h1", "-e", f"folder={folder}")
