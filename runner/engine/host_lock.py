@@ -56,9 +56,11 @@ def folder() -> str:
     return f'd={quote(FOLDER)}; [ "$(id -u)" = 0 ] || d="$HOME/.cache/gpurun"\n'
 
 
-# Readers and writers take turns with flock(1) of util-linux: a takeover is a read and a write.
+# Runs take turns with flock(1) of util-linux: a takeover is a read and a write. Where there is no
+# flock, two that come within the same milliseconds could both believe that they have the lock.
 _GUARDED = """\
-mkdir -p "$d" && exec 9>>"$d/lock.guard" && flock -w 20 9 || exit 70
+mkdir -p "$d" && exec 9>>"$d/lock.guard" || exit 70
+! command -v flock >/dev/null || flock -w 20 9 || exit 70
 now=$(date +%s) run='' who='' since='' until=''
 [ ! -e "$d/lock" ] ||
     {{ read -r run; read -r who; read -r since; read -r until; }} <"$d/lock"

@@ -76,11 +76,15 @@ class Daemons:
         """The one that runs the pods; None where that is not known.
 
         Without a kubelet it is the only one that runs, or Docker, which uses the containerd that
-        runs beside it. While none runs, it is the one that is installed.
+        runs beside it. While none runs, it is the one that is installed; so it is where the
+        kubelet's does not run.
         """
-        running = self.running or tuple(_stopped(name) for name in self.installed)
+        here = {each.runtime for each in self.running}
+        stopped = tuple(_stopped(name) for name in self.installed if name not in here)
         if self.kubelet:
-            return next((each for each in running if each.address == self.kubelet), None)
+            every = (*self.running, *stopped)
+            return next((each for each in every if each.address == self.kubelet), None)
+        running = self.running or stopped
         docker = [each for each in running if each.runtime == DOCKER]
         others = [each for each in running if each.runtime not in (DOCKER, CONTAINERD)]
         meant = docker if docker and not others else list(running)

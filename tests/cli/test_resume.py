@@ -78,8 +78,6 @@ def test_nodes_are_taken_over_from_a_known_run_by_a_play_that_proves_them(folder
     proof = "  verify:\n    - {name: it is there, assert: {that: true}}\n"
     (folder / "p.yaml").write_text((folder / "p.yaml").read_text() + proof)
     assert applied("run-") == 0
-    with pytest.raises(Exception, match="is done"):
-        resumed()
 
 
 def test_an_edited_playbook_has_to_be_approved_anew(

@@ -137,6 +137,7 @@ C = Daemon("/etc/crio/crio.conf", "/run/crio/crio.sock", CRIO, "crio.service")
         (Daemons((daemon(), D)), "docker", "docker"),
         (Daemons((daemon(), C)), "", ""),
         (Daemons((daemon(), C), "/run/other.sock"), "", ""),
+        (Daemons((D,), SOCKET, ("containerd", DOCKER)), "containerd", "containerd"),
         (Daemons((), installed=("containerd",)), "containerd", "containerd"),
         (Daemons((), SOCKET, ("containerd", CRIO)), "containerd", "containerd"),
         (Daemons((), installed=("containerd", DOCKER)), "docker", "docker"),

@@ -127,3 +127,15 @@ def test_a_killed_run_that_was_rolled_back_has_ended(path: Path) -> None:
     journal.rolled_back("r")
     assert journal.run("r").status == "rolled back"
     assert journal.run("r").ended, "history would call it killed, and tell to resume it"
+
+
+@pytest.mark.parametrize("way", ["rollback", "take_over"])
+def test_a_run_with_a_successor_is_unfinished_only_for_who_names_it(path: Path, way: str) -> None:
+    journal = Journal(path)
+    journal.begin("1", "a.yaml", {})
+    journal.end("1", "failed")
+    journal.begin("2", "a.yaml", {way: "1"})
+    journal.end("2", "done")
+    assert journal.run("unfinished").id == "2"
+    assert [run.id for run in journal.successors("1")] == ["2"]
+    assert journal.run("1").status == "failed"

@@ -12,7 +12,7 @@ import pytest
 from runner.lab import faults
 from runner.lab.faults import NODE_FAULTS
 from tests.conftest import LabUnderTest
-from tests.lab.program import Cluster, Program, read_until
+from tests.lab.program import Cluster, Program, read_until, until
 
 pytestmark = pytest.mark.lab
 
@@ -28,6 +28,19 @@ WHY = ("-e", "reason=GPU 0 lost, case 4711")
 
 def fault(lab: LabUnderTest, node: str, name: str) -> None:
     NODE_FAULTS[name](lab.nodes[node])
+
+
+def lose_power(lab: LabUnderTest, node: str) -> None:
+    """Off and on again, until it can be logged in to."""
+    fault(lab, node, "power-loss")
+
+    def answers() -> bool:
+        try:
+            return bool(lab.host(node).run("true").rc == 0)
+        except RuntimeError:  # ssh could not connect
+            return False
+
+    until(answers, f"{node} answers")
 
 
 def asks(host: Any) -> int:
@@ -187,7 +200,7 @@ def test_a_node_goes_out_of_service_and_stays_there(
 
     code, denied = program.json("apply", ONLINE, *ONE)
     assert (code, found(denied)[0]) == (4, "denied"), "a GPU is still lost"
-    fault(fresh, "gpu-a2", "power-loss")
+    lose_power(fresh, "gpu-a2")
     code, back = program.json("apply", ONLINE, *ONE)
     assert code == 0, back
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
@@ -248,7 +261,7 @@ def test_a_power_switch_that_fails_leaves_the_node_cordoned(
     assert (code, found(failed)[0]) == (1, "failed")
     assert "the command that switches the power exited 1" in found(failed)[1]
     assert cluster.cordoned("gpu-a2")
-    fault(fresh, "gpu-a2", "power-loss")
+    lose_power(fresh, "gpu-a2")
     resumed = program.run("resume", "--yes")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")

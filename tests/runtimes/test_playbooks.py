@@ -57,6 +57,8 @@ class Node:
     def answer(self, key: str, shell: str) -> Result:
         if key.startswith("service:"):
             return Result(0, b"LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n")
+        if key == "gpu:users":
+            return Result(0, b"all\nend\n")
         if key.startswith("exists:"):
             return Result(0)
         if "grep -E" in shell:
