@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import commands, round_trips, tools
+from benchmarks import commands, drains, round_trips, tools
 from benchmarks.counting_proxy import CountingProxy
 from benchmarks.table import Row, table
 from benchmarks.targets import Target, direct, write
@@ -23,7 +23,8 @@ from runner.lab.layout import Lab, Node, NodeSpec, find_lab
 
 LAB = "lab-bench"
 COMMANDS = "commands"
-CASES = ("1full", "4full", "50light", COMMANDS)
+DRAINS = "drains"
+CASES = ("1full", "4full", "50light", COMMANDS, DRAINS)
 LIMIT = 600.0
 """Seconds that one call of a tool may take."""
 
@@ -43,6 +44,9 @@ def main(cases: tuple[str, ...], delays: tuple[int, ...]) -> None:
     for case in cases or CASES:
         if case == COMMANDS:
             click.echo(commands.measure())
+            continue
+        if case == DRAINS:
+            click.echo(drains.measure())
             continue
         count, profile = int(case.rstrip("abcdefghijklmnopqrstuvwxyz")), case.lstrip("0123456789")
         with bench_lab(count, profile) as (lab, nodes):

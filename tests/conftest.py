@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from runner.engine import host_lock
 from runner.lab import lifecycle
 from runner.lab.layout import Lab, Node, find_lab
 from runner.modules.files import copies
@@ -29,9 +30,10 @@ ALLOWED = "allowed:"
 
 @pytest.fixture(scope="session", autouse=True)
 def kept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where runs on fake hosts keep their copies: nothing is left on this machine."""
+    """Where runs on fake hosts keep copies and locks: nothing is left on this machine."""
     folder = tmp_path_factory.mktemp("kept")
     copies.FOLDER = str(folder)
+    host_lock.FOLDER = str(folder / "run")
     return folder
 
 

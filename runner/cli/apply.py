@@ -31,9 +31,10 @@ def apply(output: str, ask_become_pass: bool, dry: bool, playbook: str, **given:
         from runner.cli.plan import dry_run
 
         return dry_run(options, output, ask_become_pass)
+    from runner.cli.work import taking_over
     from runner.journal.store import new_run_id
 
-    return carry_out(options, new_run_id(), output, ask_become_pass)
+    return carry_out(taking_over(options), new_run_id(), output, ask_become_pass)
 
 
 def carry_out(

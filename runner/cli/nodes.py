@@ -86,7 +86,8 @@ def unlock(
     force: bool,
     rollout: bool,
 ) -> int:
-    """End the lock that a dead run left on NODE, and say what else that run left there.
+    """End the lock that a dead run left on NODE, and say what else that run left there. Of a host
+    without a cluster it is the file /run/gpurun/lock.
 
     Refused while the holder may still be working: its process is alive on this machine, or its
     lock has not run out. A run that can be resumed needs no unlock: gpurun resume takes its own

@@ -73,6 +73,8 @@ class RunOptions:
     """The run that is brought back."""
     force: bool = False
     """Also files that have changed since that run."""
+    take_over: str = ""
+    """The run whose nodes are taken over, where it left them out of service."""
 
     def as_arguments(self) -> dict[str, Any]:
         """For the journal: files by their whole path, as `resume` may run in another folder."""
@@ -269,6 +271,12 @@ def run_options(command: F) -> F:
                 multiple=True,
                 metavar="TAG",
                 help="Not the tasks with one of these tags.",
+            ),
+            click.option(
+                "--take-over",
+                default="",
+                metavar="RUN",
+                help="Go on with the nodes that RUN left out of service, instead of resuming it.",
             ),
             user_option,
             kubeconfig_option,

@@ -29,6 +29,7 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
         finish,
         say_not_undone,
         stopping,
+        taking_over,
         terminal,
         warn_of_short_secrets,
     )
@@ -36,6 +37,7 @@ def dry_run(options: RunOptions, output: str, ask_become_pass: bool) -> int:
     from runner.journal.store import new_run_id
     from runner.secrets.redact import KNOWN
 
+    options = taking_over(options)
     password = become_password(ask_become_pass)
     say = terminal(output)
     run = new_run_id()

@@ -24,17 +24,20 @@ def resume(run: str, yes: bool, ask_become_pass: bool, vault: tuple[str, ...], o
     """Look at every host of RUN again (default: the newest that has not finished), do what is
     left, and give back every node that it took out of service.
 
-    A run started with --yes is resumed as approved, unless its playbook has changed since. Exit
-    codes as gpurun apply.
+    A run started with --yes is resumed as approved, unless its playbook has changed since, or
+    another run came to undo it or to take its nodes over; that has to be named. Exit codes as
+    gpurun apply.
     """
     from runner.cli.apply import carry_out
     from runner.cli.project import journal_path
+    from runner.cli.work import terminal
     from runner.errors import GpurunError
     from runner.journal.store import ROLLED_BACK, Journal
 
     journal = Journal(journal_path())
     try:
         record = journal.run(run)
+        successors = journal.successors(record.id)
     finally:
         journal.close()
     check_not_running(record)
@@ -49,13 +52,19 @@ def resume(run: str, yes: bool, ask_become_pass: bool, vault: tuple[str, ...], o
             "gpurun apply carries its playbook out again",
         )
     options = RunOptions.from_arguments(record.arguments)
+    if successors:
+        terminal(output).line(
+            f"Run {successors[0].id} came to undo this one or to take its nodes over: "
+            "what that undid is done again.",
+            "yellow",
+        )
     return carry_out(
         replace(options, yes=yes, vault=vault or options.vault),
         record.id,
         output,
         ask_become_pass,
         record.pid,
-        options.yes,
+        options.yes and not successors,
     )
 
 

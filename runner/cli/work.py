@@ -7,6 +7,7 @@ import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -149,6 +150,9 @@ def build(
         made = _rolled_back(options, playbook, inventory)
         playbook, inventory, not_undone = made.playbook, made.inventory, made.not_undone
         heirs = made.heirs
+    elif options.take_over:
+        _check_proof(playbook)
+        heirs = frozenset(inventory.hosts)
     cross_over(inventory.hosts.values())
     settings = Settings(
         run=run,
@@ -162,13 +166,45 @@ def build(
         rollout_lock=options.rollout_lock,
         become_password=password,
         resumed=resumed,
-        rolls_back=options.rollback,
+        predecessor=options.rollback or options.take_over,
         heirs=heirs,
     )
     work = Run(playbook, inventory, settings, events, review, stop, keeper, not_undone)
     work.read_secrets()
     check_arguments(options.extra)
     return work
+
+
+def taking_over(options: RunOptions) -> RunOptions:
+    """The options with the whole id of the run whose nodes are to be taken over.
+
+    Raises:
+        GpurunError: there is no such run, or it is still being worked on.
+    """
+    from runner.cli.project import journal_path
+    from runner.cli.resume import check_not_running
+    from runner.journal.store import Journal
+
+    if not options.take_over:
+        return options
+    journal = Journal(journal_path())
+    try:
+        record = journal.run(options.take_over)
+    finally:
+        journal.close()
+    check_not_running(record)
+    return replace(options, take_over=record.id)
+
+
+def _check_proof(playbook: Playbook) -> None:
+    """A node that a run left half done is given back only by a play that proves it."""
+    for play in playbook.plays:
+        if not play.verify:
+            raise GpurunError(
+                f"--take-over: the play '{play.name}' has no `verify`, which would prove that a "
+                "node may be given back",
+                "gpurun resume RUN finishes the nodes of RUN",
+            )
 
 
 def _rolled_back(options: RunOptions, playbook: Playbook, inventory: Inventory) -> Rollback:

@@ -9,7 +9,7 @@ from typing import Any
 from runner.engine.pending import mark, unmark
 from runner.engine.planning import PlannedStep
 from runner.hosts.script import Block, Command
-from runner.modules.base import Action, Change, HostWait, Reboot
+from runner.modules.base import Action, Change, Collect, HostWait, Reboot
 from runner.playbook.document import Play, Task
 
 
@@ -23,7 +23,7 @@ def first_batch(steps: Sequence[PlannedStep]) -> list[PlannedStep]:
     for step in steps:
         if step.status != "change" and step.status != "deferred" and not step.waits:
             continue
-        if _is_boundary(step):
+        if is_boundary(step):
             return batch or [step]
         if batch and not _same_login(batch[-1], step):
             return batch
@@ -38,7 +38,8 @@ def _is_judged(task: Task) -> bool:
     return bool(task.ignore_errors or conditions or task.retries)
 
 
-def _is_boundary(step: PlannedStep) -> bool:
+def is_boundary(step: PlannedStep) -> bool:
+    """Whether it is done by itself, not in one exec with others."""
     if step.status == "deferred" or step.waits:
         return True
     return any(not isinstance(action, Command) for c in step.changes for action in c.do)
@@ -56,7 +57,7 @@ def _login(step: PlannedStep) -> tuple[bool, str]:
 def cluster_actions(step: PlannedStep) -> list[Any]:
     """What a boundary step asks of the cluster."""
     actions = [action for change in step.changes for action in change.do]
-    asked = [a for a in actions if not isinstance(a, Command | Reboot)]
+    asked = [a for a in actions if not isinstance(a, Command | Reboot | Collect)]
     return asked + [wait for wait in step.waits if not isinstance(wait, HostWait)]
 
 
@@ -68,6 +69,11 @@ def host_waits(step: PlannedStep) -> list[HostWait]:
 def reboots(step: PlannedStep) -> list[Reboot]:
     """The reboots of a boundary step."""
     return [a for change in step.changes for a in change.do if isinstance(a, Reboot)]
+
+
+def collects(step: PlannedStep) -> list[Collect]:
+    """What a boundary step keeps of the host."""
+    return [a for change in step.changes for a in change.do if isinstance(a, Collect)]
 
 
 def blocks(

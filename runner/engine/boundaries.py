@@ -1,19 +1,23 @@
-"""Steps that do not travel to the host with others: reboots, waits, and actions of the cluster."""
+"""Steps that do not travel to the host with others: reboots, waits, evidence, actions of the
+cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner.engine.batches import cluster_actions, host_waits, reboots
+from runner.engine.batches import cluster_actions, collects, host_waits, reboots
 from runner.engine.ending import Interrupted
+from runner.engine.evidence import collect
 from runner.engine.planning import PlannedStep
 from runner.engine.power import switch_power
 from runner.engine.waiting import wait_on_host
 from runner.errors import GpurunError
 from runner.inventory.model import LOCALHOST
+from runner.kube.state import ApplyObject, DeleteObject
 
 if TYPE_CHECKING:
     from runner.engine.work import Work
@@ -31,6 +35,8 @@ def act(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     """
     if reboots(step):
         _reboot(work, step)
+    elif collects(step):
+        _collect(work, step)
     elif host_waits(step):
         wait(work, step)
     else:
@@ -57,10 +63,20 @@ def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     told: dict[str, Any] = {}
     for action in cluster_actions(step):
         work.touched = work.touched or bool(step.changes)
+        if isinstance(action, ApplyObject | DeleteObject):
+            # A pod that came back from a drain just before has not read it: it is to be restarted.
+            work.since = datetime.now(UTC)
         told |= work.node.perform(action, work.since)
     for key in [key for key in work.observed if key.startswith("kubernetes:")]:
         del work.observed[key]
     return told
+
+
+def _collect(work: Work, step: PlannedStep) -> None:
+    for action in collects(step):
+        host = work.subject.host.name
+        kept = collect(action, host, work.connection, work.node.read_node())
+        work.events.emit("progress", host, f"{step.label}: {kept}")
 
 
 def _reboot(work: Work, step: PlannedStep) -> None:

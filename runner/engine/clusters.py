@@ -25,7 +25,7 @@ from runner.kube.leases import NodeLease, read_leases
 from runner.kube.lock import ROLLOUT, NodeLock, RolloutLock, lease_name
 from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
-from runner.kube.state import ClusterAction, DrainMode, NodeState, ObjectQuery, ObjectState
+from runner.kube.state import ClusterAction, ClusterAnswer, ClusterQuery, DrainMode, NodeState
 from runner.modules.base import Disruption, Unknown
 
 
@@ -48,7 +48,7 @@ class Clusters:
         self.rollouts: dict[Cluster, RolloutLock] = {}
         """The locks that this run holds while it takes nodes out of service."""
         self._leases: dict[Cluster, Mapping[str, NodeLease] | Unknown] = {}
-        self._objects: list[tuple[Cluster, ObjectQuery, ObjectState | Unknown]] = []
+        self._objects: list[tuple[Cluster, ClusterQuery, ClusterAnswer | Unknown]] = []
 
     def of(self, host: Host) -> Cluster | None:
         """The cluster a host belongs to; None when none is configured."""
@@ -125,7 +125,7 @@ class Clusters:
                 return leases
             return leases.get(name, NodeLease(name))
 
-    def look(self, host: Host, query: ObjectQuery) -> ObjectState | Unknown:
+    def look(self, host: Host, query: ClusterQuery) -> ClusterAnswer | Unknown:
         """An object of the host's cluster; equal questions of several hosts are asked once."""
         with self._reading:
             cluster = self.of(host)
@@ -139,7 +139,7 @@ class Clusters:
             return answer
 
 
-def look_at(cluster: Cluster, query: ObjectQuery) -> ObjectState | Unknown:
+def look_at(cluster: Cluster, query: ClusterQuery) -> ClusterAnswer | Unknown:
     """The cluster's answer, or why there is none."""
     try:
         return cluster.look(query)
@@ -254,6 +254,7 @@ class NodeMaintenance(Maintenance):
         which is brought back still holds is ours from then on."""
         if self._heir_of and self._entered:
             maintenance.inherit(self._cluster, self._node, self._heir_of, self._run)
+            self._progress(f"{self._node} is taken over from run {self._heir_of}")
         if not disrupts(plan):
             return
         mode: DrainMode = drain_mode(plan)
@@ -279,6 +280,7 @@ class NodeMaintenance(Maintenance):
             self._stop,
             holders,
         )
+        maintenance.check_cordoned(self._cluster, self._node)
         # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
         if any(step.disruption == Disruption.GPU for step in plan.pending):
             maintenance.pause_daemonsets(
@@ -322,7 +324,7 @@ class NodeMaintenance(Maintenance):
     def read_node(self) -> NodeState | Unknown:
         return read_nodes(self._cluster, [self._host])[0][self._host.name]
 
-    def read_object(self, query: ObjectQuery) -> ObjectState | Unknown:
+    def read_object(self, query: ClusterQuery) -> ClusterAnswer | Unknown:
         return look_at(self._cluster, query)
 
     def _progress(self, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from runner.engine.batches import cluster_actions
 from runner.engine.boundaries import wait
 from runner.engine.ending import Drifted, HostResult, HostStatus, Interrupted, StepFailed
+from runner.engine.host_lock import HostTaken
 from runner.engine.planner import Progress, plan_verify
 from runner.engine.planning import PROBLEMS, HostPlan
 from runner.engine.tries import forget
@@ -62,7 +63,9 @@ class HostRun:
 
     def _ended(self, error: Exception, left: str) -> HostResult:
         status: HostStatus = "failed"
-        if isinstance(error, Drifted):
+        if isinstance(error, HostTaken):
+            status = "failed" if self.work.changed else "denied"
+        elif isinstance(error, Drifted):
             status = "drifted"
         elif isinstance(error, UnreachableError):
             status = "unreachable"

@@ -189,6 +189,7 @@ def _short(text: str) -> str:
 # what it is now; else somebody has changed it since, and that is what it was before.
 _COPY = """now=$(sha256sum < "$p" | cut -c 1-64)
 [ -e "$k/$n" ] && cat -- "$k/${n%-*}"-*.after 2> /dev/null | grep -qx "$now" || {
+  trap 'rm -f -- "$k/$n.new"' EXIT
   cp -- "$p" "$k/$n.new"
   sync -- "$k/$n.new"
   mv -fT -- "$k/$n.new" "$k/$n"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from runner.engine.host_lock import LockedHost
 from runner.engine.observe import no_cluster
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
-from runner.kube.state import ObjectQuery
+from runner.kube.state import ClusterQuery
 from runner.modules.base import Unknown
 
 
@@ -39,5 +41,18 @@ class Maintenance:
     def read_node(self) -> Any:
         return Unknown("no cluster is configured for this host")
 
-    def read_object(self, query: ObjectQuery) -> Any:
+    def read_object(self, query: ClusterQuery) -> Any:
         return no_cluster(query)
+
+
+@dataclass(frozen=True, slots=True)
+class HostMaintenance(Maintenance):
+    """A host without a cluster: its lock is a file on the host itself."""
+
+    host: LockedHost
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """The lock is taken by the first change, so that it costs no exec of its own."""
+        unlocking = ExitStack()
+        unlocking.callback(self.host.unlock)
+        return unlocking

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from runner.engine.planning import HostPlan, Needs
 from runner.errors import GpurunError
 from runner.hosts.script import Block, BlockResult, Command, Result
-from runner.kube.state import NODE, ObjectQuery
+from runner.kube.state import NODE, ClusterQuery
 from runner.modules.base import Probe, Unknown
 
 MOST_LOOKS = 12
@@ -28,7 +28,7 @@ def no_delegate(name: str) -> Hosts:
     raise GpurunError(f"delegate_to {name}: other hosts cannot be reached here")
 
 
-def no_cluster(query: ObjectQuery) -> Any:
+def no_cluster(query: ClusterQuery) -> Any:
     """The answer to every look at a cluster where there is none."""
     return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
 
@@ -38,7 +38,7 @@ def observe(
     observed: dict[str, Any],
     connection: Hosts,
     read_node: Callable[[], Any],
-    read_object: Callable[[ObjectQuery], Any] = no_cluster,
+    read_object: Callable[[ClusterQuery], Any] = no_cluster,
     delegate: Callable[[str], Hosts] = no_delegate,
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.

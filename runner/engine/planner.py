@@ -326,12 +326,13 @@ class _Walk:
         )
         check_not_exposed(task, probes)
         objects = tuple(module.cluster_probes(args, context))
-        if delegate and (module.needs_cluster or objects):
+        node = module.wants_cluster(args)
+        if delegate and (node or objects):
             raise Refused(f"delegate_to: {task.module} acts on the host's node in the cluster")
-        if self._missing(module, probes, objects, delegate):
+        if self._missing(node, probes, objects, delegate):
             return None
         try:
-            states = self._states(module, (*probes, *objects), delegate)
+            states = self._states(node, (*probes, *objects), delegate)
             outcome = answer(task, module, args, states, context)
             check_not_exposed(task, (), outcome.changes)
             outcome = self._outcome(key, task, variables, outcome)
@@ -360,7 +361,7 @@ class _Walk:
 
     def _missing(
         self,
-        module: Module[Any],
+        node: bool,
         probes: Sequence[Probe],
         objects: Sequence[ClusterProbe],
         delegate: str,
@@ -373,15 +374,15 @@ class _Walk:
             self.needs.probes.update(missing)
         unseen = {p.key: p for p in objects if p.key not in self.view}
         self.needs.objects.update(unseen)
-        if module.needs_cluster and NODE not in self.view:
+        if node and NODE not in self.view:
             self.needs.cluster = True
             return True
         return bool(missing or unseen)
 
     def _states(
-        self, module: Module[Any], probes: Sequence[Probe | ClusterProbe], delegate: str
+        self, node: bool, probes: Sequence[Probe | ClusterProbe], delegate: str
     ) -> dict[str, Any]:
-        keys = [p.key for p in probes] + ([NODE] if module.needs_cluster else [])
+        keys = [p.key for p in probes] + ([NODE] if node else [])
         states = {key: self.view[seen_as(key, delegate)] for key in keys}
         for state in states.values():
             if isinstance(state, Unknown):

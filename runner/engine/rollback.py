@@ -103,9 +103,10 @@ def roll_back(
         play = _original(playbook, name, line)
         made.append(_play(play, run, changes, variables, () if made else held, force))
     if not any(play.tasks for play in made):
+        hint = [f"not undone: {names(each.hosts)}: {each.what}" for each in not_undone]
+        hint += [f"gpurun resume {run} goes on with {', '.join(held)}"] if held else []
         raise GpurunError(
-            f"run {run} changed nothing that can be brought back",
-            "; ".join(f"not undone: {names(each.hosts)}: {each.what}" for each in not_undone),
+            f"run {run} changed nothing that can be brought back", "\n    ".join(hint)
         )
     hosts = {
         name: replace(host, variables={**host.variables, KEPT: variables[name]})

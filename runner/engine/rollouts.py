@@ -38,7 +38,7 @@ def rollouts(
     held: dict[Cluster, RolloutLock] = {}
     with ExitStack() as stack:
         for cluster, needing in _needing(states, clusters).items() if settings.rollout_lock else ():
-            heir_of = settings.rolls_back if settings.heirs else ""
+            heir_of = settings.predecessor if settings.heirs else ""
             patience = settings.lock_timeout
             say = partial(progress, needing[0].host.name)
             lock = RolloutLock(cluster, settings.run, holder, patience, stop, heir_of, say)

@@ -18,8 +18,10 @@ from runner.engine.enact import HostRun
 from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, gate, lock_reason
+from runner.engine.gpu_users import users_probe
+from runner.engine.host_lock import LockedHost
 from runner.engine.kept import Keeper
-from runner.engine.maintenance import Maintenance
+from runner.engine.maintenance import HostMaintenance, Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
@@ -246,6 +248,7 @@ class Run:
     def _gate(self, state: HostState, clusters: Clusters) -> None:
         plan = state.plan
         assert plan is not None
+        heir_of = self._settings.heir_of(state.host.name)
         # Also where nothing is to do: an unfinished run may hold the node out of service.
         state.node = clusters.node(state.host)
         if plan.pending and not plan.problem:
@@ -256,10 +259,13 @@ class Run:
             state.preview,
             self._settings.run,
             self._locked(state, clusters),
-            self._settings.heir_of(state.host.name),
+            heir_of,
         )
-        if self._settings.resumed and isinstance(state.node, Unknown):
-            why = f"whether this run still holds the node is not known: {state.node}"
+        held = isinstance(state.node, NodeState) and state.node.annotations.get(RUN) == heir_of
+        state.inherits = heir_of if held else ""
+        if (self._settings.resumed or heir_of) and isinstance(state.node, Unknown):
+            holder = f"run {heir_of}" if heir_of else "this run"
+            why = f"whether {holder} still holds the node is not known: {state.node}"
             state.gate = Gate("deny", (why,), "unknown")
         if state.gate.verdict == "deny":
             reason = "; ".join(state.gate.reasons)
@@ -279,12 +285,12 @@ class Run:
             return taken
         rollout, heir_of = (
             clusters.rollout(state.host),
-            settings.rolls_back if settings.heirs else "",
+            settings.predecessor if settings.heirs else "",
         )
         return lock_reason(rollout, settings.run, now, patience, heir_of, ROLLOUT_OF)
 
     def _abandoned(self, state: HostState) -> bool:
-        """An earlier try of this run, or the run it brings back, left the node in maintenance."""
+        """An earlier try of this run, or its predecessor, left the node in maintenance."""
         node, settings = state.node, self._settings
         ours = [run for run in (settings.run, settings.heir_of(state.host.name)) if run]
         return isinstance(node, NodeState) and node.annotations.get(RUN) in ours
@@ -353,7 +359,7 @@ class Run:
             state.subject,
             state.plan,
             state.observed,
-            state.connection,
+            node.host if isinstance(node, HostMaintenance) else state.connection,
             node,
             self._events,
             self._stop,
@@ -373,9 +379,22 @@ class Run:
         self._ended(state, result)
 
     def _maintenance(self, state: HostState, clusters: Clusters) -> Maintenance:
-        cluster = clusters.of(state.host)
+        cluster, settings = clusters.of(state.host), self._settings
         if cluster is None or not isinstance(state.node, NodeState):
-            return Maintenance()
+            assert state.connection is not None
+            users = users_probe(state.subject.play)
+            locked = LockedHost(
+                state.connection,
+                settings.run,
+                _holder(),
+                users.become,
+                users.user,
+                settings.lock_timeout,
+                settings.heir_of(state.host.name),
+                self._stop,
+                lambda text: self._events.emit("progress", state.host.name, text),
+            )
+            return HostMaintenance(locked)
         return NodeMaintenance(
             clusters.snapshot(state.host),
             state.host,

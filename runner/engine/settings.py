@@ -15,7 +15,7 @@ class Settings:
     Args:
         forks: hosts worked on at once.
         rollout_lock: whether only one run at a time takes nodes of a cluster out of service.
-        rolls_back: the run that this one brings back; "": none.
+        predecessor: the run that this one brings back or takes nodes over from; "": none.
         heirs: hosts whose nodes it takes over, where that run still holds them.
     """
 
@@ -30,9 +30,9 @@ class Settings:
     rollout_lock: bool = True
     become_password: str | None = field(default=None, repr=False)
     resumed: bool = False
-    rolls_back: str = ""
+    predecessor: str = ""
     heirs: frozenset[str] = frozenset()
 
     def heir_of(self, host: str) -> str:
         """The run from which this one may take the host's node over; "": none."""
-        return self.rolls_back if host in self.heirs else ""
+        return self.predecessor if host in self.heirs else ""

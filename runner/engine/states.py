@@ -38,6 +38,9 @@ class HostState:
     kept: Mapping[str, Any] | None = None
     """What its tasks registered and set, once they are done."""
 
+    inherits: str = ""
+    """The run that left the node out of service, from which it is taken over and given back."""
+
     leads: bool = False
     """It does what is done once for all hosts of the play."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.engine.clusters import Clusters
+from runner.engine.host_lock import KEY, HostLock, parse_lock, read_lock, release
+from runner.engine.observe import Hosts
 from runner.errors import GpurunError
+from runner.hosts.connection import Connection
 from runner.inventory.model import Host
 from runner.kube import maintenance
 from runner.kube.api import RefusalError
@@ -28,12 +31,14 @@ def unlock_node(
     reason: str,
     force: bool,
     rollout: bool = False,
+    connect: Callable[[Host], Hosts] = Connection,
 ) -> Iterator[str]:
     """Sentences on what was done and on what the run left on the node.
 
     Args:
         name: an inventory name or the name of a node.
         rollout: end the lock of the rollout on the node's cluster, not that of the node.
+        connect: to a host without a cluster, whose lock is a file on it.
 
     Raises:
         GpurunError: no such node, or its lock may be held by a run that lives.
@@ -41,7 +46,10 @@ def unlock_node(
     host = _host(hosts, name)
     cluster, node = clusters.of(host), clusters.node(host)
     if cluster is None:
-        raise GpurunError(f"{name}: no cluster is configured", "--kubeconfig names one")
+        if rollout:
+            raise GpurunError(f"{name}: no cluster is configured", "--kubeconfig names one")
+        yield from unlock_host(host, connect(host), reason, force)
+        return
     if not isinstance(node, NodeState):
         raise GpurunError(f"{name}: {node}")
     what = ROLLOUT_OF if rollout else f"node {node.name}"
@@ -65,6 +73,44 @@ def unlock_node(
             ) from error
         yield f"{what} unlocked; it was held by {lease.holder} (run {lease.run})"
     yield from left_behind(node)
+
+
+def unlock_host(host: Host, connection: Hosts, reason: str, force: bool) -> Iterator[str]:
+    """End the lock that lies on a host without a cluster; why is written beside it.
+
+    Raises:
+        GpurunError: the host cannot be reached, or the lock may be held by a run that lives.
+    """
+    become = host.user != "root"
+    found = connection.look([read_lock(become)])[KEY]
+    clock, _, text = found.text.partition("\n")
+    lock = parse_lock(text)
+    if found.rc != 0 or not clock.isdigit():
+        raise GpurunError(f"{host.name}: its lock cannot be read: {found.error_text[-200:]}")
+    if lock is None:
+        yield f"host {host.name} is not locked"
+        return
+    why = "" if force else _host_refusal(lock, int(clock), socket.gethostname())
+    if why:
+        raise GpurunError(f"host {host.name} stays locked: {why}", "--force unlocks it anyway")
+    who = f"{getpass.getuser()}@{socket.gethostname()}"
+    note = f"{datetime.now(UTC).isoformat(timespec='seconds')} {who}: {reason}"
+    (result,) = connection.change([release(lock.run, become, note=note)])
+    if result.status != "done":
+        raise GpurunError(f"host {host.name} stays locked: its lock cannot be removed")
+    yield f"host {host.name} unlocked; it was held by {lock.holder} (run {lock.run})"
+
+
+def _host_refusal(lock: HostLock, now: int, machine: str) -> str:
+    """Why a host's lock must not be taken away, by the host's own clock."""
+    end = int(lock.until) if lock.until.isdigit() else now
+    renewed = datetime.fromtimestamp(now, UTC)
+    lease = NodeLease("", lock.holder, lock.run, lock.since, renewed, end - now)
+    local = _HOLDER.match(lock.holder)
+    if local and local["machine"] == machine:
+        return refusal(lease, datetime.now(UTC), machine)
+    left = end - now
+    return f"{lock.holder} may work for {left} s more, then it has run out" if left > 0 else ""
 
 
 def _host(hosts: Sequence[Host], name: str) -> Host:

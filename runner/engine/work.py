@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.engine.approved import check_within
-from runner.engine.batches import blocks, cluster_actions, first_batch, reboots, undo_block
+from runner.engine.batches import blocks, first_batch, is_boundary, undo_block
 from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
@@ -128,7 +128,7 @@ class Work:
         self._settled_before(batch[0])
         if batch[0].status == "deferred":
             self._known_now(batch[0])
-        elif batch[0].waits or cluster_actions(batch[0]) or reboots(batch[0]):
+        elif is_boundary(batch[0]):
             self._boundary(batch[0])
         elif batch[0].delegate:
             self._elsewhere(batch)

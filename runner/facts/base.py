@@ -57,6 +57,7 @@ FACTS: dict[str, str] = {
     "pci_gpus": "runner.facts.pci:PCI_GPUS",
     "package_manager": "runner.facts.readiness:PACKAGE_MANAGER",
     "disk": "runner.facts.readiness:DISK",
+    "clock": "runner.facts.clock:CLOCK",
     "reboot_required": "runner.facts.readiness:REBOOT_REQUIRED",
     "xids": "runner.facts.xids:XIDS",
     "kubernetes": "runner.facts.kubernetes:KUBERNETES",

@@ -64,7 +64,8 @@ class Before:
     """The driver's services that were active."""
     boot_id: str
     xids: int | None
-    """Lines with an Xid in the kernel log of that boot; None: it could not be read."""
+    """Lines with an Xid in the kernel log of that boot, without 154, which is the driver's word
+    about others; None: it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,9 @@ if [ -d /run/systemd/system ]; then
   for s in {" ".join(SERVICES)}; do ! systemctl is-active -q "$s" || echo "active $s"; done
 fi
 lsmod | sed -n 's/^\\(nvidia[^ ]*\\|nouveau\\|gdrdrv\\) .*/module \\1/p'
-if log=$(dmesg 2>/dev/null); then echo "xids $(printf '%s\\n' "$log" | grep -c 'NVRM: Xid')"; fi
+if log=$(dmesg 2>/dev/null); then
+  echo "xids $(printf '%s\\n' "$log" | grep 'NVRM: Xid' | grep -vc '): 154,')"
+fi
 exit 0
 """
 

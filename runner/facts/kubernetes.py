@@ -43,5 +43,6 @@ KUBERNETES = Fact(
         ("capacity", "mapping", "Resource to quantity; whole numbers are numbers, others text."),
         ("allocatable", "mapping", "As `capacity`."),
         ("pods", "list", "Its pods."),
+        ("kubelet_version", "text", "`v1.31.2`; empty: it does not say."),
     ),
 )

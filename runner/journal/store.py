@@ -58,6 +58,12 @@ class RunRecord:
     arguments: Mapping[str, Any]
     pid: int
 
+    @property
+    def predecessors(self) -> set[str]:
+        """The runs that it brings back or takes nodes over from."""
+        found = (self.arguments.get("rollback"), self.arguments.get("take_over"))
+        return {str(run) for run in found if run}
+
 
 def default_path() -> Path:
     """$GPURUN_JOURNAL, else $XDG_STATE_HOME/gpurun/journal.sqlite (~/.local/state)."""
@@ -116,6 +122,13 @@ class Journal:
         try:
             with self._lock, self._db:
                 self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise self._unusable(error) from None
 
@@ -178,18 +191,24 @@ class Journal:
 
     def kept(self, run: str) -> list[KeptChange]:
         """What a run has kept of its changes, oldest first."""
-        rows = self._db.execute(
-            "SELECT change, content FROM kept WHERE run=? ORDER BY number", (run,)
-        )
+        rows = self._read("SELECT change, content FROM kept WHERE run=? ORDER BY number", (run,))
         return [_kept(change, content) for change, content in rows]
 
     def rolled_back(self, run: str) -> None:
-        """Record that what a run changed was brought back: it is not to be resumed."""
-        self._write("UPDATE runs SET status=? WHERE id=?", (ROLLED_BACK, run))
+        """Record that what a run changed was brought back: it is not to be resumed. One that was
+        killed has ended by that."""
+        self._write(
+            "UPDATE runs SET status=?, ended=coalesce(nullif(ended, ''), ?) WHERE id=?",
+            (ROLLED_BACK, _now(), run),
+        )
+
+    def successors(self, run: str) -> list[RunRecord]:
+        """The runs that brought `run` back or took nodes over from it, newest first."""
+        return [later for later in self.runs(10_000) if run in later.predecessors]
 
     def runs(self, limit: int = 50) -> list[RunRecord]:
         """The latest runs, newest first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT id, started, ended, status, playbook, arguments, pid FROM runs"
             " ORDER BY started DESC, id DESC LIMIT ?",
             (limit,),
@@ -198,13 +217,17 @@ class Journal:
 
     def run(self, run: str) -> RunRecord:
         """One run by its id or an unambiguous beginning of it; "last" is the newest, and
-        "unfinished" the newest that may hold a node or be owed something, else the newest.
+        "unfinished" the newest that may hold a node or be owed something, else the newest. One
+        that was brought back or taken over, be it in part, has to be named.
 
         Raises:
             GpurunError: none or several match.
         """
         if run == "unfinished":
-            run = next((r.id for r in self.runs(10_000) if r.status not in FINISHED), "last")
+            runs = self.runs(10_000)
+            succeeded = {earlier for each in runs for earlier in each.predecessors}
+            open_runs = (r.id for r in runs if r.status not in FINISHED and r.id not in succeeded)
+            run = next(open_runs, "last")
         found = self.runs(1) if run == "last" else [r for r in self.runs(10_000) if r.id == run]
         found = found or [r for r in self.runs(10_000) if r.id.startswith(run)]
         if run == "last" and not found:
@@ -216,7 +239,7 @@ class Journal:
 
     def events(self, run: str) -> list[Event]:
         """All events of a run, oldest first."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT kind, host, text, data, time FROM events WHERE run=? ORDER BY number", (run,)
         )
         return [

@@ -12,7 +12,15 @@ from urllib.parse import quote
 from runner.errors import ClusterError
 from runner.kube.api import RefusalError
 from runner.kube.parse import Pod, parse_node, quantity
-from runner.kube.state import NodeState, RestartDaemonSetPod, SetLabels, SetTaint, WaitAllocatable
+from runner.kube.state import (
+    DrainOptions,
+    EvictPods,
+    NodeState,
+    RestartDaemonSetPod,
+    SetLabels,
+    SetTaint,
+    WaitAllocatable,
+)
 from runner.kube.waiting import Progress, wait_until
 
 if TYPE_CHECKING:
@@ -59,7 +67,7 @@ def set_taint(cluster: Cluster, node: str, action: SetTaint) -> None:
 
 def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
     """Make a node schedulable again, on condition that no run has taken it meanwhile."""
-    from runner.kube.maintenance import RUN, change
+    from runner.kube.maintenance import CORDON_REASON, RUN, change
 
     def patch(state: NodeState) -> Mapping[str, Any]:
         holder = state.annotations.get(RUN, "")
@@ -67,6 +75,9 @@ def uncordon(cluster: Cluster, node: str, progress: Progress) -> None:
             raise ClusterError(
                 f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
             )
+        reason = state.annotations.get(CORDON_REASON)
+        if reason is not None:
+            raise ClusterError(f"node {node} was taken out of service meanwhile: {reason}")
         return {"spec": {"unschedulable": None}} if state.unschedulable else {}
 
     after = change(cluster, node, patch, f"uncordon node {node}")
@@ -89,6 +100,25 @@ def tainted(taints: Sequence[Mapping[str, Any]], action: SetTaint) -> list[Mappi
         return kept
     value = {"value": action.value} if action.value else {}
     return [*kept, {"key": action.key, **value, "effect": action.effect}]
+
+
+def evict_pods(
+    cluster: Cluster, node: str, action: EvictPods, progress: Progress, stop: threading.Event
+) -> None:
+    """Evict pods as a drain does, disruption budgets honoured; those that are gone are fine."""
+    from runner.kube.drain import drain
+    from runner.kube.snapshot import Snapshot
+
+    options = DrainOptions(
+        delete_emptydir_data=action.delete_emptydir_data,
+        force=action.force,
+        timeout=action.timeout,
+    )
+    try:
+        drain(Snapshot(cluster, [node]), node, options, "full", progress, stop, only=action.uids)
+    except ClusterError as error:
+        text = f"node {node}: pods could not be evicted: {error.message}"
+        raise ClusterError(text, "what is named there still runs on the node") from error
 
 
 def wait_allocatable(

@@ -107,6 +107,7 @@ class Api:
         self._lock = threading.Lock()
         self._client: httpx2.Client | None = None
         self._source = Source("", "", "")
+        self._token = ""
         self.requests = 0
         """Requests sent so far."""
         self.clock_offset = timedelta(0)
@@ -190,7 +191,7 @@ class Api:
         again = method == "GET" if repeatable is None else repeatable
         for delay in (*RETRY_DELAYS, None) if again else (None,):
             try:
-                return self._once(method, path, asked, body, content_type, query, timeout)
+                return self._trusted(method, path, asked, body, content_type, query, timeout)
             except RefusalError as error:
                 if error.code not in passing(method):
                     raise
@@ -202,6 +203,26 @@ class Api:
                     raise
                 time.sleep(delay)
         raise AssertionError("the last attempt returns or raises")
+
+    def _trusted(self, *asked: Any) -> Json:
+        """One request; once more where its token is refused and the kubeconfig has a new one."""
+        try:
+            return self._once(*asked)
+        except RefusalError as error:
+            if error.code != 401 or not self._has_new_token():
+                raise
+        return self._once(*asked)
+
+    def _has_new_token(self) -> bool:
+        """Whether somebody has logged in anew. (Tokens of exec plugins and service accounts are
+        renewed by the client itself.)"""
+        config = load(self._kubeconfig, self._context)
+        token = str(config.user.token if config.user else "")
+        with self._lock:
+            if token == self._token:
+                return False
+            self._client = None  # not closed: others may wait for its answers
+        return True
 
     @staticmethod
     def _still_busy(error: RefusalError, method: str) -> ClusterError:
@@ -357,6 +378,7 @@ class Api:
         self._source = Source(
             config.cluster.server, str(config.fname or "service account"), config.context_name
         )
+        self._token = str(config.user.token if config.user else "")
         host = httpx2.URL(config.cluster.server).host
         # As in Go's client, a proxy of the environment is never asked for this machine itself.
         local = host in ("localhost", "::1") or host.startswith("127.")

@@ -17,11 +17,14 @@ from runner.kube.state import (
     ApplyObject,
     CheckPod,
     ClusterAction,
+    ClusterAnswer,
+    ClusterQuery,
     DeleteObject,
+    EvictPods,
     KeepCordoned,
+    NodesQuery,
     NodeState,
-    ObjectQuery,
-    ObjectState,
+    RestartDaemonSet,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
@@ -107,16 +110,14 @@ class Cluster:
         match action:
             case CheckPod():
                 return pod_check.check_pod(self, node, action, run, progress, stop)
+            case EvictPods():
+                actions.evict_pods(self, node, action, progress, stop)
             case RestartDaemonSetPod():
                 actions.restart_pod(self, node, action, since, progress, stop)
             case WaitAllocatable():
                 actions.wait_allocatable(self, node, action, progress, stop)
-            case ApplyObject():
-                objects.apply_object(self, action, progress, stop)
-            case DeleteObject():
-                objects.delete_object(self, action, progress, stop)
-            case WaitRollout():
-                objects.wait_rollout(self, action, progress, stop)
+            case ApplyObject() | DeleteObject() | WaitRollout() | RestartDaemonSet():
+                objects.perform(self, action, run, progress, stop)
             case _:
                 self._mark(node, action, progress)
         return {}
@@ -142,10 +143,12 @@ class Cluster:
             case KeepCordoned():
                 maintenance.keep_cordoned(self, node, action.reason)
 
-    def look(self, query: ObjectQuery) -> ObjectState:
-        """One object, live and as applying would make it. Raises ClusterError."""
+    def look(self, query: ClusterQuery) -> ClusterAnswer:
+        """One object, live and as applying would make it; or all nodes. Raises ClusterError."""
         from runner.kube import objects
 
+        if isinstance(query, NodesQuery):
+            return tuple(map(parse_node, self.api.collection(NODES, "list nodes")))
         return objects.look(self, query)
 
     def node(self, name: str) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -47,6 +47,7 @@ def drain(
     progress: Progress,
     stop: threading.Event,
     holders: Mapping[str, str] | None = None,
+    only: Collection[str] = (),
 ) -> None:
     """Evict the node's pods and return when they are seen gone; pods that arrive meanwhile too.
 
@@ -57,6 +58,7 @@ def drain(
         options: `timeout` bounds the whole drain in seconds; 0: no bound.
         mode: "gpu" evicts only pods that use a GPU; "none" does nothing.
         holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
+        only: UIDs; where there are any, no other pod is considered.
 
     Raises:
         ClusterError: filters forbid it (then nothing was evicted), an eviction can never
@@ -65,7 +67,7 @@ def drain(
     """
     if mode == "none":
         return
-    selector = Selector(snapshot, node, options, mode, holders)
+    selector = Selector(snapshot, node, options, mode, holders, only)
     if options.wait_for_jobs is not None:
         _finish_jobs(snapshot.cluster, node, options, selector, progress, stop)
     _Drain(snapshot, node, options, selector, progress, stop).run()

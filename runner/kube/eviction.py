@@ -91,9 +91,11 @@ def classify(error: RefusalError) -> Answer:
         return Answer(Kind.WAIT, why, max(RETRY, error.retry_after or 0.0), budget)
     if error.code == 403 and any(reason == "NamespaceTerminating" for reason, _ in error.causes):
         return Answer(Kind.WAIT, error.said, RETRY)
-    if error.code in (502, 503, 504):
+    budget = "Budget" in error.said
+    if error.code in (502, 503, 504) or (error.code == 500 and not budget):
         return Answer(Kind.WAIT, error.message, max(RETRY, error.retry_after or 0.0))
-    return Answer(Kind.NEVER, error.said or error.message, budget="Budget" in error.said)
+    advice = f" ({error.hint})" if error.hint else ""
+    return Answer(Kind.NEVER, (error.said or error.message) + advice, budget=budget)
 
 
 def jittered(delay: float) -> float:

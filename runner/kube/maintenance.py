@@ -105,6 +105,19 @@ def begin(cluster: Cluster, node: str, run: str) -> Cordon:
     return cordon
 
 
+def check_cordoned(cluster: Cluster, node: str) -> None:
+    """Make sure that nobody has uncordoned the node while it was emptied.
+
+    Raises:
+        ClusterError: it is schedulable, so pods may come at any moment; or it is gone.
+    """
+    if not parse_node(cluster.node(node)).unschedulable:
+        raise ClusterError(
+            f"node {node} was uncordoned by somebody else while it was drained",
+            "nothing was changed on it; agree with whoever did that, then try again",
+        )
+
+
 def keep_cordoned(cluster: Cluster, node: str, reason: str) -> None:
     """Cordon a node for good: no run will uncordon it, also not the one that does this.
 

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner.errors import ClusterError
-from runner.kube.api import Json, RefusalError
-from runner.kube.state import ApplyObject, DeleteObject, ObjectQuery, ObjectState, WaitRollout
+from runner.kube.api import MERGE_PATCH, Json, RefusalError
+from runner.kube.state import (
+    ApplyObject,
+    DeleteObject,
+    ObjectQuery,
+    ObjectState,
+    RestartDaemonSet,
+    WaitRollout,
+)
 from runner.kube.waiting import Progress, wait_until
 
 if TYPE_CHECKING:
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
 APPLY = "application/apply-patch+yaml"
 """JSON is YAML: servers before 1.32 know no other name for it."""
+RESTARTED_BY = "gpurun.dev/restarted-by"
+"""Annotation of a pod template: the run that last had all its pods made anew."""
 CONFLICTS = 8
 """How often a replacement is made anew because the object's status was written meanwhile."""
 _SERVERS_OWN = frozenset(
@@ -161,6 +170,25 @@ def visible(item: Json | None) -> Mapping[str, Any] | None:
     return {**{k: v for k, v in item.items() if k != "status"}, "metadata": meta}
 
 
+def perform(
+    cluster: Cluster,
+    action: ApplyObject | DeleteObject | WaitRollout | RestartDaemonSet,
+    run: str,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Do what is asked of an object, and return when it is seen done. Raises ClusterError."""
+    match action:
+        case ApplyObject():
+            apply_object(cluster, action, progress, stop)
+        case DeleteObject():
+            delete_object(cluster, action, progress, stop)
+        case WaitRollout():
+            wait_rollout(cluster, action, progress, stop)
+        case RestartDaemonSet():
+            restart_daemonset(cluster, action, run, progress, stop)
+
+
 def apply_object(
     cluster: Cluster, action: ApplyObject, progress: Progress, stop: threading.Event
 ) -> None:
@@ -235,6 +263,36 @@ def delete_object(
         progress=progress,
         stop=stop,
     )
+
+
+def restart_daemonset(
+    cluster: Cluster,
+    action: RestartDaemonSet,
+    run: str,
+    progress: Progress,
+    stop: threading.Event,
+) -> None:
+    """Let all pods of a DaemonSet be made anew by a mark in its template, once for a run."""
+    meta = {"namespace": action.namespace, "name": action.name}
+    manifest = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta}
+    path, name = object_path(cluster, manifest), full_name(manifest)
+    with cluster.writing_objects:
+        live = cluster.api.get(path, f"read {name}")
+        template = live["spec"]["template"].get("metadata") or {}
+        if (template.get("annotations") or {}).get(RESTARTED_BY) == run:
+            progress(f"{name} is being restarted by this run already")
+        else:
+            marks = {"metadata": {"annotations": {RESTARTED_BY: run}}}
+            cluster.api.request(
+                "PATCH",
+                path,
+                f"restart {name}",
+                body={"spec": {"template": marks}},
+                content_type=MERGE_PATCH,
+                repeatable=True,
+            )
+            progress(f"{name} restarts on every node")
+    wait_rollout(cluster, WaitRollout(manifest, action.timeout), progress, stop)
 
 
 def wait_rollout(

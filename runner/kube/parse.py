@@ -216,6 +216,7 @@ def _node(item: Json) -> NodeState:
         ready=_condition(status, "Ready"),
         capacity=dict(status.get("capacity") or {}),
         allocatable=dict(status.get("allocatable") or {}),
+        kubelet_version=str((status.get("nodeInfo") or {}).get("kubeletVersion") or ""),
     )
 
 

@@ -44,8 +44,8 @@ def preview(
 ) -> DrainPreview:
     """Look at what a drain would do, asking the server itself (dry run) about evictions.
 
-    It is asked about every pod that a budget guards, and about one pod of each owner: what else
-    could refuse, like a missing permission or an admission rule, treats replicas alike.
+    It is asked about one of all pods that are alike to it: of one owner, guarded by the same
+    budgets, and equally ready. What one of them is told holds for the others.
 
     Args:
         holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
@@ -60,7 +60,7 @@ def preview(
     answers = _ask(snapshot, selection.evict, options)
     # Read after asking, which makes the server look at them anew.
     asked = any(answer.budget for answer in answers.values())
-    budgets = snapshot.budgets_anew() if asked else snapshot.budgets() if answers else ()
+    budgets = snapshot.budgets_asked() if asked else snapshot.budgets() if answers else ()
     blocked, waits = [*selection.errors], _jobs(snapshot, node.name, options, selection.evict)
     warnings = [*selection.warnings, *selector.held(node)]
     if options.disable_eviction:
@@ -68,12 +68,12 @@ def preview(
     else:
         waits += _one_by_one(budgets, selection.evict)
     for pod in selection.evict:
-        answer = answers.get(pod.state.uid, _ALLOWED)
-        text = f"{pod.state.full_name}: {explain(answer, guarding(budgets, pod))}"
-        if answer.kind is Kind.NEVER or _hopeless(answer, guarding(budgets, pod)):
-            blocked.append(text)
-        elif answer.kind is Kind.WAIT:
-            waits.append(text)
+        answer = answers[pod.state.uid]
+        if answer.kind not in (Kind.NEVER, Kind.WAIT):
+            continue
+        guards = guarding(budgets, pod)
+        never = answer.kind is Kind.NEVER or _hopeless(answer, guards)
+        (blocked if never else waits).append(f"{pod.state.full_name}: {explain(answer, guards)}")
     return DrainPreview(
         evict=tuple(pod.state for pod in selection.evict),
         ignored=selection.ignored,
@@ -84,30 +84,27 @@ def preview(
     )
 
 
-_ALLOWED = Answer(Kind.ACCEPTED)
-
-
 def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict[str, Answer]:
-    """Answers by the UID of those asked about."""
-    budgets = snapshot.budgets() if pods else ()
-    alike: set[str] = set()
-    chosen = []
-    for pod in pods:
-        owner = pod.owner_uid or pod.state.uid
-        if owner not in alike or guarding(budgets, pod):
-            chosen.append(pod)
-        alike.add(owner)
-    if not chosen:
+    """Answers by the UID of each pod."""
+    if not pods:
         return {}
-    api = snapshot.cluster.api
-    with ThreadPoolExecutor(min(WORKERS, len(chosen))) as pool:
-        answers = list(
-            pool.map(
-                lambda pod: evict(api, pod, options.grace_period, True, options.disable_eviction),
-                chosen,
-            )
+    budgets, api = snapshot.budgets(), snapshot.cluster.api
+
+    def ask(pod: Pod) -> Answer:
+        state, names = pod.state, tuple(budget.full_name for budget in guarding(budgets, pod))
+        alike = (
+            *(state.namespace, pod.owner_uid or state.uid, names),
+            *(state.phase, state.ready, state.deleting),
+            *(options.grace_period, options.disable_eviction),
         )
-    return {pod.state.uid: answer for pod, answer in zip(chosen, answers, strict=True)}
+        return snapshot.once(
+            ("evict", alike),
+            lambda: evict(api, pod, options.grace_period, True, options.disable_eviction),
+        )
+
+    with ThreadPoolExecutor(min(WORKERS, len(pods))) as pool:
+        answers = list(pool.map(ask, pods))
+    return {pod.state.uid: answer for pod, answer in zip(pods, answers, strict=True)}
 
 
 def _jobs(snapshot: Snapshot, node: str, options: DrainOptions, evict: Sequence[Pod]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from runner.kube.filters import Selection, select
@@ -23,7 +23,12 @@ def at_work(pods: Iterable[Pod]) -> list[str]:
 
 
 class Selector:
-    """Filters a node's pods; what is needed beside them is read once, and only if needed."""
+    """Filters a node's pods; what is needed beside them is read once, and only if needed.
+
+    Args:
+        holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
+        only: UIDs; where there are any, no other pod is considered.
+    """
 
     def __init__(
         self,
@@ -32,16 +37,19 @@ class Selector:
         options: DrainOptions,
         mode: DrainMode,
         holders: Mapping[str, str] | None,
+        only: Collection[str] = (),
     ) -> None:
         self._snapshot = snapshot
         self._node = node
         self._options = options
         self._mode = mode
         self._holders = holders or {}
+        self._only = frozenset(only)
         self._staying: tuple[Pod, ...] = ()
 
     def select(self, pods: Sequence[Pod]) -> Selection:
         """What the filters make of these pods of the node."""
+        pods = [pod for pod in pods if not self._only or pod.state.uid in self._only]
         names: frozenset[str] = frozenset()
         if any(pod.state.owner_kind == "DaemonSet" for pod in pods):
             names = frozenset(each.full_name for each in self._snapshot.daemonsets())

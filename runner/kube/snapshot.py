@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from runner.kube.budgets import Budget, parse_budget
@@ -17,6 +18,15 @@ from runner.kube.state import NodeState
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class _Known:
+    """One thing that is read once: by whoever comes first, while the others wait for it."""
+
+    reading: threading.Lock = field(default_factory=threading.Lock)
+    values: list[object] = field(default_factory=list)
+    """Empty until it was read."""
+
+
 class Snapshot:
     """Lists of one cluster, each read when it is first needed. Safe to share between threads.
 
@@ -28,8 +38,8 @@ class Snapshot:
         self.cluster = cluster
         # What cannot be a node's name is none; it must not reach a path or a selector either.
         self._names = frozenset(name for name in names if NODE_NAME.fullmatch(name))
-        self._lock = threading.RLock()
-        self._known: dict[str, object] = {}
+        self._lock = threading.Lock()
+        self._known: dict[object, _Known] = {}
         self._budgets_anew = Joined[tuple[Budget, ...]](lambda _: self._read_budgets())
 
     def nodes(self) -> dict[str, NodeState]:
@@ -60,11 +70,15 @@ class Snapshot:
             items = self.cluster.api.collection(DAEMONSETS, "list DaemonSets")
             return tuple(map(parse_daemonset, items))
 
-        return self._once("daemonsets", read)
+        return self.once("daemonsets", read)
 
     def budgets(self) -> tuple[Budget, ...]:
         """All PodDisruptionBudgets."""
-        return self._once("budgets", self._read_budgets)
+        return self.once("budgets", self._read_budgets)
+
+    def budgets_asked(self) -> tuple[Budget, ...]:
+        """The same, read once more after the server was asked about evictions."""
+        return self.once("budgets asked", self._read_budgets)
 
     def budgets_anew(self) -> tuple[Budget, ...]:
         """The same, read after this was called."""
@@ -72,7 +86,7 @@ class Snapshot:
 
     def gpu_claims(self) -> GpuClaims:
         """Which resource claims hold GPUs."""
-        return self._once("claims", lambda: read_gpu_claims(self.cluster.api))
+        return self.once("claims", lambda: read_gpu_claims(self.cluster.api))
 
     @property
     def _one(self) -> str:
@@ -80,15 +94,19 @@ class Snapshot:
         return next(iter(self._names)) if len(self._names) == 1 else ""
 
     def _pods(self, labels: str) -> Mapping[str, tuple[Pod, ...]]:
-        return self._once(f"pods {labels}", lambda: self.cluster.list_pods(labels, self._one))
+        return self.once(f"pods {labels}", lambda: self.cluster.list_pods(labels, self._one))
 
     def _read_budgets(self) -> tuple[Budget, ...]:
         items = self.cluster.api.collection(BUDGETS, "list PodDisruptionBudgets")
         return tuple(map(parse_budget, items))
 
-    def _once(self, key: str, read: Callable[[], T]) -> T:
+    def once(self, key: object, read: Callable[[], T]) -> T:
+        """What `read` gave the first time it was called for this key. Raises what it raises; then
+        the next who asks tries anew."""
         with self._lock:
-            if key not in self._known:
-                self._known[key] = read()
-            known: T = self._known[key]  # type: ignore[assignment]
-            return known
+            known = self._known.setdefault(key, _Known())
+        with known.reading:
+            if not known.values:
+                known.values.append(read())
+            value: T = known.values[0]  # type: ignore[assignment]
+            return value

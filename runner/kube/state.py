@@ -49,6 +49,7 @@ class NodeState:
     capacity: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, str] = field(default_factory=dict)
     pods: tuple[PodState, ...] = ()
+    kubelet_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,19 @@ class KeepCordoned:
 
 
 @dataclass(frozen=True, slots=True)
+class EvictPods:
+    """Evict these pods of the node, by UID, and wait until they are gone.
+
+    The options are those of a drain, which is what it is, of some pods.
+    """
+
+    uids: tuple[str, ...]
+    delete_emptydir_data: bool = False
+    force: bool = False
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class RestartDaemonSetPod:
     """Delete the DaemonSet's pod on this node and wait for a new Ready one.
 
@@ -99,6 +113,18 @@ class WaitAllocatable:
     def __str__(self) -> str:
         what = f"the node offers {self.value} {self.resource}"
         return f"waits until {what} (at most {self.timeout:g} s)"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDaemonSet:
+    """Start all pods of the DaemonSet anew, as `kubectl rollout restart`, and wait for them.
+
+    Asked for by several hosts of one run, it is done once.
+    """
+
+    namespace: str
+    name: str
+    timeout: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +167,11 @@ class ObjectQuery:
     selector: str = ""
     """A look at all objects of the manifest's kind and namespace that have these labels: what is
     live is then a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodesQuery:
+    """A look at all nodes of the cluster, without their pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +228,9 @@ ClusterAction = (
     SetLabels
     | SetTaint
     | KeepCordoned
+    | EvictPods
     | RestartDaemonSetPod
+    | RestartDaemonSet
     | Uncordon
     | CheckPod
     | WaitAllocatable
@@ -205,6 +238,9 @@ ClusterAction = (
     | DeleteObject
     | WaitRollout
 )
+
+ClusterQuery = ObjectQuery | NodesQuery
+ClusterAnswer = ObjectState | tuple[NodeState, ...]
 
 DrainMode = Literal["gpu", "full", "none"]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from runner.hosts.script import Command, Result
-from runner.kube.state import ClusterAction, ObjectQuery
+from runner.kube.state import ClusterAction, ClusterQuery
 
 if TYPE_CHECKING:
     from runner.modules.files.state import FileState
@@ -106,13 +106,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ClusterProbe:
-    """One read-only look at an object of the host's cluster, answered with an `ObjectState`.
+    """One read-only look at an object of the host's cluster, answered with an `ObjectState`, or
+    at all its nodes, answered with a `NodeState` of each.
 
     Keys begin with "kubernetes:"; those that are equal are asked once per run and shared by hosts.
     """
 
     key: str
-    query: ObjectQuery
+    query: ClusterQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,21 @@ class Reboot:
 
     timeout: float = 600.0
     power_cycle: Command | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Look at the host and keep what is seen in an archive on the machine gpurun runs on.
+
+    Args:
+        looks: what to run; each counts by itself, whether others fail or not.
+        files: key of a look -> the name of its file in the archive.
+        folder: where the archive goes; "": the state folder, beside the journal.
+    """
+
+    looks: tuple[Command, ...]
+    files: Mapping[str, str]
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +192,7 @@ class FileDiff:
     """"toml", "json" or "yaml"; "": as the path ends."""
 
 
-Action = Command | Reboot | ClusterAction
+Action = Command | Reboot | Collect | ClusterAction
 Wait = ClusterAction | HostWait
 
 
@@ -186,7 +202,7 @@ class Change:
 
     Args:
         summary: one line for a person, e.g. "GPU 0: MIG geometry none -> 7x 1g.10gb".
-        do: what makes it so, in order. Commands only, or one Reboot, or one ClusterAction.
+        do: what makes it so, in order. Commands only, or one Reboot, Collect or ClusterAction.
         guard: shell that exits 0 while the host is as observed (the change's fingerprint);
             empty where nothing can be guarded.
         risk, disruption: how it is gated and how the node is drained for it.
@@ -285,6 +301,10 @@ class Module(ABC, Generic[A]):
     on_controller: ClassVar[bool] = False
     """It works on the machine gpurun runs on, as with `delegate_to: localhost` and without root,
     unless the task says otherwise."""
+
+    def wants_cluster(self, args: A) -> bool:
+        """Whether it has to see the host's node; for a module that only some arguments make."""
+        return self.needs_cluster
 
     def looks_only(self, arguments: Mapping[str, Any]) -> bool:
         """Whether a task changes nothing, by its arguments as they are written."""

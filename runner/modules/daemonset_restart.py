@@ -1,4 +1,4 @@
-"""`daemonset_restart`: a new pod of a DaemonSet on this node."""
+"""`daemonset_restart`: a new pod of a DaemonSet on this node, or on every node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from runner.kube.maintenance import PAUSED
-from runner.kube.state import NodeState, RestartDaemonSetPod
+from runner.kube.state import NodeState, RestartDaemonSet, RestartDaemonSetPod
 from runner.modules.base import (
     Arguments,
     Change,
@@ -25,16 +25,22 @@ from runner.modules.node_label import read_node
 class DaemonsetRestartArguments(Arguments):
     name: str = Field(min_length=1, description="Name of the DaemonSet.")
     namespace: str = Field("kube-system", min_length=1, description="Its namespace.")
-    timeout: float = Field(120.0, gt=0, description="Seconds until the new pod must be Ready.")
+    whole: bool = Field(
+        False, description="All pods of the DaemonSet, on every node: once for the run."
+    )
+    timeout: float = Field(120.0, gt=0, description="Seconds until the new pods must be Ready.")
 
 
 class DaemonsetRestart(Module[DaemonsetRestartArguments]):
     """Deletes the DaemonSet's pod on this node and waits until a new one is Ready.
 
     Meant as a handler: NVIDIA's device plugin reads MIG devices and its configuration only when it
-    starts. Only this node's pod is replaced; `kubectl rollout restart` would replace all. Medium
-    risk: until the new pod has registered, no GPU pod can be placed on the node. A pod that was
-    created after the node's change began counts as restarted.
+    starts. Only this node's pod is replaced. Medium risk: until the new pod has registered, no GPU
+    pod can be placed on the node. A pod that was created after the node's change began counts as
+    restarted.
+
+    `whole` replaces the pods of all nodes, one after the other, as `kubectl rollout restart` does:
+    also on nodes that the run is not about. The first host does it, the others wait for it.
 
     As an ordinary task (not a handler) it restarts the pod in every run.
     """
@@ -63,6 +69,8 @@ handlers:
         if not context.notified:
             return Outcome()
         node = read_node(observed)
+        if args.whole:
+            return Outcome(changes=(_of_all(args, context),))
         pods = [pod.name for pod in node.pods if _owned(pod, args)]
         if not pods and PAUSED not in node.annotations:
             raise Refused(_no_pod(args, node))
@@ -78,6 +86,16 @@ handlers:
                 ),
             )
         )
+
+
+def _of_all(args: DaemonsetRestartArguments, context: Context) -> Change:
+    return Change(
+        summary=f"restart DaemonSet {args.namespace}/{args.name} on every node",
+        do=(RestartDaemonSet(args.namespace, args.name, _timeout(args, context)),),
+        risk=Risk.MEDIUM,
+        before={"pods": "all"},
+        after={"pods": "new Ready pods (names known after change)"},
+    )
 
 
 def _timeout(args: DaemonsetRestartArguments, context: Context) -> float:

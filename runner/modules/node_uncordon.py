@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from runner.kube.maintenance import CORDONED_BY, OTHERS_MARKS, RUN
+from runner.kube.maintenance import CORDON_REASON, CORDONED_BY, OTHERS_MARKS, RUN
 from runner.kube.state import NODE, NodeState, Uncordon
 from runner.modules.base import Arguments, Change, Context, Module, Outcome, Probe, Refused, Risk
 from runner.modules.node_label import read_node
@@ -54,6 +54,12 @@ class NodeUncordon(Module[NodeUncordonArguments]):
         run = node.annotations.get(RUN) or node.annotations.get(CORDONED_BY)
         if run:
             raise Refused(f"run {run} has not finished with node {node.name}: gpurun resume {run}")
+        reason = node.annotations.get(CORDON_REASON)
+        if reason is not None:
+            raise Refused(
+                f"node {node.name} was taken out of service: {reason or 'no reason is given'}; "
+                "playbook gpu-online (module node_cordon with state: absent) gives it back"
+            )
         marks = _others(node)
         if marks and not args.force:
             raise Refused(

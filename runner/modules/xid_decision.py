@@ -158,6 +158,8 @@ class _Reports:
     xids: tuple[Xid, ...] = ()
     verdict: str = ""
     codes: tuple[int, ...] = ()
+    last: float = 0.0
+    """Seconds since boot of the last line about it."""
 
 
 def _open(gpu: GpuHealth, log: KernelLog, history: Sequence[Attempt], limits: Limits) -> _Reports:
@@ -166,19 +168,20 @@ def _open(gpu: GpuHealth, log: KernelLog, history: Sequence[Attempt], limits: Li
         default=-1.0,
     )
     found: list[Xid] = []
-    verdict = ""
+    verdict, last = "", 0.0
     for xid in log.xids:
         age = log.age(xid)
         late = xid.seconds is None or xid.seconds > cured
         if xid.pci != gpu.pci or not late or (age is not None and age > limits.since):
             continue
+        last = xid.seconds or last
         if xid.code == RECOVERY_ACTION:
             verdict = xid.recovery
             if verdict == "None":
                 found = []  # the driver says itself that what was before is over
         else:
             found.append(xid)
-    return _Reports(tuple(found), verdict, tuple(sorted({xid.code for xid in found})))
+    return _Reports(tuple(found), verdict, tuple(sorted({xid.code for xid in found})), last)
 
 
 def _decide(
@@ -200,18 +203,16 @@ def _decide(
         if not pods:
             why = f"{asked.why}; the process that is named has ended, or is in no pod"
             asked = Ruling(Rung.OBSERVE, why, asked.code)
-    upto = max((xid.seconds or 0.0 for xid in reports.xids), default=0.0)
-    return Decision(gpu, asked.rung, asked.why, asked.code, reports.codes, pods, upto)
+    return Decision(gpu, asked.rung, asked.why, asked.code, reports.codes, pods, reports.last)
 
 
 def _asked(gpu: GpuHealth, reports: _Reports, catalog: Mapping[int, Entry]) -> Ruling | None:
-    """What the GPU's state, its driver and its reports ask for; the driver's word counts first."""
+    """What the GPU's state, its driver and its reports ask for; the driver's word counts first:
+    what it says now, and what it said last where nvidia-smi does not tell."""
     if not gpu.on_bus or OFF_THE_BUS in reports.codes:
         why = "it has fallen off the bus, where no reset can help"
         return Ruling(Rung.REBOOT, why, OFF_THE_BUS)
-    verdict = gpu.recovery_action
-    if verdict in (None, "None"):
-        verdict = reports.verdict
+    verdict = reports.verdict if gpu.recovery_action is None else gpu.recovery_action
     if verdict in VERDICTS:
         code = reports.xids[0].code if reports.xids else RECOVERY_ACTION  # the first is the cause
         return Ruling(VERDICTS[verdict], f"its driver asks for: {verdict}", code)

@@ -50,7 +50,8 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
         "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
-            f"{s.label}: {text}" for s in plan.steps for text in _messages(s, bool(plan.pending))
+            *_taken_over(state),
+            *(f"{s.label}: {text}" for s in plan.steps for text in _messages(s, plan.pending)),
         ],
         "skipped": [
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
@@ -58,7 +59,14 @@ def host_plan(state: HostState) -> dict[str, Any]:
     }
 
 
-def _messages(step: PlannedStep, pending: bool) -> list[str]:
+def _taken_over(state: HostState) -> list[str]:
+    """Of a node that an earlier run left out of service, and that comes back with this one."""
+    if not state.inherits or state.gate.verdict == "deny":
+        return []
+    return [f"the node is taken over from run {state.inherits}, and given back at the end"]
+
+
+def _messages(step: PlannedStep, pending: Sequence[PlannedStep]) -> list[str]:
     """What a step says in a plan. Nothing is waited for where nothing is to be changed."""
     later = [_what_is_known(step)] if step.looks else []
     return [*step.messages, *later, *(_waits(step) if pending else [])]
@@ -80,7 +88,7 @@ def _plan_status(state: HostState) -> str:
     assert plan is not None
     if state.result is not None and state.result.status != "ok":
         return state.result.status
-    return "pending" if plan.pending else "ok"
+    return "pending" if plan.pending or state.inherits else "ok"
 
 
 def _drain(state: HostState) -> dict[str, Any] | None:
@@ -183,7 +191,7 @@ def _status(state: HostState, applied: bool) -> str:
         return state.result.status
     if applied:
         return "skipped"
-    return "pending" if state.plan and state.plan.pending else "ok"
+    return "pending" if state.plan and (state.plan.pending or state.inherits) else "ok"
 
 
 def report(run: str, states: Sequence[HostState], applied: bool) -> dict[str, Any]:

@@ -44,12 +44,17 @@ def diff_text(diff: FileDiff) -> str:
     notes += _notes(diff)
     if old == new and diff.before != diff.after:
         notes.append("(only the value of a secret differs)")
+    return "\n".join([*notes, *_hunks(diff.path, old, new)])
+
+
+@lru_cache(maxsize=64)  # the same on many hosts, and asked for several times of each
+def _hunks(path: str, old: str | None, new: str | None) -> tuple[str, ...]:
     names = (
-        f"{diff.path} (before)" if diff.before is not None else "/dev/null",
-        f"{diff.path} (after)" if diff.after is not None else "/dev/null",
+        f"{path} (before)" if old is not None else "/dev/null",
+        f"{path} (after)" if new is not None else "/dev/null",
     )
     unified = difflib.unified_diff(_lines(old), _lines(new), *names, lineterm="")
-    return "\n".join([*notes, *_made_visible(list(unified))])
+    return tuple(_made_visible(list(unified)))
 
 
 def _attribute(name: str, before: str, after: str) -> str:
@@ -208,7 +213,7 @@ def changed_keys(diff: FileDiff) -> list[dict[str, str]]:
     return [asdict(change) for change in _key_changes(_form(diff), old or "", new or "")]
 
 
-@lru_cache(maxsize=64)  # the same on many hosts, and asked for several times of each
+@lru_cache(maxsize=64)
 def _key_changes(form: str, before: str, after: str) -> tuple[KeyChange, ...]:
     from runner.modules.files.summary import key_changes
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runner.cli.apply import carry_out
+from runner.cli.apply import apply, carry_out
 from runner.cli.options import RunOptions
 from runner.cli.resume import resume
 from runner.engine import run as engine
@@ -63,6 +63,23 @@ def test_an_approved_run_is_resumed_as_approved_and_only_once(folder: Path) -> N
     assert (folder / "file").read_text() == "x\n"
     with pytest.raises(Exception, match="nothing of it is left to resume"):
         resumed("run-1")
+
+
+def test_nodes_are_taken_over_from_a_known_run_by_a_play_that_proves_them(folder: Path) -> None:
+    def applied(run: str) -> int:
+        given = ["p.yaml", "-i", "gpu-1,", "--yes", "--take-over", run]
+        code: int = apply.main(given, standalone_mode=False)
+        return code
+
+    with pytest.raises(Exception, match="no run begins with 'run-2'"):
+        applied("run-2")
+    with pytest.raises(Exception, match="'one file' has no `verify`"):
+        applied("run-1")
+    proof = "  verify:\n    - {name: it is there, assert: {that: true}}\n"
+    (folder / "p.yaml").write_text((folder / "p.yaml").read_text() + proof)
+    assert applied("run-") == 0
+    with pytest.raises(Exception, match="is done"):
+        resumed()
 
 
 def test_an_edited_playbook_has_to_be_approved_anew(

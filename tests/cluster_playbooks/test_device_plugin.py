@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,7 +66,8 @@ def test_a_plugin_of_an_operator_is_left_to_it(world: World) -> None:
         return {**item, "metadata": {**item["metadata"], "ownerReferences": [owner]}}
 
     world.lab.edit("DaemonSet", DEVICE_PLUGIN, owned, KUBE_SYSTEM)
-    for playbook in ("device-plugin-deploy.yaml", "device-plugin-rollback.yaml", "mps.yaml"):
+    refusing = ("device-plugin-deploy", "device-plugin-rollback", "mps", "time-slicing")
+    for playbook in (f"{name}.yaml" for name in refusing):
         ended, told = world.run(playbook)
         assert ended == {"denied"} and "is managed by ClusterPolicy" in told, told
 
@@ -121,6 +123,22 @@ def test_restarted_node_by_node_and_all_is_offered_again(world: World) -> None:
     assert [world.offers(node) for node in world.hosts] == ["2", "2"]
     world.run("device-plugin-restart.yaml", only="gpu1")
     assert plugin_pods(world)["gpu2"] == after["gpu2"], "only where it was asked for"
+
+
+def test_the_whole_daemonset_restarts_once_however_many_hosts_ask(
+    world: World, tmp_path: Path
+) -> None:
+    playbook = tmp_path / "restart.yaml"
+    playbook.write_text(
+        "- name: restart it all\n  hosts: gpu\n  tasks:\n"
+        f"    - daemonset_restart: {{name: {DEVICE_PLUGIN}, whole: true}}\n"
+    )
+    before, generation = plugin_pods(world), plugin(world)["metadata"]["generation"]
+    ended, told = world.run(str(playbook))
+    assert ended == {"changed"}, told
+    after = plugin_pods(world)
+    assert set(after) == set(before) and not set(after.values()) & set(before.values())
+    assert plugin(world)["metadata"]["generation"] == generation + 1
 
 
 @pytest.mark.parametrize(("replicas", "ended"), [("4", {"changed"}), ("1", {"denied"})])

@@ -56,6 +56,22 @@ def test_only_after_a_pod_has_seen_a_gpu(world: World) -> None:
     assert not [pod for pod in world.lab.pods_on("gpu1") if "gpurun-check" in str(pod["metadata"])]
 
 
+def test_a_node_whose_gpus_are_all_in_use_needs_no_such_pod(world: World) -> None:
+    for number in range(2):
+        spec = {"containers": [{"name": "c", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
+        world.lab.create(
+            {
+                "kind": "Pod",
+                "metadata": {"name": f"busy-{number}"},
+                "spec": {**spec, "nodeName": "gpu1"},
+            }
+        )
+    world.cordon("gpu1")
+    ended, told = world.run("node-return.yaml", only="gpu1", check_image="cuda:12")
+    assert ended == {"denied"} and "pods use every nvidia.com/gpu" in told, told
+    assert world.run("node-return.yaml", only="gpu1")[0] == {"changed"}
+
+
 def test_an_image_that_cannot_be_pulled_leaves_it_cordoned(world: World) -> None:
     world.cordon("gpu1")
     ended, told = world.run("node-return.yaml", only="gpu1", check_image="registry.invalid/cuda:1")

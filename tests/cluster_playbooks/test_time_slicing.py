@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+from typing import Any
+
 import pytest
 
+from runner.kube.cluster import Cluster
 from runner.lab.kube import gpus
 from tests.cluster_playbooks.world import World
 
@@ -26,6 +31,25 @@ def test_on_then_nothing_then_fewer_then_off(world: World) -> None:
     assert world.run("time-slicing-off.yaml")[0] == {"ok"}
 
 
+def test_a_pod_that_started_before_the_configuration_came_counts_as_old(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that came back from a drain just before."""
+    asked: list[tuple[str, datetime]] = []
+    perform = Cluster.perform
+
+    def noted(self: Cluster, node: str, action: Any, **more: Any) -> Any:
+        asked.append((type(action).__name__, more["since"]))
+        return perform(self, node, action, **more)
+
+    monkeypatch.setattr(Cluster, "perform", noted)
+    ended, told = world.run("time-slicing.yaml", only="gpu1")
+    assert ended == {"changed"}, told
+    (first, begun), (second, changed), (third, restarted) = asked[:3]
+    assert (first, second, third) == ("ApplyObject", "ApplyObject", "RestartDaemonSetPod")
+    assert begun < changed == restarted
+
+
 def test_a_node_that_comes_later_is_caught_up(world: World) -> None:
     world.run("time-slicing.yaml")
     world.run("time-slicing.yaml", only="gpu1", replicas="2")
@@ -33,6 +57,18 @@ def test_a_node_that_comes_later_is_caught_up(world: World) -> None:
     ended, told = world.run("time-slicing.yaml", replicas="2")
     assert ended == {"ok", "changed"}, told
     assert [world.offers(node) for node in world.hosts] == ["4", "4"]
+
+
+def test_fewer_slices_than_are_in_use_are_warned_of(world: World) -> None:
+    world.run("time-slicing.yaml")
+    for number in range(6):
+        limits = {"limits": {"nvidia.com/gpu": "1"}}
+        spec = {"containers": [{"name": "c", "resources": limits}], "nodeName": "gpu1"}
+        world.lab.create({"kind": "Pod", "metadata": {"name": f"p{number}"}, "spec": spec})
+    world.lab.settle()
+    _, told = world.run("time-slicing.yaml", only="gpu1", replicas="2")
+    assert re.search("pods of this node use [678] slices, and it will offer 4", told), told
+    assert [world.offers(node) for node in world.hosts] == ["4", "8"]
 
 
 def test_one_replica_is_refused_before_anything_is_done(world: World) -> None:

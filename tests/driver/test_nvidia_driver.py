@@ -90,6 +90,18 @@ def test_the_undo_installs_what_was_there_and_starts_what_ran() -> None:
     assert started.shell.startswith("systemctl start nvidia-persistenced && rm -f ")
 
 
+@pytest.mark.parametrize("known", [None, Previous("535.161.07", "open", {})])
+def test_the_undo_brings_the_way_back_of_before(known: Previous | None) -> None:
+    observed = host(gpus=GPUS, more={PREVIOUS_KEY: known})
+    change = only(plan("nvidia_driver", with_packages(observed, look(), version=NEW), version=NEW))
+    kept = {one.key: one.stdin for one in change.undo if isinstance(one, Command)}
+    if known:
+        assert json.loads(kept["keep previous.json"])["version"] == "535.161.07"
+    else:
+        assert "keep previous.json" not in kept
+        assert change.undo[-1].shell.endswith("rm -f /var/lib/gpurun/driver/previous.json")
+
+
 INST = "Inst nvidia-utils-570-server (570.86.15-0ubuntu1 gpurun-lab:localhost [amd64])"
 OFFERED = "        500 file:/srv/lab-repo ./ Packages\n"
 

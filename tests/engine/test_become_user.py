@@ -76,7 +76,7 @@ def users(
     found: dict[str, set[str]] = {"file": set(), "other": set()}
     for command in Noted.asked:
         assert command.become
-        of_play = command.key.startswith(("gpurun:pending", "handlers/", "kernel", "boot"))
+        of_play = command.key.startswith(("gpurun:", "handlers/", "kernel", "boot"))
         kind = "other" if of_play or command.key.endswith("mark") else "file"
         found[kind].add(command.user)
     return found

@@ -21,27 +21,32 @@ from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
 from runner.playbook.load import load_playbook
+from runner.reports.data import report
 from tests.engine.plays import OneHost, statuses
 from tests.engine.test_run import Connection
 
 NOTHING_TO_DO = "- name: x\n  hosts: all\n  tasks:\n    - debug: {msg: nothing}\n"
 
 
-def ended(folder: Path, node: Any, monkeypatch: pytest.MonkeyPatch, resumed: bool = False) -> str:
-    """How a host ends for which nothing is to do, while the cluster says `node` of it."""
+def nothing_to_do(folder: Path, node: Any, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Run:
+    """A run with one host, for which nothing is to do, while the cluster says `node` of it."""
     monkeypatch.setattr(engine, "Connection", Connection)
     monkeypatch.setattr(Clusters, "node", lambda self, host: node)
     (folder / "playbook.yaml").write_text(NOTHING_TO_DO)
     host = Host("a", "192.0.2.1", Origin("hosts.yaml", 1, 1))
-    run = Run(
+    return Run(
         load_playbook(folder / "playbook.yaml"),
         Inventory(("x",), {"a": host}, {"all": ("a",)}),
-        Settings(run="mine", resumed=resumed),
+        Settings(run="mine", **settings),
         Events([]),
         lambda states: True,
         Stop(),
     )
-    (state,) = run.apply()
+
+
+def ended(folder: Path, node: Any, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> str:
+    """How that host ends."""
+    (state,) = nothing_to_do(folder, node, monkeypatch, **settings).apply()
     assert state.result is not None
     return f"{state.result.status}: {state.result.reason}"
 
@@ -59,6 +64,27 @@ def test_a_resumed_run_that_cannot_read_the_node_does_not_say_that_it_is_done(
     silent = Unknown("the API server is silent")
     assert ended(tmp_path, silent, monkeypatch, resumed=True).startswith("unknown: whether")
     assert ended(tmp_path, silent, monkeypatch).startswith("ok")
+
+
+def test_a_successor_that_cannot_read_the_node_does_not_say_that_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Unknown("the API server is silent")
+    told = ended(tmp_path, silent, monkeypatch, predecessor="other", heirs=frozenset("a"))
+    assert told.startswith("unknown: whether run other still holds the node")
+
+
+@pytest.mark.parametrize("holder", ["other", "third"])
+def test_a_dry_run_shows_a_node_that_would_be_taken_over_and_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    node = NodeState("a", unschedulable=True, annotations={RUN: holder})
+    run = nothing_to_do(tmp_path, node, monkeypatch, predecessor="other", heirs=frozenset("a"))
+    told = report("mine", run.plan(), applied=False)
+    (host,) = told["hosts"]
+    said = "the node is taken over from run other, and given back at the end"
+    shown = (host["status"], said in host["messages"])
+    assert shown == (("pending", True) if holder == "other" else ("denied", False))
 
 
 @pytest.mark.parametrize("become", [True, False])

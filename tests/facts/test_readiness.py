@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runner.facts.base import Fact
+from runner.facts.clock import CLOCK, parse_clock
 from runner.facts.pci import PCI_GPUS, PciGpu, parse_pci_gpus
 from runner.facts.readiness import (
     DISK,
@@ -109,3 +110,27 @@ def test_gpus_on_the_bus_are_counted_without_a_driver_and_bridges_are_none() -> 
     with pytest.raises(Unknown, match="no lspci"):
         parse_pci_gpus(Result(127))
     assert PCI_GPUS.name == "pci_gpus"
+
+
+@pytest.mark.parametrize(
+    ("timedatectl", "chronyc", "synchronized"),
+    [
+        ("echo yes", "exit 1", True),
+        ("echo no", "exit 1", False),
+        ("exit 1", "echo 'Leap status     : Normal'", True),
+        ("exit 1", "echo 'Leap status     : Not synchronised'", False),
+        ("exit 1", "exit 1", None),
+    ],
+)
+def test_who_keeps_the_clock(
+    tmp_path: Path, timedatectl: str, chronyc: str, synchronized: bool | None
+) -> None:
+    for name, text in (("timedatectl", timedatectl), ("chronyc", chronyc)):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    found = run(CLOCK, ("export LC_ALL=C", f"export LC_ALL=C; PATH={tmp_path}:$PATH"))
+    if synchronized is None:
+        with pytest.raises(Unknown, match="neither timedatectl nor chronyc"):
+            parse_clock(found)
+    else:
+        assert parse_clock(found).synchronized == synchronized

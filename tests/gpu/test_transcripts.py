@@ -346,3 +346,9 @@ class TestRefusals:
 def not_resettable(node: Node) -> None:
     with changing(node.root) as state:
         state["gpus"][0]["resettable"] = False
+
+
+def test_links_are_shown_as_the_real_command_does(tmp_path: Path) -> None:
+    text = transcript("cap.h100-590.nvlink-s.txt")
+    shown = Node(tmp_path, "H100-80").smi("nvlink -s").out
+    assert re.sub(r"GPU-[0-9a-f-]+", "GPU", shown) == re.sub(r"GPU-[0-9a-f-]+", "GPU", text)

@@ -107,3 +107,23 @@ def test_run_ids_are_unique_and_safe() -> None:
     made = {new_run_id() for _ in range(50)}
     assert len(made) > 45
     assert all(set(run) <= set("0123456789abcdef-") for run in made)
+
+
+def test_a_journal_that_is_damaged_is_an_error_not_a_traceback(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin("r", "a.yaml", {})
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE runs RENAME TO lost")
+        database.execute("ALTER TABLE events RENAME TO lost_events")
+        database.execute("ALTER TABLE kept RENAME TO lost_kept")
+    for look in (lambda: journal.run("r"), lambda: journal.events("r"), lambda: journal.kept("r")):
+        with pytest.raises(GpurunError, match=r"the journal .* cannot be used: no such table"):
+            look()
+
+
+def test_a_killed_run_that_was_rolled_back_has_ended(path: Path) -> None:
+    journal = Journal(path)
+    journal.begin("r", "a.yaml", {})
+    journal.rolled_back("r")
+    assert journal.run("r").status == "rolled back"
+    assert journal.run("r").ended, "history would call it killed, and tell to resume it"

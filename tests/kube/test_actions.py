@@ -12,6 +12,8 @@ from runner.errors import ClusterError
 from runner.kube.api import RefusalError
 from runner.kube.state import (
     ClusterAction,
+    EvictPods,
+    NodesQuery,
     RestartDaemonSetPod,
     SetLabels,
     SetTaint,
@@ -39,7 +41,29 @@ def _node(world: World) -> None:
     world.node()
 
 
+class TestEvictPods:
+    def test_those_named_go_and_the_others_stay(self, world: World) -> None:
+        first = world.pod(pod("a"))["metadata"]["uid"]
+        world.pod(pod("b"))
+        world.run_controllers()
+        do(world, EvictPods((first, "gone-before")))
+        assert not world.has("Pod", "a", "default") and world.has("Pod", "b", "default")
+        do(world, EvictPods((first,)))
+
+    def test_a_pod_that_may_not_go_is_named(self, world: World) -> None:
+        uid = world.pod(pod("a", owner=""))["metadata"]["uid"]
+        with pytest.raises(ClusterError, match=r"pods could not be evicted: .*default/a"):
+            do(world, EvictPods((uid,)))
+
+
 class TestReadNodes:
+    def test_all_nodes_without_their_pods(self, world: World) -> None:
+        world.node("gpu-2")
+        world.pod(pod("a"))
+        found = world.cluster.look(NodesQuery())
+        assert isinstance(found, tuple)
+        assert [(node.name, node.pods) for node in found] == [("gpu-1", ()), ("gpu-2", ())]
+
     def test_nodes_with_their_pods_in_two_requests(self, world: World) -> None:
         world.node("gpu-2")
         world.pod(pod("b", gpus=2))

@@ -476,18 +476,26 @@ class TestSharedReads:
                 pool.map(lambda name: preview(snapshot, nodes[name], OPTIONS, "full"), names)
             )
         assert [len(each.evict) for each in found] == [3] * 20
-        # Nodes, pods, budgets; and one question per node about its pods, which have one owner.
-        assert world.cluster.api.requests == 3 + 20
+        # Nodes, pods, budgets; and one question about pods that are all alike.
+        assert world.cluster.api.requests == 3 + 1
 
-    def test_every_pod_that_a_budget_guards_is_asked_about(self, world: World) -> None:
+    def test_pods_that_differ_are_asked_about_each(self, world: World) -> None:
         world.budget(maxUnavailable=1)
         for number in range(3):
             world.pod(pod(f"web-{number}", labels=WEB))
             world.pod(pod(f"free-{number}"))
-        found = look(world)
-        assert len(found.evict) == 6
-        # Nodes, pods, budgets, three guarded pods and one other of the same owner, budgets anew.
-        assert world.cluster.api.requests <= 3 + 4 + 1
+            world.pod(pod(f"other-{number}", owner_name="other"))
+        late = pod("late", labels=WEB, phase="Pending")
+        world.pod(late)
+        assert len(look(world).evict) == 10
+        # Nodes, pods, budgets, and once more; guarded, pending, free, those of the other owner.
+        assert world.cluster.api.requests == 4 + 4
+
+    def test_what_one_pod_is_told_holds_for_those_alike(self, world: World) -> None:
+        world.budget(maxUnavailable=0)
+        for number in range(3):
+            world.pod(pod(f"web-{number}", labels=WEB))
+        assert len(look(world).blocked) == 3
 
     def test_drains_at_the_same_time_share_lists(self, world: World) -> None:
         names = [f"gpu-{n}" for n in range(1, 17)]

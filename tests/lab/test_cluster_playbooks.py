@@ -59,6 +59,10 @@ def test_a_node_left_cordoned_is_proven_and_given_back(
     host = fresh.host("gpu-a1")
     cluster.patch_node("gpu-a1", {"spec": {"unschedulable": True}})
     driver = host.check_output("nvidia-smi -L")
+    for name in cluster.gpu_pods("gpu-a1"):
+        namespace, _, pod = name.partition("/")
+        cluster.delete(f"/api/v1/namespaces/{namespace}/pods/{pod}")
+    until(lambda: not cluster.gpu_pods("gpu-a1"), "no pod uses a GPU of gpu-a1")
     check = ("--limit", "gpu-a1", "-e", "check_image=nvcr.io/nvidia/cuda:12.4.1-base-ubuntu22.04")
     (returned,) = applied(program, "node-return", *check)
     assert "cordoned by" in returned

@@ -12,7 +12,7 @@ import pytest
 from runner.lab import faults
 from runner.lab.faults import NODE_FAULTS
 from tests.conftest import LabUnderTest
-from tests.lab.program import Cluster, Program
+from tests.lab.program import Cluster, Program, read_until
 
 pytestmark = pytest.mark.lab
 
@@ -100,6 +100,25 @@ def test_a_gpu_in_use_is_not_reset_and_its_holder_is_named(
     resumed = program.run("resume", "--yes")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert asks(host) == 0
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+
+
+def test_killed_between_the_reset_and_what_it_lost(
+    fresh: LabUnderTest, program: Program, cluster: Cluster
+) -> None:
+    host = fresh.host("gpu-a2")
+    program.json("apply", "playbooks/mig-7x1g.yaml", *ONE)
+    fault(fresh, "gpu-a2", "reset-needed")
+    process = program.start("apply", RESET, *ONE)
+    read_until(process, "Reset GPUs: done")
+    process.kill()
+    process.wait()
+    assert cluster.cordoned("gpu-a2") and asks(host) == 0
+    resumed = program.run("resume", "--yes")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert host.check_output("nvidia-smi -L").count("MIG 1g.") == 7, "from what was kept"
+    assert warm(host) == ["Enabled"] and not host.file(RECORD).exists
+    assert cluster.allocatable("gpu-a2") == 7
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
 
 

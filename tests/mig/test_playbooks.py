@@ -152,7 +152,7 @@ def test_without_a_layout_the_playbook_says_how_to_name_one(tmp_path: Path) -> N
     assert "name the layout of mig-layouts.yaml" in plan.problem.reason
 
 
-@pytest.mark.parametrize("playbook", ALL)
+@pytest.mark.parametrize("playbook", ["mig-7x1g.yaml", "mig-off.yaml"])
 @pytest.mark.parametrize(
     ("label", "value", "reason"),
     [
@@ -165,7 +165,7 @@ def test_what_the_operator_says_of_the_node_is_heeded(
 ) -> None:
     node = Node(tmp_path, "H100-80")
     node.labels = {label: value}
-    plan = node.plan(playbook, **LAYOUT if playbook == "mig-layout.yaml" else {})
+    plan = node.plan(playbook)
     assert plan.problem is not None
     assert reason in plan.problem.reason
 

@@ -1,7 +1,8 @@
 """One small YAML file per case: what a module is asked, what the host printed, what it answers.
 
 A case holds `arguments`, optionally `context` and `node`, `observed` (what each probe printed, in
-the order of the module's probes; nothing, with status 0, for those left out), and one of
+the order of the module's probes; nothing, with status 0, for those left out), `cluster` (the
+answers to its cluster probes), and one of
 `changes`, `refused`, `unknown`, beside `waits`, `messages` and `result` (of which only the named
 keys are compared).
 """
@@ -17,7 +18,7 @@ from typing import Any
 import yaml
 
 from runner.hosts.script import Command, Result
-from runner.kube.state import NODE, NodeState, PodState
+from runner.kube.state import NODE, ClusterAnswer, NodeState, ObjectState, PodState
 from runner.modules.base import Change, Context, Module
 from runner.modules.registry import load_module
 
@@ -42,6 +43,9 @@ class Case:
             probe.key: probe.parse(result(output or {}))
             for probe, output in zip_longest(probes, outputs)
         }
+        objects = self.module.cluster_probes(self.arguments, self.context)
+        for probe, answer in zip(objects, self.written.get("cluster", []), strict=False):
+            states[probe.key] = cluster(answer)
         if "node" in self.written:
             states[NODE] = node(self.written["node"])
         return states
@@ -66,6 +70,11 @@ def result(output: Mapping[str, Any]) -> Result:
         timed_out=output.get("timed_out", False),
         truncated=output.get("truncated", False),
     )
+
+
+def cluster(answer: Any) -> ClusterAnswer:
+    """A list is all nodes of the cluster, anything else a live object or its absence."""
+    return tuple(map(node, answer)) if isinstance(answer, list) else ObjectState(answer)
 
 
 def node(written: Mapping[str, Any]) -> NodeState:

@@ -222,3 +222,9 @@ def test_the_simulator_resets_ampere_behind_switches_only_together(tmp_path: Pat
     change = node.change()
     assert change.summary.startswith("GPU 0, 1: reset (all, as they are behind NVSwitches")
     assert node.reset(change).rc == 0
+
+
+@pytest.mark.parametrize(("model", "links"), [("H100-80", True), ("A100-80", True), ("T4", False)])
+def test_links_that_are_up_are_seen(model: str, links: bool, tmp_path: Path) -> None:
+    found = Node(tmp_path, model).seen()[LINKS_KEY]
+    assert (found.switches, found.active) == (0, links)

@@ -10,7 +10,7 @@ import pytest
 from runner.engine.events import Event
 from runner.engine.kept import KeptChange
 from runner.engine.rollback import Rollback, roll_back
-from runner.errors import Origin
+from runner.errors import GpurunError, Origin
 from runner.inventory.model import Host, Inventory
 from runner.modules.base import Disruption
 from runner.playbook.load import load_playbook
@@ -82,3 +82,9 @@ def test_a_node_that_was_cordoned_before_anything_was_changed_is_given_back(
 ) -> None:
     (play,) = rolled_back(tmp_path, [FILE], [DONE, *events]).playbook.plays
     assert play.hosts == looked_at
+
+
+def test_where_no_file_comes_back_a_node_that_was_left_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GpurunError, match="nothing that can be brought back") as raised:
+        rolled_back(tmp_path, [OTHER], [Event("progress", "gpu-1", "cordoned gpu-1")])
+    assert raised.value.hint == "gpurun resume run-1 goes on with gpu-1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,26 @@ def test_a_run_that_was_rolled_back_is_not_resumed(project: Project) -> None:
     assert project.rollback("run-1") == 0
     with pytest.raises(GpurunError, match="was rolled back"):
         project.resume("run-1")
+
+
+def test_a_run_that_was_rolled_back_in_part_is_resumed_by_its_name_only_and_asks(
+    project: Project,
+) -> None:
+    (project.root / "f").write_text("old\n")
+    text = """
+- name: p
+  hosts: all
+  tasks:
+    - {name: t, copy: {dest: {root}/f, content: new}, risk: high}
+    - {name: u, command: {cmd: "false"}}
+"""
+    assert project.apply(text) == 1
+    assert project.rollback("run-1", "--yes", "--limit", "gpu-1") == 0
+    with pytest.raises(GpurunError, match=f"run {project.last_rollback()} is done"):
+        project.resume()
+    assert project.resume("run-1") == 4
+    assert f"Run {project.last_rollback()} came to undo this one" in project.printed
+    assert (project.root / "f").read_text() == "old\n"
 
 
 def test_a_high_risk_asks_again(project: Project) -> None:
@@ -313,6 +334,23 @@ def test_a_copy_that_is_gone_is_said(project: Project) -> None:
         copy.unlink()
     assert project.rollback("run-1") == 4
     assert "kept of it on this host is gone" in project.printed
+
+
+def test_without_room_for_the_copy_nothing_is_changed(project: Project) -> None:
+    private = project.root / "private"
+    private.write_text("old-password\n" * 1_000)
+    private.chmod(0o600)
+    place = project.copies.parent
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(place)], check=True)
+    try:
+        assert project.apply(PRIVATE) == 1
+        assert list(project.copies.iterdir()) == [], "no half of a copy"
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert "No space left on device" in project.printed
+    assert private.read_text() == "old-password\n" * 1_000
+    assert not (project.root / "made").exists()
 
 
 def test_a_large_file_is_copied_on_the_host(project: Project) -> None:

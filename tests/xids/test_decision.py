@@ -76,7 +76,10 @@ def test_what_the_driver_asks_for_wins(asked: str, rung: Rung) -> None:
     assert decision(13, gpu=replace(GPU, recovery_action=asked)).rung is rung
     assert decision(gpu=replace(GPU, recovery_action=asked)).rung is rung
     told = (Xid(142, PCI, "", 100.0), Xid(154, PCI, "", 101.0, recovery=asked))
-    assert decision(xids=told).rung is rung
+    silent = replace(GPU, recovery_action=None)
+    found = decision(xids=told, gpu=silent)
+    assert (found.rung, found.code, found.upto) == (rung, 142, 101.0)
+    assert decision(xids=told).rung is Rung.HAND_OVER, "what it says now counts, so the table does"
 
 
 def test_a_driver_that_takes_its_word_back_settles_what_was_before() -> None:

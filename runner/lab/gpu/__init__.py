@@ -13,6 +13,7 @@ from .api import (
     create,
     expose_reset,
     lose_gpu,
+    remap_row,
     remove_client,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "create",
     "expose_reset",
     "lose_gpu",
+    "remap_row",
     "remove_client",
 ]

@@ -78,6 +78,7 @@ def _gpu(node: str, index: int) -> Gpu:
         "lost": False,
         "resettable": True,
         "recovery": "None",
+        "remap_pending": False,
         "instances": [],
     }
 
@@ -134,6 +135,12 @@ def ask_for(root: Path, index: int, action: str) -> None:
     add_xid(root, index, 154, text)
     with changing(root) as state:
         state["gpus"][index]["recovery"] = action
+
+
+def remap_row(root: Path, index: int) -> None:
+    """Let a row of the GPU's memory wait for a reset to be replaced."""
+    with changing(root) as state:
+        state["gpus"][index]["remap_pending"] = True
 
 
 def expose_reset(root: Path, exposed: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import time
 from pathlib import Path
 
 from .state import (
@@ -46,8 +47,8 @@ def problem(state: State, on_disk: str) -> Answer | None:
 
 
 def log(state: State, line: str) -> None:
-    """Append to the kernel log; the clock of the simulation ticks once per line."""
-    state["log"].append(f"[{5.25 + 0.5 * len(state['log']):12.6f}] {line}")
+    """Append to the kernel log, at the time that /proc/uptime shows."""
+    state["log"].append(f"[{time.clock_gettime(time.CLOCK_BOOTTIME):12.6f}] {line}")
 
 
 def load(state: State, module: str, version: str, flavour: str) -> None:
@@ -89,6 +90,7 @@ def start(state: State, version: str, flavour: str) -> None:
     for gpu in state["gpus"]:
         gpu["lost"] = False
         gpu["recovery"] = "None"
+        gpu["remap_pending"] = False
     forget_volatile(state)
     if version:
         for module in STARTED:

@@ -89,7 +89,9 @@ FIELDS: dict[str, Field] = {
     "retired_pages.pending": Field(lambda r: UNAVAILABLE),
     "remapped_rows.correctable": Field(lambda r: r.hidden_by_mig(_ZERO)),
     "remapped_rows.uncorrectable": Field(lambda r: r.hidden_by_mig(_ZERO)),
-    "remapped_rows.pending": Field(lambda r: r.hidden_by_mig("No")),
+    "remapped_rows.pending": Field(
+        lambda r: r.hidden_by_mig("Yes" if r.gpu["remap_pending"] else "No")
+    ),
     "remapped_rows.failure": Field(lambda r: r.hidden_by_mig("No")),
     "reset_status.reset_required": Field(lambda r: "Yes" if r.gpu["recovery"] == "Reset" else "No"),
     "reset_status.drain_and_reset_recommended": Field(

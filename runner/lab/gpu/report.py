@@ -184,7 +184,8 @@ def _remapped(gpu: Gpu) -> Entry:
     return Entry("Remapped Rows", "remapped_rows", "", [
         Entry("Correctable Error", "remapped_row_corr", "0"),
         Entry("Uncorrectable Error", "remapped_row_unc", "0"),
-        Entry("Pending", "remapped_row_pending", "No"),
+        Entry("Pending", "remapped_row_pending",
+              "Yes" if gpu["remap_pending"] else "No"),
         Entry("Remapping Failure Occurred", "remapped_row_failure", "No"),
     ])  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import kernel, mig, overview, query, report
+from . import kernel, mig, nvlink, overview, query, report
 from .options import UsageError, parse, select
 from .state import Answer, Gpu, State, changing, may_change, model_of, read, version_on_disk
 
@@ -59,6 +59,8 @@ def nvidia_smi(arguments: list[str], root: Path) -> Answer:
     try:
         if arguments[:1] == ["mig"]:
             return mig.mig(arguments[1:], root)
+        if arguments[:1] == ["nvlink"]:
+            return nvlink.nvlink(arguments[1:], root)
         return _answer(parse(arguments, VALUED, FLAGS, optional=("reset",)), root)
     except UsageError as error:
         return error.answer
@@ -167,6 +169,7 @@ def _reset(state: State, gpus: list[Gpu], _: dict[str, str]) -> Answer:
     for gpu in free:
         if gpu["recovery"] in ("Reset", "Drain and Reset"):
             gpu["recovery"] = "None"
+        gpu["remap_pending"] = False
     out = "".join(f"GPU {gpu['pci']} was successfully reset.\n" for gpu in free)
     if not held:
         return Answer(0, out + "All done.\n")

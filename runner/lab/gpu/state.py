@@ -61,6 +61,8 @@ class Gpu(TypedDict):
     """False: the reset is not exposed, as in many pass-through machines."""
     recovery: str
     """What the driver asks for, as `gpu_recovery_action` shows it: "None", "Reset", "Reboot"."""
+    remap_pending: bool
+    """A row of memory waits for a reset to be replaced."""
     instances: list[Instance]
 
 

@@ -1,0 +1,180 @@
+"""One run per host where there is no cluster: a file on the host, written in the execs that change
+it, so that it costs none of its own but the last one, which removes it.
+
+It says who changes the host until when, by the host's own clock. Each exec moves that moment past
+its own timeouts; a run that died is in the way no longer than that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from shlex import quote
+
+from runner.engine.ending import Drifted
+from runner.engine.observe import Hosts
+from runner.errors import GpurunError
+from runner.hosts.errors import HostError
+from runner.hosts.script import Block, BlockResult, Command, Result
+
+FOLDER = "/run/gpurun"
+"""Emptied by a reboot, which ends whatever a dead run was doing. Without root: ~/.cache/gpurun."""
+KEY = "gpurun:lock"
+AFTER = 120
+"""Seconds that the lock holds after an exec: for looks and short waits between two of them."""
+LOOK = 2.0
+"""Seconds between two tries to take a lock that somebody else holds."""
+TAKEN = 75
+"""Exit status of the lock's command where another run holds it (EX_TEMPFAIL of sysexits.h)."""
+
+
+class HostTaken(Drifted):
+    """Another run changes the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostLock:
+    """What a host's lock says: run, holder, since and until (seconds since 1970 of its clock)."""
+
+    run: str
+    holder: str
+    since: str = ""
+    until: str = ""
+
+
+def parse_lock(text: str) -> HostLock | None:
+    """The lock's four lines; None where there is no lock."""
+    lines = text.splitlines()
+    return HostLock(*(lines + [""] * 4)[:4]) if lines else None
+
+
+def folder() -> str:
+    """Shell that sets "$d" to the folder of the lock: root's, or the user's own."""
+    return f'd={quote(FOLDER)}; [ "$(id -u)" = 0 ] || d="$HOME/.cache/gpurun"\n'
+
+
+# Readers and writers take turns with flock(1) of util-linux: a takeover is a read and a write.
+_GUARDED = """\
+mkdir -p "$d" && exec 9>>"$d/lock.guard" && flock -w 20 9 || exit 70
+now=$(date +%s) run='' who='' since='' until=''
+[ ! -e "$d/lock" ] ||
+    {{ read -r run; read -r who; read -r since; read -r until; }} <"$d/lock"
+case $until in '' | *[!0-9]*) until=$now ;; esac
+"""
+
+_TAKE = (
+    _GUARDED
+    + """\
+case $run in {ours}) ;; *)
+    [ "$now" -ge "$until" ] || {{ cat "$d/lock"; exit {taken}; }}
+    since=$now ;;
+esac
+printf '%s\\n' {run} {holder} "$since" $((now + {seconds})) >"$d/lock.new" &&
+    mv "$d/lock.new" "$d/lock"
+"""
+)
+
+_RELEASE = _GUARDED + '[ "$run" != {run} ] || rm -f "$d/lock"\n'
+
+
+def release(run: str, become: bool, user: str = "root", note: str = "") -> Block:
+    """Removes the lock if it is this run's. A note is kept in a file beside it."""
+    shell = folder() + _RELEASE.format(run=quote(run))
+    if note:
+        shell += f"printf '%s\\n' {quote(note)} >>\"$d/unlocked\"\n"
+    return Block(KEY, None, (Command(KEY, shell, become=become, user=user),))
+
+
+def read_lock(become: bool) -> Command:
+    """Prints the host's clock (seconds since 1970) and, under it, the lock."""
+    return Command(KEY, folder() + 'date +%s; [ ! -e "$d/lock" ] || cat "$d/lock"', become=become)
+
+
+@dataclass(slots=True)
+class LockedHost:
+    """A connection that changes the host only while this run holds its lock.
+
+    Args:
+        run: id of the run; `heir_of`: one whose lock it may take over; "": none.
+        holder: for people: "user@host pid N".
+        become, user: whose lock it is.
+        wait: seconds to wait for another holder, the first time.
+        progress: told once for whom it waits.
+    """
+
+    connection: Hosts
+    run: str
+    holder: str
+    become: bool = True
+    user: str = "root"
+    wait: float = 0.0
+    heir_of: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+    progress: Callable[[str], None] = lambda text: None
+    held: bool = False
+
+    def look(self, commands: list[Command]) -> dict[str, Result]:
+        """As the connection: looking needs no lock."""
+        return self.connection.look(commands)
+
+    def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:
+        """As the connection; the lock is made anew by the next change."""
+        self.connection.reboot(timeout, ask)
+
+    def change(self, blocks: list[Block]) -> list[BlockResult]:
+        """As the connection, with the lock taken, or held for longer, before the first block.
+
+        Raises:
+            HostTaken: another run holds it; nothing of `blocks` was done.
+            HostError: the lock cannot be written.
+        """
+        end = time.monotonic() + (0.0 if self.held else self.wait)
+        told = False
+        while True:
+            first, *rest = self.connection.change([self._take(blocks), *blocks])
+            if first.status == "done":
+                self.held = True
+                return rest
+            result = first.do[-1] if first.do else Result(1)
+            if result.rc != TAKEN:
+                why = result.error_text[-200:] or f"exit status {result.rc}"
+                raise HostError(f"the lock {FOLDER}/lock cannot be written: {why}")
+            taken = self._taken(result)
+            left = end - time.monotonic()
+            if left <= 0:
+                raise taken
+            if not told:
+                told = True
+                self.progress(f"{taken.message}; waiting {self.wait:.0f} s for it")
+            if self.stop.wait(min(LOOK, left)):
+                raise taken
+
+    def _take(self, blocks: Sequence[Block]) -> Block:
+        steps = [c for block in blocks for c in (*block.do, *block.reread)]
+        ours = "|".join(quote(run) for run in (self.run, self.heir_of) if run)
+        shell = folder() + _TAKE.format(
+            ours=ours,
+            taken=TAKEN,
+            run=quote(self.run),
+            holder=quote(self.holder),
+            seconds=int(sum(step.timeout for step in steps)) + AFTER,
+        )
+        command = Command(KEY, shell, become=self.become, user=self.user)
+        return Block(KEY, None, (command,))
+
+    def _taken(self, result: Result) -> HostTaken:
+        lock = parse_lock(result.text) or HostLock("unknown", "somebody")
+        return HostTaken(
+            f"the host is locked by {lock.holder} (run {lock.run})",
+            f"wait for that run (--lock-timeout), or end it with: gpurun resume {lock.run}",
+        )
+
+    def unlock(self) -> None:
+        """Remove the lock. Where that fails, it runs out by itself."""
+        if self.held:
+            self.held = False
+            with suppress(GpurunError):
+                self.connection.change([release(self.run, self.become, self.user)])
