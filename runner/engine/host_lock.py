@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from shlex import quote
@@ -19,6 +19,7 @@ from runner.engine.observe import Hosts
 from runner.errors import GpurunError
 from runner.hosts.errors import HostError
 from runner.hosts.script import Block, BlockResult, Command, Result
+from runner.modules.base import Probe, Unknown
 
 FOLDER = "/run/gpurun"
 """Emptied by a reboot, which ends whatever a dead run was doing. Without root: ~/.cache/gpurun."""
@@ -43,6 +44,11 @@ class HostLock:
     holder: str
     since: str = ""
     until: str = ""
+
+    @property
+    def taken(self) -> str:
+        """Who has the host, for messages."""
+        return f"the host is locked by {self.holder} (run {self.run})"
 
 
 def parse_lock(text: str) -> HostLock | None:
@@ -92,7 +98,39 @@ def release(run: str, become: bool, user: str = "root", note: str = "") -> Block
 
 def read_lock(become: bool) -> Command:
     """Prints the host's clock (seconds since 1970) and, under it, the lock."""
-    return Command(KEY, folder() + 'date +%s; [ ! -e "$d/lock" ] || cat "$d/lock"', become=become)
+    # It may go between the two looks at it.
+    shell = 'date +%s; [ ! -e "$d/lock" ] || cat "$d/lock" || [ ! -e "$d/lock" ]'
+    return Command(KEY, folder() + shell, become=become)
+
+
+def lock_probe(become: bool, user: str) -> Probe:
+    """Reads the lock for a plan: the `HostLock` that holds by the host's clock, or None."""
+    return Probe(KEY, read_lock(become).shell, _holding, become=become, user=user)
+
+
+def _holding(result: Result) -> HostLock | None:
+    clock, _, text = result.text.partition("\n")
+    if result.rc != 0 or not clock.isdigit():
+        raise Unknown(result.error_text[-200:] or f"exit status {result.rc}")
+    lock = parse_lock(text)
+    if lock is None or not lock.until.isdigit() or int(lock.until) <= int(clock):
+        return None
+    return lock
+
+
+def host_lock_reason(lock: HostLock | Unknown | None, ours: Collection[str], wait: float) -> str:
+    """Why a host cannot be locked now, or "" where it can, or where waiting was asked for.
+
+    Args:
+        lock: as `lock_probe` read it; None too where no look at the host was made.
+        ours: the run and the one whose lock it may take over.
+        wait: seconds that apply would wait for another holder.
+    """
+    if lock is None or wait > 0:
+        return ""
+    if isinstance(lock, Unknown):
+        return f"whether the lock of the host is free is not known: {lock}"
+    return "" if lock.run in ours else lock.taken
 
 
 @dataclass(slots=True)
@@ -170,7 +208,7 @@ class LockedHost:
     def _taken(self, result: Result) -> HostTaken:
         lock = parse_lock(result.text) or HostLock("unknown", "somebody")
         return HostTaken(
-            f"the host is locked by {lock.holder} (run {lock.run})",
+            lock.taken,
             f"wait for that run (--lock-timeout), or end it with: gpurun resume {lock.run}",
         )
 

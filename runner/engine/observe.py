@@ -40,6 +40,7 @@ def observe(
     read_node: Callable[[], Any],
     read_object: Callable[[ClusterQuery], Any] = no_cluster,
     delegate: Callable[[str], Hosts] = no_delegate,
+    also: Iterable[Probe] = (),
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.
 
@@ -48,6 +49,7 @@ def observe(
         read_node: the cluster's view of the host, or an `Unknown`.
         read_object: the cluster's answer to a module's `ClusterProbe`, or an `Unknown`.
         delegate: the connection to another host, by its name.
+        also: what the first look reads as well; no look is made for it alone.
     """
     needed: list[str] = []
     for _ in range(MOST_LOOKS):
@@ -59,7 +61,8 @@ def observe(
         if answer.cluster:
             observed[NODE] = read_node()
         if answer.probes:
-            observed.update(look(connection, answer.probes.values()))
+            observed.update(look(connection, [*answer.probes.values(), *also]))
+            also = ()
         for name, probes in answer.delegated.items():
             found = look(delegate(name), probes.values())
             observed.update({key: found[probe.key] for key, probe in probes.items()})

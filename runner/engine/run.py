@@ -19,7 +19,7 @@ from runner.engine.ending import HostResult, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, gate, lock_reason
 from runner.engine.gpu_users import users_probe
-from runner.engine.host_lock import LockedHost
+from runner.engine.host_lock import KEY, LockedHost, host_lock_reason, lock_probe
 from runner.engine.kept import Keeper
 from runner.engine.maintenance import HostMaintenance, Maintenance
 from runner.engine.observe import observe
@@ -193,6 +193,8 @@ class Run:
         assert connection is not None
         tries = Tries(lambda text: self._events.emit("progress", host.name, text), self._stop)
         progress = Progress(tries=tries.counts)
+        users = users_probe(state.subject.play)
+        also = [lock_probe(users.become, users.user)] if clusters.node(host) is None else []
         while True:
             plan = observe(
                 lambda seen: plan_host(state.subject, seen, progress),
@@ -201,6 +203,7 @@ class Run:
                 lambda: _or_unknown(clusters.node(host)),
                 lambda query: clusters.look(host, query),
                 self._delegates.connection,
+                also,
             )
             waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
             if waiting is None:
@@ -275,11 +278,14 @@ class Run:
             state.result = HostResult(state.host.name, "ok", rescued)
 
     def _locked(self, state: HostState, clusters: Clusters) -> str:
-        if state.plan is None or not state.plan.pending or not isinstance(state.node, NodeState):
+        if state.plan is None or not state.plan.pending or isinstance(state.node, Unknown):
             return ""
-        lease, settings = clusters.lock(state.host), self._settings
+        settings = self._settings
         now, patience = datetime.now(UTC), settings.lock_timeout
         heir_of = settings.heir_of(state.host.name)
+        if state.node is None:
+            return host_lock_reason(state.observed.get(KEY), (settings.run, heir_of), patience)
+        lease = clusters.lock(state.host)
         taken = lock_reason(lease, settings.run, now, patience, heir_of)
         if taken or not settings.rollout_lock or not disrupts(state.plan):
             return taken

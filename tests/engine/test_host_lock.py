@@ -11,17 +11,24 @@ from typing import Any
 import pytest
 
 from runner.engine import host_lock
+from runner.engine import run as engine
 from runner.engine.enact import HostRun
 from runner.engine.events import Events
 from runner.engine.host_lock import HostTaken, LockedHost, parse_lock
 from runner.engine.maintenance import HostMaintenance
+from runner.engine.run import Run
+from runner.engine.settings import Settings
+from runner.engine.stop import Stop
 from runner.engine.unlocking import unlock_host
 from runner.engine.work import Work
-from runner.errors import GpurunError
+from runner.errors import GpurunError, Origin
 from runner.hosts.errors import HostError
 from runner.hosts.script import Block, Command
+from runner.inventory.model import Host, Inventory
+from runner.playbook.load import load_playbook
 from tests.engine.local_host import LocalHost
 from tests.engine.plays import OneHost
+from tests.engine.test_run import Connection
 
 
 @pytest.fixture(autouse=True)
@@ -217,3 +224,71 @@ class TestUnlock:
 
     def test_none(self, tmp_path: Path) -> None:
         assert self.unlock(tmp_path) == ["host gpu-1 is not locked"]
+
+
+class TestPlan:
+    """A plan says that another run has the host, and makes no look of its own to know it."""
+
+    def gated(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, **settings: Any
+    ) -> tuple[str, str, int]:
+        """The gate's verdict and reasons, and how many execs looked at the host."""
+        looks: list[list[str]] = []
+
+        class Counted(Connection):
+            def look(self, commands: Any) -> Any:
+                looks.append([command.key for command in commands])
+                return super().look(commands)
+
+        monkeypatch.setattr(engine, "Connection", Counted)
+        monkeypatch.delenv("KUBECONFIG", raising=False)
+        (tmp_path / "playbook.yaml").write_text(text)
+        hosts = {"gpu-1": Host("gpu-1", "192.0.2.1", Origin("hosts.yaml"))}
+        run = Run(
+            load_playbook(tmp_path / "playbook.yaml"),
+            Inventory(("x",), hosts, {"all": ("gpu-1",)}),
+            Settings(run="run-1", **settings),
+            Events([]),
+            lambda states: True,
+            Stop(),
+        )
+        (state,) = run.plan()
+        assert state.gate is not None, state.result
+        return state.gate.verdict, "; ".join(state.gate.reasons), len(looks)
+
+    def one_file(self, tmp_path: Path) -> str:
+        task = f"copy: {{content: x, dest: {tmp_path}/file}}"
+        return f"- name: x\n  hosts: all\n  become: false\n  tasks: [{{name: file, {task}}}]\n"
+
+    def test_a_host_that_another_run_has_is_denied(
+        self, tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = self.one_file(tmp_path)
+        free = self.gated(tmp_path, monkeypatch, text)
+        assert free == ("allow", "", 1), "the lock is read in the one look that is made"
+        held_by(lock, "other", 60)
+        why = "the host is locked by you@there pid 7 (run other)"
+        assert self.gated(tmp_path, monkeypatch, text) == ("deny", why, 1)
+        waiting = self.gated(tmp_path, monkeypatch, text, lock_timeout=60)
+        assert waiting[0] == "allow", "apply waits for that run"
+
+    @pytest.mark.parametrize(("run", "seconds"), [("other", 0), ("run-1", 60)])
+    def test_one_that_ran_out_and_our_own_are_not_in_the_way(
+        self, tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch, run: str, seconds: int
+    ) -> None:
+        held_by(lock, run, seconds)
+        assert self.gated(tmp_path, monkeypatch, self.one_file(tmp_path))[0] == "allow"
+
+    def test_nor_is_it_where_nothing_is_to_do(
+        self, tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held_by(lock, "other", 60)
+        text = "- name: x\n  hosts: all\n  tasks: [{name: x, debug: {msg: x}}]\n"
+        assert self.gated(tmp_path, monkeypatch, text) == ("allow", "", 0)
+
+    def test_a_lock_that_cannot_be_read_is_not_taken_for_free(
+        self, tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lock.mkdir(parents=True)  # cat fails on it
+        verdict, why, _ = self.gated(tmp_path, monkeypatch, self.one_file(tmp_path))
+        assert verdict == "deny" and "whether the lock of the host is free is not known" in why
