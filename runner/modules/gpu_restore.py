@@ -13,7 +13,6 @@ from runner.facts.driver_history import (
     GPUS_SEEN_KEY,
     SERVICES_KEY,
     Before,
-    GpuBefore,
     Services,
 )
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
@@ -30,9 +29,10 @@ from runner.modules.base import (
     Risk,
     Unknown,
 )
+from runner.modules.driver_before import step_back
 from runner.modules.driver_reload import is_loaded
 from runner.modules.mig import change_of
-from runner.modules.mig_geometry import OFF, Geometry, Step, step_for
+from runner.modules.mig_geometry import Step
 
 
 class GpuRestoreArguments(Arguments):
@@ -101,7 +101,7 @@ def _changes(
 ) -> Iterator[Change]:
     by_uuid = {gpu.uuid: gpu for gpu in gpus}
     pairs = [(had, by_uuid[had.uuid]) for had in before.gpus]
-    steps = [step for step in (_mig_step(had, gpu) for had, gpu in pairs) if step and step.needed]
+    steps = [step for step in (step_back(had, gpu) for had, gpu in pairs) if step and step.needed]
     if steps:
         yield _mig(gpus, steps)
     cold = [gpu for had, gpu in pairs if had.persistence and gpu.persistence_mode is False]
@@ -111,14 +111,6 @@ def _changes(
         yield _start(idle, services, context)
     if cold and "nvidia-persistenced" not in idle:
         yield _persistence(cold, context)
-
-
-def _mig_step(had: GpuBefore, gpu: Gpu) -> Step | None:
-    if had.mig is None:
-        return None
-    if had.mig == "off":
-        return step_for(gpu, OFF)
-    return step_for(gpu, Geometry(True, tuple(sorted(had.mig.items()))))
 
 
 def _mig(gpus: Gpus, steps: Sequence[Step]) -> Change:
