@@ -42,11 +42,11 @@ class GpuRestoreArguments(Arguments):
 class GpuRestore(Module[GpuRestoreArguments]):
     """Gives GPUs and the driver's services what they had before the driver was changed.
 
-    `nvidia_driver` and `driver_reload` keep what they find on a node that works: each GPU's MIG
-    geometry and persistence mode, and which of the driver's services are active. MIG instances are
-    lost with the driver, and on Hopper and later MIG mode too. This module makes them again, and
-    ends the change: only then what was kept is removed. Where nothing is kept there is nothing to
-    do, so it also finishes what an interrupted run has left.
+    `nvidia_driver`, `driver_reload`, `gpu_reset` and `gpu_record` keep what they find on a node
+    that works: each GPU's MIG geometry and persistence mode, and which of the driver's services
+    are active. MIG instances are lost with the driver, and on Hopper and later MIG mode too. This
+    module makes them again, and ends the change: only then what was kept is removed. Where nothing
+    is kept there is nothing to do, so it also finishes what an interrupted run has left.
 
     A node that has not all the GPUs it had, a service that does not become active and new Xids in
     the kernel log make it fail.
