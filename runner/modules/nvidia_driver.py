@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.facts import apt, driver_history
 from runner.facts.apt import FLAGS, Package, Simulation, Step
-from runner.facts.driver_history import Before, Previous, Services
+from runner.facts.driver_history import GPUS_SEEN_KEY, Before, Previous, Services
 from runner.facts.driver_packages import (
     ALLOW,
     FAMILY,
@@ -24,7 +24,7 @@ from runner.facts.driver_packages import (
     upstream,
     versions_of,
 )
-from runner.facts.nvidia import DRIVER, DRIVER_KEY, Driver
+from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
 from runner.modules.apt import FAST_LOG, KEEP_FILES, QUIET
@@ -39,7 +39,7 @@ from runner.modules.base import (
     Risk,
     Unknown,
 )
-from runner.modules.driver_before import new_record, works
+from runner.modules.driver_before import new_record, still_driven, works
 from runner.modules.nvidia_driver_arguments import NvidiaDriverArguments
 
 
@@ -248,7 +248,7 @@ class _Task:
             overlay={
                 **self._overlay(after),
                 **{driver_history.KEYS[name]: value for name, value in history.items()},
-                DRIVER_KEY: self._driver_after(new, after),
+                **self._running(new, after),
             },
             undo=self._undo(steps, history),
         )
@@ -280,11 +280,18 @@ class _Task:
             found["previous.json"] = Previous(now.pop(), flavour_of(versions), versions)
         return found
 
-    def _driver_after(self, new: str, after: Mapping[str, str]) -> Driver:
+    def _running(self, new: str, after: Mapping[str, str]) -> dict[str, Any]:
+        """The driver once the packages are there: libraries of the loaded version end a mismatch,
+        and nvidia-smi shows the GPUs again."""
         driver: Driver = self.observed[DRIVER_KEY]
-        mismatch = driver.mismatch if new == driver.loaded else bool(driver.loaded)
-        flavour = flavour_of(after)
-        return replace(driver, installed=new, installed_flavour=flavour, mismatch=mismatch)
+        driver = replace(driver, installed=new, installed_flavour=flavour_of(after))
+        if new != driver.loaded:
+            return {DRIVER_KEY: replace(driver, mismatch=bool(driver.loaded))}
+        if not driver.mismatch:
+            return {DRIVER_KEY: driver}
+        found: dict[str, Any] = {DRIVER_KEY: replace(driver, mismatch=False, reason="")}
+        gpus = still_driven(self.observed)
+        return found | ({GPUS_SEEN_KEY: gpus, GPUS_KEY: gpus} if gpus else {})
 
     def _commands(self, steps: Sequence[Step], after: Mapping[str, str]) -> tuple[Command, ...]:
         """Fetched as a whole before anything is unpacked, then installed as the plan shows it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from runner.facts.driver_history import GPUS_SEEN_KEY, gpus_after_boot
 from runner.facts.readiness import REQUIRED_KEY, RebootRequired
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
@@ -103,5 +104,9 @@ def _change(args: PowerCycleArguments, boot_id: str, context: Context) -> Change
         disruption=Disruption.REBOOT,
         before={"boot_id": boot_id},
         after={"boot_id": "known after change"},
-        overlay={"boot_id": "", REQUIRED_KEY: RebootRequired(False)},
+        overlay={
+            "boot_id": "",
+            REQUIRED_KEY: RebootRequired(False),
+            GPUS_SEEN_KEY: gpus_after_boot(),
+        },
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from runner.facts.driver_history import GPUS_SEEN_KEY, gpus_after_boot
 from runner.facts.readiness import REBOOT_REQUIRED, REQUIRED_KEY, RebootRequired
 from runner.facts.system import BOOT_ID
 from runner.modules.base import (
@@ -84,7 +85,11 @@ class RebootModule(Module[RebootArguments]):
                     disruption=Disruption.REBOOT,
                     before={"boot_id": boot_id},
                     after={"boot_id": "known after change"},
-                    overlay={"boot_id": "", REQUIRED_KEY: RebootRequired(False)},
+                    overlay={
+                        "boot_id": "",
+                        REQUIRED_KEY: RebootRequired(False),
+                        GPUS_SEEN_KEY: gpus_after_boot(),
+                    },
                 ),
             ),
             result=result,
