@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runner.facts.kubernetes import NO_CLUSTER
 from runner.kube.leases import NodeLease
 from runner.kube.maintenance import CORDONED_AT, CORDONED_BY
 from runner.kube.parse import FINISHED, is_gpu_resource, quantity
@@ -21,7 +22,7 @@ def node_data(
 ) -> dict[str, Any]:
     """One host as plain data; `unknown` says why nothing more can be told."""
     if node is None:
-        node = Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+        node = Unknown(NO_CLUSTER)
     if isinstance(node, Unknown):
         return {"host": host, "unknown": str(node)}
     try:
