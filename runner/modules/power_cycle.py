@@ -26,6 +26,7 @@ from runner.modules.base import (
     Risk,
 )
 from runner.modules.command import exported
+from runner.modules.reboot import same_boot
 
 
 class PowerCycleArguments(Arguments):
@@ -99,7 +100,7 @@ def _change(args: PowerCycleArguments, boot_id: str, context: Context) -> Change
     return Change(
         summary=f"power cycle, from here: {shown}",
         do=(Reboot(timeout, command),),
-        guard=f'[ "$(cat /proc/sys/kernel/random/boot_id)" = {boot_id} ]' if boot_id else "",
+        guard=same_boot(boot_id),
         risk=Risk.HIGH,
         disruption=Disruption.REBOOT,
         before={"boot_id": boot_id},

@@ -80,7 +80,7 @@ class RebootModule(Module[RebootArguments]):
                 Change(
                     summary=f"reboot{asked}",
                     do=(Reboot(timeout),),
-                    guard=_guard(boot_id),
+                    guard=same_boot(boot_id),
                     risk=Risk.HIGH,
                     disruption=Disruption.REBOOT,
                     before={"boot_id": boot_id},
@@ -96,7 +96,7 @@ class RebootModule(Module[RebootArguments]):
         )
 
 
-def _guard(boot_id: str) -> str:
+def same_boot(boot_id: str) -> str:
     """Nobody else rebooted it meanwhile. After a planned reboot the id is not known: no guard."""
     if not boot_id:
         return ""
