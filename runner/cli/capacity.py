@@ -40,6 +40,7 @@ def capacity(
     """
     from runner.cli.work import terminal, use_vault
     from runner.engine.clusters import Clusters
+    from runner.facts.kubernetes import NO_CLUSTER
     from runner.inventory.load import load_inventory, select
     from runner.kube.state import NodeState
     from runner.modules.base import Unknown
@@ -54,7 +55,7 @@ def capacity(
         node = clusters.node(host)
         try:
             if not isinstance(node, NodeState):
-                raise node or Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+                raise node or Unknown(NO_CLUSTER)
             rows += of_node(node)
         except Unknown as error:
             unknown[host.name] = str(error)

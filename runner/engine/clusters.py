@@ -17,6 +17,7 @@ from runner.engine.maintenance import Maintenance
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
 from runner.facts.gpu_users import GpuUsers
+from runner.facts.kubernetes import NO_CLUSTER
 from runner.inventory.model import Host
 from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
@@ -130,7 +131,7 @@ class Clusters:
         with self._reading:
             cluster = self.of(host)
             if cluster is None:
-                return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+                return Unknown(NO_CLUSTER)
             for known, asked, answer in self._objects:
                 if known is cluster and asked == query:
                     return answer

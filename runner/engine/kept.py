@@ -126,7 +126,7 @@ def _of_file(
 ) -> KeptChange:
     hidden = bool(step.task.no_log) or _holds_secret(before) or _holds_secret(after)
     large = before.kind == "file" and before.content is None
-    on_host = hidden or large or _private(before) or _private(after)
+    on_host = hidden or large or before.private or after.private
     lost = _lost(before)
     return replace(
         plain,
@@ -149,10 +149,6 @@ def _lost(before: FileState) -> str:
 
 def _holds_secret(state: FileState) -> bool:
     return bool(state.content and KNOWN.found_in(state.content.decode("utf-8", "replace")))
-
-
-def _private(state: FileState) -> bool:
-    return state.kind == "file" and not state.mode & 0o044
 
 
 def version(state: FileState, *, digest: bool = True) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from runner.engine.planning import HostPlan, Needs
 from runner.errors import GpurunError
+from runner.facts.kubernetes import NO_CLUSTER
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.kube.state import NODE, ClusterQuery
 from runner.modules.base import Probe, Unknown
@@ -30,7 +31,7 @@ def no_delegate(name: str) -> Hosts:
 
 def no_cluster(query: ClusterQuery) -> Any:
     """The answer to every look at a cluster where there is none."""
-    return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+    return Unknown(NO_CLUSTER)
 
 
 def observe(

@@ -45,6 +45,7 @@ from runner.engine.tries import Tries, forget
 from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
 from runner.errors import GpurunError, UnreachableError
+from runner.facts.kubernetes import NO_CLUSTER
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
 from runner.inventory.model import Host, Inventory
@@ -461,7 +462,7 @@ def _is_awaited_precondition(step: PlannedStep) -> bool:
 
 def _or_unknown(node: NodeState | Unknown | None) -> NodeState | Unknown:
     if node is None:
-        return Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+        return Unknown(NO_CLUSTER)
     return node
 
 

@@ -36,7 +36,7 @@ def read_secrets(
     """
     wanted: dict[int, Unread] = {}
     for play, hosts in plays:
-        tasks = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
+        tasks = play.every_task
         spoken_to = [*hosts, *(everyone[t.delegate_to] for t in tasks if t.delegate_to in everyone)]
         passwords = [host.become_password for host in spoken_to]
         found = (*_of_play(play, tasks, hosts, extra, folder), *unread_in(passwords))

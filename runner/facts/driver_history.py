@@ -159,6 +159,11 @@ def parse_gpus_seen(result: Result) -> Gpus | None:
     return found or None
 
 
+def gpus_after_boot() -> Unknown:
+    """In place of the GPUs in a plan, behind a reboot."""
+    return Unknown("a boot loses MIG instances; what the GPUs are like is seen after it")
+
+
 def services_probe(become: bool = True) -> Probe:
     return Probe(SERVICES_KEY, _SERVICES_LOOK, parse_services, become=become)
 

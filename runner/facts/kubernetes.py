@@ -7,6 +7,9 @@ from typing import Any
 from runner.facts.base import Fact, plain
 from runner.kube.state import NodeState
 
+NO_CLUSTER = "no cluster is configured (inventory variable 'kubeconfig')"
+"""Why nothing is known of a host's node."""
+
 
 def export(node: NodeState) -> dict[str, Any]:
     """A `NodeState` as plain data; whole numbers of capacity and allocatable become integers.

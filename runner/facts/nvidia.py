@@ -65,6 +65,7 @@ class Gpu:
         ecc_uncorrected: uncorrectable memory errors since the driver was loaded; None unknown.
         recovery_action: what the driver asks for: "None", "Reset", "Reboot", "Drain P2P" or "Drain
             and Reset"; None where it does not say.
+        minor: number of its device file, /dev/nvidia0; None unknown.
     """
 
     index: int
@@ -84,6 +85,7 @@ class Gpu:
     ecc_mode_pending: bool | None = None
     ecc_uncorrected: int | None = None
     recovery_action: str | None = None
+    minor: int | None = None
 
 
 class Gpus(tuple[Gpu, ...]):
@@ -198,6 +200,7 @@ def _gpu(
     pending = _mode(element.findtext("mig_mode/pending_mig"), f"pending MIG mode of GPU {index}")
     memory = value_of(element.findtext("fb_memory_usage/total"))
     device = value_of(element.findtext("pci/pci_device_id")) or ""
+    minor = value_of(element.findtext("minor_number")) or ""
     return Gpu(
         index=index,
         uuid=uuid,
@@ -223,6 +226,7 @@ def _gpu(
         ),
         ecc_uncorrected=uncorrected_of(element.find("ecc_errors/volatile")),
         recovery_action=recovery_action_of(element),
+        minor=int(minor) if minor.isdecimal() else None,
     )
 
 
@@ -321,6 +325,7 @@ GPUS = Fact(
             "text or none",
             "What the driver asks for: `None`, `Reset`, `Reboot`, `Drain P2P`, `Drain and Reset`.",
         ),
+        ("minor", "number or none", "Of its device file, `0` of `/dev/nvidia0`."),
     ),
 )
 

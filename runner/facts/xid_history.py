@@ -34,7 +34,7 @@ class Attempt:
 
     gpu: str
     code: int
-    action: Literal["reset_gpu", "reboot"]
+    action: Literal["reset_gpu", "reboot", "power_cycle"]
     boot_id: str
     upto: float
     when: int

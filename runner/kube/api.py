@@ -45,7 +45,6 @@ FIELD_MANAGER = "gpurun"
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 
 class SilenceError(ClusterError):

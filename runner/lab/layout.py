@@ -11,7 +11,6 @@ from pathlib import Path
 from runner.errors import GpurunError
 
 MODELS = ("A100-40", "A100-80", "H100-80", "H200-141", "T4")
-PROFILES = ("full", "light")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 """Names of labs and nodes are also host names, so the rules of host names hold (RFC 1123)."""
 

@@ -33,6 +33,7 @@ from runner.modules.base import (
     Refused,
     Risk,
 )
+from runner.modules.loud_failure import loud_failure
 
 
 class Apt(Module[AptArguments]):
@@ -242,7 +243,7 @@ class _Task:
             flags = [f"{ONLY}{self.state.architecture}", *flags]
         words = " ".join([*flags, verb, "--", *map(quote, specs)])
         return self._command(
-            verb, _LOUD_FAILURE % f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {words}"
+            verb, loud_failure(f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {words}")
         )
 
     def _command(self, key: str, shell: str) -> Command:
@@ -344,11 +345,6 @@ $(dpkg-query -W -f='${{Package}} ${{Version}} ${{db:Status-Status}}\\n' -- {name
 END
 for p in $has; do case $seen in *" $p "*) ;; *) exit 1 ;; esac; done"""
 """What is installed was so before, and what was so before is installed."""
-
-_LOUD_FAILURE = """\
-out=$(%s 2>&1) && exit 0
-rc=$?; printf '%%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
-"""apt names the failed package on stderr, but maintainer scripts say why on stdout."""
 
 FAST_LOG = "-o APT::Compressor::xz::CompressArg=-0"
 """eipp.log.xz, for apt's own developers, takes a seventh of an installation at the usual level."""

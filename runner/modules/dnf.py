@@ -25,6 +25,7 @@ from runner.modules.base import (
     Refused,
     Risk,
 )
+from runner.modules.loud_failure import loud_failure
 
 Switch = Annotated[bool, Field(strict=True)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -36,6 +37,7 @@ class DnfArguments(Arguments):
     version: str = Field(
         "",
         pattern=r"^(|[A-Za-z0-9][A-Za-z0-9._+~^:-]*)$",
+        examples=["1.18.0", "1.18.0-1"],
         description="Version of all of them: `1.18.0`, or with its release, `1.18.0-1`.",
     )
     state: Literal["present", "absent"] = Field("present", description="Whether it is installed.")
@@ -196,7 +198,7 @@ def _exact(step: RpmStep, args: DnfArguments) -> str:
 def _transaction(args: DnfArguments, specs: Iterable[str], context: Context) -> Command:
     verb = "install" if args.state == "present" else "remove"
     words = ["dnf", "-y", UNLOCKED, *args.erasing.split(), verb, "--", *map(quote, specs)]
-    return _command(verb, _LOUD_FAILURE % " ".join(words), context)
+    return _command(verb, loud_failure(" ".join(words)), context)
 
 
 def _lock(args: DnfArguments, context: Context) -> tuple[Command, ...]:
@@ -230,7 +232,7 @@ def _after_update(args: DnfArguments, state: RpmState, context: Context) -> Chan
     return Change(
         summary=f"dnf makecache, then install {' '.join(specs)} (not known of yet)",
         do=(
-            _command("update", _LOUD_FAILURE % "dnf -y makecache --refresh", context),
+            _command("update", loud_failure("dnf -y makecache --refresh"), context),
             _transaction(args, specs, context),
             *_lock(args, context),
         ),
@@ -267,11 +269,6 @@ def _guard(state: RpmState) -> str:
 def _command(key: str, shell: str, context: Context) -> Command:
     timeout = 900.0 if context.timeout is None else context.timeout
     return Command(key, shell, b"", timeout, context.become)
-
-
-_LOUD_FAILURE = """\
-out=$(%s 2>&1) && exit 0
-rc=$?; printf '%%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
 
 
 def _moves(steps: Sequence[RpmStep]) -> str:

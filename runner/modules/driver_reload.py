@@ -15,11 +15,9 @@ from runner.facts.driver_history import (
     GPUS_SEEN_KEY,
     SERVICES_KEY,
     Before,
-    GpuBefore,
     Services,
 )
-from runner.facts.gpu_models import keeps_mig_mode
-from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
+from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpus
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
 from runner.modules.base import (
@@ -33,7 +31,7 @@ from runner.modules.base import (
     Refused,
     Risk,
 )
-from runner.modules.driver_before import new_record
+from runner.modules.driver_before import new_record, reloaded, remembered
 
 
 class DriverReloadArguments(Arguments):
@@ -166,40 +164,9 @@ def _gpus_after(
     seen: Gpus | None = observed[GPUS_SEEN_KEY]
     if not seen and known is None:
         return {}
-    gpus = seen or Gpus([_remembered(gpu) for gpu in (known.gpus if known else ())])
+    gpus = seen or Gpus([remembered(gpu) for gpu in (known.gpus if known else ())])
     after = Gpus([reloaded(gpu, "nvidia-persistenced" in services) for gpu in gpus])
     return {GPUS_SEEN_KEY: after, GPUS_KEY: after}
-
-
-def _remembered(gpu: GpuBefore) -> Gpu:
-    """A GPU that nvidia-smi does not show now, from what was kept of it."""
-    on = None if gpu.mig is None else gpu.mig != "off"
-    return Gpu(
-        gpu.index,
-        gpu.uuid,
-        gpu.product,
-        gpu.pci,
-        gpu.device,
-        mig_capable=on is not None,
-        mig_mode_current=on,
-        mig_mode_pending=on,
-        persistence_mode=gpu.persistence,
-    )
-
-
-def reloaded(gpu: Gpu, persistence_daemon: bool) -> Gpu:
-    """A GPU after its driver was loaded anew."""
-    mode = gpu.mig_mode_pending
-    if mode and not keeps_mig_mode(gpu.device):
-        mode = False
-    return dataclasses.replace(
-        gpu,
-        mig_mode_current=mode,
-        mig_mode_pending=mode,
-        instances=(),
-        processes=(),
-        persistence_mode=persistence_daemon,
-    )
 
 
 def _guard(driver: Driver) -> str:

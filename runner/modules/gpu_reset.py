@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from shlex import quote
@@ -9,9 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from runner.facts import driver_history
+from runner.facts import driver_history, gpu_users
 from runner.facts.driver_history import BEFORE_KEY, GPUS_SEEN_KEY, SERVICES_KEY, Before, Services
 from runner.facts.gpu_links import LINKS_KEY, GpuLinks, links_probe, pci_address
+from runner.facts.gpu_users import GpuUsers
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
 from runner.facts.pci import PCI_GPUS, PciGpu
 from runner.facts.system import BOOT_ID
@@ -38,6 +40,7 @@ NO_RESETS = ("None", "Drain P2P")
 """What it says of one that needs none."""
 KEPT_RUNNING = ("nvidia-fabricmanager", "nvidia-imex")
 """Services of the driver that a reset needs, or that hold no GPU."""
+_GPU_FILE = re.compile(r"/dev/nvidia\d+")
 
 
 class GpuResetArguments(Arguments):
@@ -59,8 +62,9 @@ class GpuReset(Module[GpuResetArguments]):
     an Xid, and resets every GPU of `gpus`, in every apply: give the task a `when`.
 
     Refused are: a node with a GPU that has fallen off the bus (Xid 79, or rev ff in lspci: only a
-    power cycle brings it back), a GPU whose driver asks for a reboot, and MIG instances that were
-    split by hand. GPUs that can only be reset together are: those of Ampere behind NVSwitches while
+    power cycle brings it back), a GPU whose driver asks for a reboot, MIG instances that were split
+    by hand, and a GPU that a process of no pod has open, which no drain ends: it is named with what
+    ends it. GPUs that can only be reset together are: those of Ampere behind NVSwitches while
     no fabric manager runs, and older ones joined by NVLinks.
 
     A reset needs GPUs that nobody has open. Services of the driver (nvidia-persistenced, dcgm,
@@ -102,6 +106,7 @@ class GpuReset(Module[GpuResetArguments]):
             driver_history.services_probe(become),
             driver_history.before_probe(become),
             replace(BOOT_ID.probe, become=become),
+            gpu_users.probe(become),
         )
 
     def plan(
@@ -116,6 +121,7 @@ class GpuReset(Module[GpuResetArguments]):
         _refuse_reboot(wanted)
         _refuse_fallen(_fallen(observed))
         together, why = _together(gpus, wanted, observed)
+        _refuse_users(together, observed)
         change = _change(together, args.because or _reason(wanted), why, observed, context)
         return Outcome(
             (change,),
@@ -209,6 +215,32 @@ def _together(
     return wanted, ""
 
 
+def _stopped(observed: Mapping[str, Any]) -> tuple[str, ...]:
+    """Services of the driver that are stopped and started around a reset."""
+    services: Services = observed[SERVICES_KEY]
+    return tuple(name for name in services.active if name not in KEPT_RUNNING)
+
+
+def _refuse_users(gpus: Sequence[Gpu], observed: Mapping[str, Any]) -> None:
+    """Processes that neither a drain nor the reset itself ends."""
+    users: GpuUsers = observed[gpu_users.KEY]
+    units = {f"{name}.service" for name in _stopped(observed)}
+    files = {f"/dev/nvidia{gpu.minor}" for gpu in gpus}
+    every = any(gpu.minor is None for gpu in gpus)
+    stay = [
+        f"{user}: {gpu_users.ended_by(user)}"
+        for user in users.users
+        if not user.pod
+        and user.unit not in units
+        and any(file in files or (every and _GPU_FILE.fullmatch(file)) for file in user.devices)
+    ]
+    if stay:
+        raise Refused(
+            f"GPU {_indexes(gpus)} cannot be reset, as no drain ends what has it open: "
+            + "; ".join(stay)
+        )
+
+
 def _before_ampere(gpu: Gpu) -> bool:
     """By PCI device id: Pascal 15xx, 1Bxx; Volta 1Dxx; Turing 1Exx, 1Fxx, 21xx. Unknown counts."""
     return not gpu.device or gpu.device[0] == "1" or gpu.device.startswith("21")
@@ -236,9 +268,8 @@ def _indexes(gpus: Sequence[Gpu]) -> str:
 def _change(
     gpus: Sequence[Gpu], reason: str, why: str, observed: Mapping[str, Any], context: Context
 ) -> Change:
-    services: Services = observed[SERVICES_KEY]
     record: Before | None = new_record(observed)
-    stop = tuple(name for name in services.active if name not in KEPT_RUNNING)
+    stop = _stopped(observed)
     timeout = 300.0 if context.timeout is None else context.timeout
     keep = (driver_history.keep("gpus.json", record, context.become),) if record else ()
     reset = Command("reset", script(gpus, stop), b"", timeout, context.become)

@@ -13,7 +13,6 @@ from runner.facts.driver_history import (
     GPUS_SEEN_KEY,
     SERVICES_KEY,
     Before,
-    GpuBefore,
     Services,
 )
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
@@ -30,9 +29,10 @@ from runner.modules.base import (
     Risk,
     Unknown,
 )
+from runner.modules.driver_before import step_back
 from runner.modules.driver_reload import is_loaded
 from runner.modules.mig import change_of
-from runner.modules.mig_geometry import OFF, Geometry, Step, step_for
+from runner.modules.mig_geometry import Step
 
 
 class GpuRestoreArguments(Arguments):
@@ -42,11 +42,11 @@ class GpuRestoreArguments(Arguments):
 class GpuRestore(Module[GpuRestoreArguments]):
     """Gives GPUs and the driver's services what they had before the driver was changed.
 
-    `nvidia_driver` and `driver_reload` keep what they find on a node that works: each GPU's MIG
-    geometry and persistence mode, and which of the driver's services are active. MIG instances are
-    lost with the driver, and on Hopper and later MIG mode too. This module makes them again, and
-    ends the change: only then what was kept is removed. Where nothing is kept there is nothing to
-    do, so it also finishes what an interrupted run has left.
+    `nvidia_driver`, `driver_reload`, `gpu_reset` and `gpu_record` keep what they find on a node
+    that works: each GPU's MIG geometry and persistence mode, and which of the driver's services
+    are active. MIG instances are lost with the driver, and on Hopper and later MIG mode too. This
+    module makes them again, and ends the change: only then what was kept is removed. Where nothing
+    is kept there is nothing to do, so it also finishes what an interrupted run has left.
 
     A node that has not all the GPUs it had, a service that does not become active and new Xids in
     the kernel log make it fail.
@@ -101,7 +101,7 @@ def _changes(
 ) -> Iterator[Change]:
     by_uuid = {gpu.uuid: gpu for gpu in gpus}
     pairs = [(had, by_uuid[had.uuid]) for had in before.gpus]
-    steps = [step for step in (_mig_step(had, gpu) for had, gpu in pairs) if step and step.needed]
+    steps = [step for step in (step_back(had, gpu) for had, gpu in pairs) if step and step.needed]
     if steps:
         yield _mig(gpus, steps)
     cold = [gpu for had, gpu in pairs if had.persistence and gpu.persistence_mode is False]
@@ -111,14 +111,6 @@ def _changes(
         yield _start(idle, services, context)
     if cold and "nvidia-persistenced" not in idle:
         yield _persistence(cold, context)
-
-
-def _mig_step(had: GpuBefore, gpu: Gpu) -> Step | None:
-    if had.mig is None:
-        return None
-    if had.mig == "off":
-        return step_for(gpu, OFF)
-    return step_for(gpu, Geometry(True, tuple(sorted(had.mig.items()))))
 
 
 def _mig(gpus: Gpus, steps: Sequence[Step]) -> Change:

@@ -50,7 +50,8 @@ class NodeCordon(Module[NodeCordonArguments]):
     the node. A node that somebody has cordoned before gets the reason, and stays theirs.
 
     `state: absent` takes the reason off again and uncordons the node, unless somebody had cordoned
-    it before; a node without such a reason is left alone. Prove the node before.
+    it before; a node without such a reason is left alone: a cordon that is nobody's any more is
+    for `node_uncordon`. Prove the node before.
 
     The disruption is `node` (every pod goes), `gpu` or `none`, as `pods` says; medium risk.
     """

@@ -24,9 +24,10 @@ class NodeUncordon(Module[NodeUncordonArguments]):
     """Makes a node schedulable that is cordoned, and says who cordoned it and when.
 
     For a node that was left behind: what gpurun itself cordons it uncordons without this. A node
-    that a run of gpurun has not finished with is refused (`gpurun resume` gives it back), and so is
-    one that carries the mark of another program, unless `force` says otherwise. Medium risk: pods
-    come to the node at once, so prove it first.
+    that a run of gpurun has not finished with is refused (`gpurun resume` gives it back), so is one
+    that `node_cordon` took out of service (its `state: absent` gives it back), and one that carries
+    the mark of another program, unless `force` says otherwise. Medium risk: pods come to the node
+    at once, so prove it first.
 
     It belongs into a play of its own, in which nothing drains the node.
     """

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
 
 from runner.facts import apt, driver_history
-from runner.facts.apt import FLAGS, Package, Simulation, Step
-from runner.facts.driver_history import Before, Previous, Services
+from runner.facts.apt import Package, Simulation, Step
+from runner.facts.driver_history import GPUS_SEEN_KEY, Before, Previous, Services
 from runner.facts.driver_packages import (
-    ALLOW,
-    FAMILY,
-    OTHER,
     DriverPackages,
     flavour_of,
     is_part,
@@ -24,10 +20,9 @@ from runner.facts.driver_packages import (
     upstream,
     versions_of,
 )
-from runner.facts.nvidia import DRIVER, DRIVER_KEY, Driver
+from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
-from runner.modules.apt import FAST_LOG, KEEP_FILES, QUIET
 from runner.modules.base import (
     Change,
     Context,
@@ -39,8 +34,9 @@ from runner.modules.base import (
     Risk,
     Unknown,
 )
-from runner.modules.driver_before import new_record, works
+from runner.modules.driver_before import new_record, still_driven, works
 from runner.modules.nvidia_driver_arguments import NvidiaDriverArguments
+from runner.modules.nvidia_driver_shell import REPAIR, guard, install_words, says_why
 
 
 class NvidiaDriver(Module[NvidiaDriverArguments]):
@@ -240,7 +236,7 @@ class _Task:
                 *self._commands(steps, after),
                 *self._holds("hold" if self.args.hold else "", after),
             ),
-            guard=_guard(self.versions()),
+            guard=guard(self.versions()),
             risk=Risk.HIGH,
             disruption=Disruption.GPU,
             before={step.name: step.old or None for step in steps},
@@ -248,7 +244,7 @@ class _Task:
             overlay={
                 **self._overlay(after),
                 **{driver_history.KEYS[name]: value for name, value in history.items()},
-                DRIVER_KEY: self._driver_after(new, after),
+                **self._running(new, after),
             },
             undo=self._undo(steps, history),
         )
@@ -280,11 +276,18 @@ class _Task:
             found["previous.json"] = Previous(now.pop(), flavour_of(versions), versions)
         return found
 
-    def _driver_after(self, new: str, after: Mapping[str, str]) -> Driver:
+    def _running(self, new: str, after: Mapping[str, str]) -> dict[str, Any]:
+        """The driver once the packages are there: libraries of the loaded version end a mismatch,
+        and nvidia-smi shows the GPUs again."""
         driver: Driver = self.observed[DRIVER_KEY]
-        mismatch = driver.mismatch if new == driver.loaded else bool(driver.loaded)
-        flavour = flavour_of(after)
-        return replace(driver, installed=new, installed_flavour=flavour, mismatch=mismatch)
+        driver = replace(driver, installed=new, installed_flavour=flavour_of(after))
+        if new != driver.loaded:
+            return {DRIVER_KEY: replace(driver, mismatch=bool(driver.loaded))}
+        if not driver.mismatch:
+            return {DRIVER_KEY: driver}
+        found: dict[str, Any] = {DRIVER_KEY: replace(driver, mismatch=False, reason="")}
+        gpus = still_driven(self.observed)
+        return found | ({GPUS_SEEN_KEY: gpus, GPUS_KEY: gpus} if gpus else {})
 
     def _commands(self, steps: Sequence[Step], after: Mapping[str, str]) -> tuple[Command, ...]:
         """Fetched as a whole before anything is unpacked, then installed as the plan shows it."""
@@ -295,11 +298,11 @@ class _Task:
             self._apt("install", [], specs),
         ]
         if self.state.unfinished:
-            commands.insert(0, self._command("repair", _REPAIR))
+            commands.insert(0, self._command("repair", REPAIR))
         return tuple(commands)
 
     def _apt(self, key: str, flags: Sequence[str], specs: Iterable[str]) -> Command:
-        return self._command(key, _SAYS_WHY % _install_words(flags, specs))
+        return self._command(key, says_why(install_words(flags, specs)))
 
     def _command(self, key: str, shell: str) -> Command:
         timeout = 1800.0 if self.context.timeout is None else self.context.timeout
@@ -315,8 +318,8 @@ class _Task:
         if any(s.old and s.old not in offered.get(s.name, ()) for s in steps if is_part(s.name)):
             return ()
         specs = [f"{s.name}={s.old}" if s.old else f"{s.name}-" for s in steps]
-        back = _install_words([], specs)
-        shell = _SAYS_WHY % f"{{ {back} || {{ {_REPAIR}; {back}; }}; }}"
+        back = install_words([], specs)
+        shell = says_why(f"{{ {back} || {{ {REPAIR}; {back}; }}; }}")
         held = [name for name, package in self.state.parts.items() if package.held]
         services: Services = self.observed[driver_history.SERVICES_KEY]
         # Maintainer scripts stop them; what was kept of the GPUs goes only when all is as before.
@@ -381,35 +384,3 @@ def _advice(error: str) -> str:
     if "Unable to locate" in error or "was not found" in error:
         return "; are the package lists new (`apt-get update`), and is its source there?"
     return ""
-
-
-_SAYS_WHY = """\
-out=$(%s 2>&1) && exit 0
-rc=$?
-printf '%%s\\n' "$out" | tail -n 12 >&2
-printf '%%s\\n' "$out" | grep -A 2 'Error!' | head -n 6 >&2; exit $rc"""
-"""As of the module `apt`; dkms says why in the middle of all that dpkg has to say afterwards."""
-
-_REPAIR = f"{QUIET} dpkg --configure -a --force-confdef --force-confold || :"
-
-
-def _install_words(flags: Sequence[str], specs: Iterable[str]) -> str:
-    words = [ALLOW, *flags, "install", "--"]
-    text = " ".join([*words, *map(quote, specs)])
-    return f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {text}"
-
-
-def _guard(versions: Mapping[str, str]) -> str:
-    """The driver's packages are as observed."""
-    lines = "".join(sorted(f"{name}={version}\n" for name, version in versions.items()))
-    return _GUARD.format(
-        family=FAMILY, other=OTHER, digest=hashlib.sha256(lines.encode()).hexdigest()
-    )
-
-
-_GUARD = """\
-export LC_ALL=C
-seen=$(dpkg-query -W -f='${{Package}}=${{Version}} ${{db:Status-Status}}\\n' |
-  grep -E '^({family})' | grep -Ev '^{other}| (not-installed|config-files)$' |
-  cut -d ' ' -f 1 | sort -u | sha256sum)
-[ "${{seen%% *}}" = {digest} ]"""

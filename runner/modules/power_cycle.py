@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from runner.facts.driver_history import GPUS_SEEN_KEY, gpus_after_boot
 from runner.facts.readiness import REQUIRED_KEY, RebootRequired
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
@@ -25,6 +26,7 @@ from runner.modules.base import (
     Risk,
 )
 from runner.modules.command import exported
+from runner.modules.reboot import same_boot
 
 
 class PowerCycleArguments(Arguments):
@@ -98,10 +100,14 @@ def _change(args: PowerCycleArguments, boot_id: str, context: Context) -> Change
     return Change(
         summary=f"power cycle, from here: {shown}",
         do=(Reboot(timeout, command),),
-        guard=f'[ "$(cat /proc/sys/kernel/random/boot_id)" = {boot_id} ]' if boot_id else "",
+        guard=same_boot(boot_id),
         risk=Risk.HIGH,
         disruption=Disruption.REBOOT,
         before={"boot_id": boot_id},
         after={"boot_id": "known after change"},
-        overlay={"boot_id": "", REQUIRED_KEY: RebootRequired(False)},
+        overlay={
+            "boot_id": "",
+            REQUIRED_KEY: RebootRequired(False),
+            GPUS_SEEN_KEY: gpus_after_boot(),
+        },
     )

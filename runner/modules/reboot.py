@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from runner.facts.driver_history import GPUS_SEEN_KEY, gpus_after_boot
 from runner.facts.readiness import REBOOT_REQUIRED, REQUIRED_KEY, RebootRequired
 from runner.facts.system import BOOT_ID
 from runner.modules.base import (
@@ -79,19 +80,23 @@ class RebootModule(Module[RebootArguments]):
                 Change(
                     summary=f"reboot{asked}",
                     do=(Reboot(timeout),),
-                    guard=_guard(boot_id),
+                    guard=same_boot(boot_id),
                     risk=Risk.HIGH,
                     disruption=Disruption.REBOOT,
                     before={"boot_id": boot_id},
                     after={"boot_id": "known after change"},
-                    overlay={"boot_id": "", REQUIRED_KEY: RebootRequired(False)},
+                    overlay={
+                        "boot_id": "",
+                        REQUIRED_KEY: RebootRequired(False),
+                        GPUS_SEEN_KEY: gpus_after_boot(),
+                    },
                 ),
             ),
             result=result,
         )
 
 
-def _guard(boot_id: str) -> str:
+def same_boot(boot_id: str) -> str:
     """Nobody else rebooted it meanwhile. After a planned reboot the id is not known: no guard."""
     if not boot_id:
         return ""

@@ -27,6 +27,7 @@ MODULES: dict[str, str] = {
     "file": "runner.modules.file:File",
     "get_url": "runner.modules.get_url:GetUrl",
     "gpu_persistence": "runner.modules.gpu_persistence:GpuPersistence",
+    "gpu_record": "runner.modules.gpu_record:GpuRecord",
     "gpu_reset": "runner.modules.gpu_reset:GpuReset",
     "gpu_restore": "runner.modules.gpu_restore:GpuRestore",
     "ini_file": "runner.modules.ini_file:IniFile",

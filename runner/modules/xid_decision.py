@@ -27,7 +27,9 @@ class Rung(enum.IntEnum):
     RESTART_WORKLOAD = 2
     RESET_GPU = 3
     REBOOT = 4
-    HAND_OVER = 5
+    POWER_CYCLE = 5
+    """Where a command that switches the power is configured, and reboots did not help."""
+    HAND_OVER = 6
     """No more new work for the node; a person has to look at it."""
 
 
@@ -40,12 +42,14 @@ class Limits:
         period: seconds in which remedies are counted.
         resets: of one GPU for one XID.
         reboots: of the node for one XID.
+        power_cycles: likewise; 0: nothing is configured that switches the power.
     """
 
     since: float = 86400.0
     period: float = 86400.0
     resets: int = 1
     reboots: int = 2
+    power_cycles: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +262,11 @@ def _escalated(
     boots = {a.boot_id for a in recent if a.action == "reboot"} - {log.boot_id}
     if asked.rung is Rung.REBOOT and len(boots) >= limits.reboots:
         why = f"{asked.why}; {_times(len(boots))} rebooted for it in {hours}, which did not help"
+        higher = Rung.POWER_CYCLE if limits.power_cycles else Rung.HAND_OVER
+        asked = Ruling(higher, why, asked.code)
+    cuts = {a.boot_id for a in recent if a.action == "power_cycle"} - {log.boot_id}
+    if asked.rung is Rung.POWER_CYCLE and len(cuts) >= limits.power_cycles:
+        why = f"{asked.why}; its power was switched {_times(len(cuts))}, which did not help either"
         asked = Ruling(Rung.HAND_OVER, why, asked.code)
     return asked
 

@@ -20,7 +20,7 @@ class RecordedAttempt(BaseModel):
 
     gpu: str = Field(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}$")
     code: int
-    action: str = Field(pattern="^(reset_gpu|reboot)$")
+    action: str = Field(pattern="^(reset_gpu|reboot|power_cycle)$")
     boot_id: str
     upto: float
     when: int

@@ -45,7 +45,16 @@ class XidRemedyArguments(Arguments):
         1, ge=0, description="Resets of one GPU for one XID in a period; the next time: a reboot."
     )
     max_reboots: int = Field(
-        2, ge=0, description="Reboots of the node for one XID in a period; then: hand over."
+        2,
+        ge=0,
+        description="Reboots of the node for one XID in a period; then: a power cycle, if one is "
+        "allowed, or hand over.",
+    )
+    max_power_cycles: int = Field(
+        0,
+        ge=0,
+        description="Power cycles of the node for one XID in a period; then: hand over. 0: there "
+        "is nothing that switches its power.",
     )
     xid_catalog: dict[int, OwnEntry] = Field(
         default_factory=dict,
@@ -58,18 +67,19 @@ class XidRemedy(Module[XidRemedyArguments]):
     """Decides what the XIDs of this boot ask for, and changes nothing: tasks after it act on what
     it registers.
 
-    The ladder: observe, restart the workload, reset that GPU, reboot, hand over to a person. What
-    a GPU asks for comes from NVIDIA's catalogue (`gpurun doc facts`: `facts.xids`) with the site's
-    own `xid_catalog` over it; what the driver itself asks for (XID 154, `gpu_recovery_action`)
-    wins over both. A GPU off the bus is never reset. A row of memory that waits for its
-    replacement asks for a reset. The same XID again after `max_resets` resets of that GPU asks for
-    a reboot, after `max_reboots` reboots for a hand-over; `xid_record` keeps the count on the node.
-    An XID that no catalogue knows, and about which the driver says nothing, is refused.
+    The ladder: observe, restart the workload, reset that GPU, reboot, power cycle, hand over to a
+    person. What a GPU asks for comes from NVIDIA's catalogue (`gpurun doc facts`: `facts.xids`)
+    with the site's own `xid_catalog` over it; what the driver itself asks for (XID 154,
+    `gpu_recovery_action`) wins over both. A GPU off the bus is never reset. A row of memory that
+    waits for its replacement asks for a reset. The same XID again after `max_resets` resets of that
+    GPU asks for a reboot, after `max_reboots` reboots for a power cycle, where `max_power_cycles`
+    allows one, or for a hand-over; `xid_record` keeps the count on the node. An XID that no
+    catalogue knows, and about which the driver says nothing, is refused.
 
     Registered: `action` (the highest rung on the node: `none`, `observe`, `restart_workload`,
-    `reset_gpu`, `reboot` or `hand_over`), `reason`, `gpus` (each with something to say: `pci`,
-    `uuid`, `action`, `why`, `xids`), `reset` (UUIDs), `pods` (UIDs), `code` (the XID that decided),
-    and `attempts`, for `xid_record`.
+    `reset_gpu`, `reboot`, `power_cycle` or `hand_over`), `reason`, `gpus` (each with something to
+    say: `pci`, `uuid`, `action`, `why`, `xids`), `reset` (UUIDs), `pods` (UIDs), `code` (the XID
+    that decided), and `attempts`, for `xid_record`.
 
     Sources: NVIDIA's XID catalogue and error recovery guide; the number of reboots as in gpud.
     """
@@ -102,7 +112,11 @@ class XidRemedy(Module[XidRemedyArguments]):
         health: Health = observed[HEALTH_KEY]
         log: KernelLog = observed[XIDS_KEY]
         limits = Limits(
-            args.since_hours * HOUR, args.period_hours * HOUR, args.max_resets, args.max_reboots
+            args.since_hours * HOUR,
+            args.period_hours * HOUR,
+            args.max_resets,
+            args.max_reboots,
+            args.max_power_cycles,
         )
         own = {
             code: entry.model_dump(exclude_unset=True) for code, entry in args.xid_catalog.items()
@@ -154,9 +168,10 @@ def _result(told: Sequence[Decision], log: KernelLog) -> dict[str, Any]:
 
 def _attempts(deciding: Sequence[Decision], log: KernelLog) -> list[dict[str, Any]]:
     """What is to be kept of the remedy that follows."""
-    actions: dict[Rung, Literal["reset_gpu", "reboot"]] = {
+    actions: dict[Rung, Literal["reset_gpu", "reboot", "power_cycle"]] = {
         Rung.RESET_GPU: "reset_gpu",
         Rung.REBOOT: "reboot",
+        Rung.POWER_CYCLE: "power_cycle",
     }
     return [
         {

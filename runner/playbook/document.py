@@ -203,6 +203,11 @@ class Play:
     path: Path | None = None
     """Its file, where that is not the playbook's own (`import_playbook`)."""
 
+    @property
+    def every_task(self) -> tuple[Task, ...]:
+        """Those of all sections, in the order in which they come."""
+        return (*self.preconditions, *self.tasks, *self.handlers, *self.verify)
+
 
 @dataclass(frozen=True, slots=True)
 class Playbook:

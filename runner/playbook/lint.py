@@ -62,19 +62,15 @@ def lint(
     found += [problem for play in playbook.plays for problem in _surprises(playbook, play)]
     found += undefined(playbook, hosts_of, extra, read)
     if read:
-        tasks = [(play, task) for play in playbook.plays for task in _all(play)]
+        tasks = [(play, task) for play in playbook.plays for task in play.every_task]
         found += [problem for play, task in tasks for problem in _files(play, task, read)]
     nowhere = Origin("")
     return sorted(dict.fromkeys(found), key=lambda problem: problem.origin or nowhere)
 
 
-def _all(play: Play) -> tuple[Task, ...]:
-    return (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
-
-
 def _surprises(playbook: Playbook, play: Play) -> Iterator[Problem]:
     """Of every file the play was read from."""
-    of_tasks = {str(playbook.path), *(task.origin.file for task in _all(play))}
+    of_tasks = {str(playbook.path), *(task.origin.file for task in play.every_task)}
     of_variables = {where.file for where in play.variables.origins.values()} - of_tasks
     for file in sorted(of_tasks | of_variables):
         text, problem = read_text(Path(file))
@@ -106,7 +102,7 @@ def _template(content: bytes, name: str) -> Problem | None:
 
 
 def _play(play: Play) -> Iterator[Problem]:
-    everything = _all(play)
+    everything = play.every_task
     notified = {name for task in everything for name in task.notify}
     for handler in play.handlers:
         if handler.name not in notified and not handler.role:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from runner.errors import InputError, Problem
@@ -38,15 +38,11 @@ def select_tags(playbook: Playbook, tags: Sequence[str], skip: Sequence[str]) ->
 
 def existing(playbook: Playbook) -> list[str]:
     """The tags the tasks of the playbook have."""
-    tasks = [task for play in playbook.plays for task in _tasks(play)]
+    tasks = [task for play in playbook.plays for task in play.every_task]
     parts: list[Task | Included] = [*tasks]
     parts += [part for task in tasks for part in task.included]
     lists = [tags for part in parts for tags in (part.tags, *part.include_tags)]
     return sorted({tag for tags in lists for tag in tags})
-
-
-def _tasks(play: Play) -> Iterable[Task]:
-    return (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
 
 
 def _names(given: Sequence[str]) -> set[str]:

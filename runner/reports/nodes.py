@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from runner.facts.kubernetes import NO_CLUSTER
 from runner.kube.leases import NodeLease
 from runner.kube.maintenance import CORDONED_AT, CORDONED_BY
 from runner.kube.parse import FINISHED, is_gpu_resource, quantity
@@ -31,7 +32,7 @@ def node_data(
         now: with a time zone; it tells which locks have run out.
     """
     if node is None:
-        node = Unknown("no cluster is configured (inventory variable 'kubeconfig')")
+        node = Unknown(NO_CLUSTER)
     if isinstance(node, Unknown):
         return {"host": host, "unknown": str(node)}
     try:

@@ -143,6 +143,12 @@ def test_the_language_page_has_every_key() -> None:
     assert set(_table("Keys of a task")) == set(TASK_KEYS)
 
 
+def test_the_readme_lists_every_shipped_playbook_once() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Playbooks")[2].partition("\n## ")[0]
+    found = re.findall(r"\[([a-z0-9-]+)\]\(playbooks/\1\.yaml\)", table)
+    assert sorted(found) == sorted(path.stem for path in (ROOT / "playbooks").glob("*.yaml"))
+
+
 def test_the_page_on_draining_has_every_option() -> None:
     page = LANGUAGE.with_name("drain.md")
     assert set(_table("Options", page)) == {field.name for field in fields(DrainOptions)}

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from runner.facts.driver_history import BEFORE_KEY, PREVIOUS_KEY, Previous
+from runner.facts import driver_history
+from runner.facts.driver_history import BEFORE_KEY, PREVIOUS_KEY, Previous, Services
 from runner.facts.driver_packages import is_part, of_branch, parse, upstream
 from runner.facts.nvidia import DRIVER_KEY, Driver, Gpus
 from runner.hosts.script import Command, Result
 from runner.modules.base import Change, Disruption, Outcome, Refused, Risk, Unknown
 from runner.modules.registry import load_module
-from tests.driver.states import NEW, OLD, UPGRADED, gpu, host, look, plan, with_packages
+from tests.driver.states import BOOT, NEW, OLD, UPGRADED, gpu, host, look, plan, with_packages
 
 GPUS = Gpus([gpu(0, slices=2), gpu(1)])
 
@@ -75,6 +76,21 @@ def test_going_back_keeps_the_way_back_as_it_is() -> None:
     observed = host(gpus=GPUS, more={PREVIOUS_KEY: Previous(NEW, "proprietary", {})})
     change = only(plan("nvidia_driver", with_packages(observed, look(), version=NEW), version=NEW))
     assert PREVIOUS_KEY not in change.overlay and BEFORE_KEY in change.overlay
+
+
+@pytest.mark.parametrize("boot_id", [BOOT, "another boot"])
+def test_packages_of_the_driver_that_is_loaded_end_a_mismatch(boot_id: str) -> None:
+    """Back from an upgrade that was not loaded: there is nothing to reload, and no reboot."""
+    had = driver_history.before(GPUS, Services(("nvidia-persistenced",)), boot_id)
+    other = Driver(OLD, NEW, True, "Driver/library version mismatch", "proprietary", "proprietary")
+    observed = with_packages(host(other, None, more={BEFORE_KEY: had}), look(), version=NEW)
+    after = {**observed, **only(plan("nvidia_driver", observed, version=NEW)).overlay}
+    assert after[DRIVER_KEY] == replace(other, installed=NEW, mismatch=False, reason="")
+    assert plan("driver_reload", after).changes == ()
+    restored = [change.summary for change in plan("gpu_restore", after).changes]
+    lost = ["GPU 0: MIG off -> 2x 1g.10gb"] if boot_id != BOOT else []
+    assert restored[:-1] == [*lost, "start nvidia-persistenced"], "the loaded driver keeps MIG"
+    assert restored[-1].startswith("GPUs and services are as before")
 
 
 def test_of_a_driver_that_does_not_work_nothing_can_be_kept() -> None:

@@ -181,6 +181,22 @@ def test_kept_for_the_next_boot_where_that_is_wanted(playbook: str, tmp_path: Pa
     assert not list((node.host.root / FOLDER[1:]).iterdir())
 
 
+@pytest.mark.parametrize("playbook", [name for name in ALL if name != "mig-off.yaml"])
+def test_what_is_only_kept_disturbs_nobody(playbook: str, tmp_path: Path) -> None:
+    node = Node(tmp_path, "H100-80")
+    more = LAYOUT if playbook == "mig-layout.yaml" else {}
+    cut = node.plan(playbook, **more)
+    assert cut.pending[-1].task.module == "daemonset_restart"
+    node.enact(cut)
+    for persist, text in (("true", "comes back at boot"), ("false", "no MIG at boot")):
+        plan = node.plan(playbook, persist=persist, **more)
+        (step,) = plan.pending
+        assert plan.disruption == Disruption.NONE, "no drain, and no restart of the plugin"
+        assert text in step.changes[0].summary
+        node.enact(plan)
+        assert node.plan(playbook, persist=persist, **more).pending == ()
+
+
 LAYOUTS = "mig-layouts.yaml"
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from runner.facts import gpu_users
 from runner.facts.driver_history import BEFORE_KEY, GPUS_SEEN_KEY
 from runner.facts.gpu_links import LINKS_KEY, GpuLinks, parse_links
+from runner.facts.gpu_users import GpuUser, GpuUsers
 from runner.facts.nvidia import Gpus, Instance, Process
 from runner.facts.pci import PCI_GPUS, PciGpu
 from runner.hosts.script import Command, Result
@@ -28,7 +30,11 @@ ON_BUS = (PciGpu("0000:01:00.0", "2330", True), PciGpu("0000:02:00.0", "2330", T
 
 def host(*gpus: Any, links: GpuLinks | None = None, **more: Any) -> dict[str, Any]:
     assert PCI_GPUS.probe
-    seen = {PCI_GPUS.probe.key: ON_BUS, LINKS_KEY: links or GpuLinks(0, False)}
+    seen = {
+        PCI_GPUS.probe.key: ON_BUS,
+        LINKS_KEY: links or GpuLinks(0, False),
+        gpu_users.KEY: GpuUsers(),
+    }
     return states.host(WORKING, Gpus(list(gpus)), more={**seen, **more.pop("more", {})}, **more)
 
 
@@ -115,6 +121,48 @@ def test_instances_that_were_split_by_hand_are_refused() -> None:
         plan(host(gpu(0, instances=parts, **SICK)))
 
 
+NOTEBOOK = GpuUser(41, "python3", 1000, ("/dev/nvidia1",), unit="notebook.service")
+DCGM = GpuUser(
+    42, "nv-hostengine", 0, ("/dev/nvidia1", "/dev/nvidiactl"), unit="nvidia-dcgm.service"
+)
+SHELL = GpuUser(43, "python3", 1001, ("/dev/nvidia1",), unit="session-3.scope")
+DOCKER = GpuUser(44, "tritonserver", 0, ("/dev/nvidia1",), container="ab" * 32, runtime="docker")
+
+
+def used(*users: GpuUser, minor: int | None = 1, active: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Two GPUs, of which the second asks for a reset."""
+    gpus = (gpu(0, minor=0, **FINE), gpu(1, minor=minor, **SICK))
+    return host(*gpus, active=active, more={gpu_users.KEY: GpuUsers(users)})
+
+
+@pytest.mark.parametrize(
+    ("user", "ends"),
+    [
+        (NOTEBOOK, "python3 .pid 41. holds /dev/nvidia1: .* systemctl stop notebook.service"),
+        (SHELL, "python3 .pid 43. .* a process of user 1001 .*, or end it with: kill"),
+        (DOCKER, "tritonserver .pid 44. .* docker stop abababababab"),
+        (DCGM, "nv-hostengine .pid 42. .* systemctl stop nvidia-dcgm.service"),
+    ],
+)
+def test_what_no_drain_ends_is_refused_with_what_does(user: GpuUser, ends: str) -> None:
+    with pytest.raises(Refused, match=f"GPU 1 cannot be reset, .*{ends}"):
+        plan(used(user))
+
+
+def test_who_goes_before_the_reset_is_no_obstacle() -> None:
+    pod = replace(NOTEBOOK, pod="11111111-2222-3333-4444-555555555555")
+    assert plan(used(pod)).changes, "a drain ends it"
+    assert plan(used(DCGM, active=("nvidia-dcgm",))).changes, "the reset stops it itself"
+
+
+def test_who_has_only_another_gpu_open_is_left_alone() -> None:
+    other = replace(NOTEBOOK, devices=("/dev/nvidia0", "/dev/nvidiactl"))
+    assert plan(used(other)).changes
+    with pytest.raises(Refused, match="/dev/nvidia0"):
+        plan(used(other, minor=None))
+    assert plan(used(replace(other, devices=("/dev/nvidiactl",)), minor=None)).changes
+
+
 # ---- GPUs that are joined --------------------------------------------------------------------
 
 
@@ -163,7 +211,7 @@ class Node(SimulatedHost):
         args = module.arguments.model_validate({})
         probes = module.probes(args, Context("gpu1"))
         observed = {one.key: one.parse(self.sh(one.shell)) for one in probes}
-        return {**observed, BEFORE_KEY: None}
+        return {**observed, BEFORE_KEY: None, gpu_users.KEY: GpuUsers()}
 
     def change(self, **arguments: Any) -> Change:
         (change,) = plan(self.seen(), **arguments).changes
@@ -173,7 +221,8 @@ class Node(SimulatedHost):
     def reset(self, change: Change) -> Result:
         command = change.do[-1]
         assert isinstance(command, Command)
-        return self.sh(command.shell)
+        # Nor do processes of this machine count here.
+        return self.sh(command.shell.replace("/proc/[0-9]", f"{self.root}/proc/[0-9]"))
 
 
 def test_a_reset_cures_the_gpu_and_nothing_is_left_to_do(tmp_path: Path) -> None:

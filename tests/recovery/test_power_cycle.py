@@ -8,17 +8,26 @@ from typing import Any
 import pytest
 
 from runner.engine.delegates import Delegates
+from runner.engine.observe import observe
+from runner.engine.planner import plan_host
 from runner.engine.power import switch_power
 from runner.engine.secrets import check_not_exposed
+from runner.engine.subject import Subject
+from runner.errors import Origin
+from runner.facts.pci import PCI_GPUS, PciGpu
 from runner.hosts.errors import HostError
 from runner.hosts.script import Command
-from runner.modules.base import Context, Disruption, Outcome, Reboot, Refused, Risk
+from runner.inventory.model import Host
+from runner.modules.base import Context, Disruption, Outcome, Reboot, Refused, Risk, Unknown
 from runner.modules.registry import load_module
+from runner.playbook.load import load_playbook
 from runner.secrets.redact import KNOWN
 from tests.engine.local_host import LocalHost
 from tests.engine.plays import OneHost
 from tests.recovery.play import POWER_PLAY
 
+PLAYBOOK = Path(__file__).parent.parent.parent / "playbooks/power-cycle.yaml"
+NODE = Unknown("no cluster in this test")
 BOOT = {"boot_id": "9c0b0f0e-0000-4000-8000-000000000001"}
 
 
@@ -82,3 +91,17 @@ def test_the_engine_runs_it_here_and_waits_for_the_host(tmp_path: Path) -> None:
     assert result.status == "changed", result
     assert trace.exists()
     assert play.local.changes == [["reboot"]]
+
+
+def test_the_playbook_takes_the_command_from_the_inventory() -> None:
+    assert PCI_GPUS.probe
+    (play,) = load_playbook(PLAYBOOK).plays
+    said = {"power_cycle_command": ["bmcctl"]}
+    host = Host("gpu-1", "192.0.2.1", Origin("hosts.yaml"), variables=said)
+    lost = (PciGpu("0000:01:00.0", "2330", False),)
+    observed: dict[str, Any] = {**BOOT, PCI_GPUS.probe.key: lost}
+    subject = Subject(host, play, PLAYBOOK, {"in_cluster": False})
+    plan = observe(lambda seen: plan_host(subject, seen), observed, LocalHost(), lambda: NODE)
+    assert plan.problem is None, plan.problem
+    (change,) = plan.pending[-1].changes
+    assert change.summary == "power cycle, from here: bmcctl"

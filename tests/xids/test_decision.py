@@ -144,6 +144,22 @@ def test_after_two_reboots_a_person_is_needed() -> None:
     assert decision(79, history=(first, never_came)).rung is Rung.REBOOT, "that was no reboot yet"
 
 
+def test_where_power_can_be_switched_that_comes_before_a_person() -> None:
+    boots = (attempt("reboot", 79, "a"), attempt("reboot", 79, "b"))
+    can = {"power_cycles": 1}
+    assert decision(79, history=boots[:1], limits=can).rung is Rung.REBOOT
+    found = decision(79, history=boots, limits=can)
+    assert found.rung is Rung.POWER_CYCLE and "2 times rebooted" in found.why
+    found = decision(79, history=(*boots, attempt("power_cycle", 79, "c")), limits=can)
+    assert (
+        found.rung is Rung.HAND_OVER
+        and "its power was switched once, which did not help either" in found.why
+    )
+    never_cut = attempt("power_cycle", 79, "boot")
+    assert decision(79, history=(*boots, never_cut), limits=can).rung is Rung.POWER_CYCLE
+    assert decision(54, limits=can).rung is Rung.HAND_OVER, "no power cycle cures that"
+
+
 def test_what_was_done_is_done() -> None:
     done = attempt(boot="boot", done=True)
     assert decision(95, history=(done,)).rung is Rung.NONE

@@ -11,11 +11,6 @@ def now(later: float = 0.0) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def now_micro() -> str:
-    """The present as metav1.MicroTime."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def age(timestamp: str) -> str:
     """How long ago, in kubectl's short form: 12s, 5m, 3h, 2d."""
     moment = datetime.fromisoformat(timestamp)

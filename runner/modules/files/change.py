@@ -248,7 +248,7 @@ def difference(before: FileState, after: FileState) -> FileDiff:
     old, new, note = _text(before), _text(after), ""
     if (before.exists and old is None) or (after.exists and new is None):
         old, new, note = _digest(before), _digest(after), _first_difference(before, after)
-    sensitive = _private(before) or _private(after)
+    sensitive = before.private or after.private
     return FileDiff(after.path, old, new, attribute_changes(before, after), sensitive, note)
 
 
@@ -261,11 +261,6 @@ def _first_difference(before: FileState, after: FileState) -> str:
     shorter = min(len(before.content), len(after.content))
     first = next((number for number, (old, new) in pairs if old != new), shorter)
     return f"binary; the first difference is at byte {first + 1}"
-
-
-def _private(state: FileState) -> bool:
-    """A file that neither group nor others may read: nor shall readers of plans and journals."""
-    return state.kind == "file" and not state.mode & 0o044
 
 
 _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")

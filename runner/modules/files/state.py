@@ -61,6 +61,11 @@ class FileState:
         return self.kind != "absent"
 
     @property
+    def private(self) -> bool:
+        """A file that neither group nor others may read: nor shall readers of plans."""
+        return self.kind == "file" and not self.mode & 0o044
+
+    @property
     def is_directory(self) -> bool:
         """A folder, or a link to one."""
         final = self.resolved if self.kind == "link" and self.resolved else self
