@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,23 +41,27 @@ def nodes(
     output: str,
 ) -> int:
     """Show every node of the inventory: ready, cordoned by which run, locked by whom, GPUs used
-    and offered, and the marks of gpurun on it.
+    and offered, and the marks of gpurun on it; and who holds the lock of a cluster's rollout.
 
     Exit codes: 0, or 1 where a node could not be read.
     """
     from runner.cli.work import terminal, use_vault
     from runner.inventory.load import load_inventory, select
-    from runner.reports.nodes import node_data, table
+    from runner.reports.nodes import node_data, rollouts, table
 
     use_vault(vault)
     hosts = select(load_inventory(inventories, project_folder()), "all", limit)
     clusters = _clusters(hosts, kubeconfig, context)
-    found = [node_data(host.name, clusters.node(host), clusters.lock(host)) for host in hosts]
+    now = datetime.now(UTC)
+    found = [
+        node_data(host.name, clusters.node(host), clusters.lock(host), clusters.rollout(host), now)
+        for host in hosts
+    ]
     if output == "json":
         click.echo(json.dumps(found, indent=2))
     else:
         say = terminal(output)
-        for line in table(found):
+        for line in [*table(found), *rollouts(found)]:
             say.line(line)
     return 1 if any("unknown" in node for node in found) else 0
 

@@ -308,6 +308,11 @@ def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
     return dict(made)
 
 
+def is_one_variable(text: str) -> bool:
+    """Whether a `-e` is name=value, not a file and not JSON."""
+    return not text.startswith("@") and not text.lstrip().startswith("{")
+
+
 def _values(text: str) -> dict[str, Any]:
     from runner.playbook.source import parse_yaml, read_yaml
 

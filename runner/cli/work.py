@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from runner.cli.options import RunOptions, extra_variables
+from runner.cli.options import RunOptions, extra_variables, is_one_variable
 from runner.cli.rootless import cross_over
 from runner.engine.stop import Stop
 from runner.errors import GpurunError
@@ -139,8 +139,8 @@ def build(
     KNOWN.add(password, "sudo password", everyday=True)
     use_vault(options.vault)
     extra = extra_variables(options.extra)
-    playbook = load_playbook(Path(options.playbook), extra)
-    playbook = select_tags(playbook, options.tags, options.skip_tags)
+    whole = load_playbook(Path(options.playbook), extra)
+    playbook = select_tags(whole, options.tags, options.skip_tags)
     beside = Path(options.playbook).parent
     inventory = load_inventory(options.inventories, Path(options.project), beside)
     inventory = inventory.with_login(options.user)
@@ -172,7 +172,31 @@ def build(
     work = Run(playbook, inventory, settings, events, review, stop, keeper, not_undone)
     work.read_secrets()
     check_arguments(options.extra)
+    if not (resumed or options.rollback):
+        _check_used(options.extra, extra, whole, inventory)
     return work
+
+
+def _check_used(
+    given: Sequence[str], extra: Mapping[str, Any], playbook: Playbook, inventory: Inventory
+) -> None:
+    """Refuse variables of `-e NAME=VALUE` that nothing uses; of files and JSON, which are often
+    made for several playbooks, they are only told.
+
+    Raises:
+        InputError: with every such variable.
+    """
+    from runner.engine.unused import unused, unused_problem
+    from runner.errors import InputError
+
+    hosts = inventory.hosts.values()
+    found = unused(playbook, hosts, extra) if extra else []
+    typed = {text.partition("=")[0].strip() for text in given if is_one_variable(text)}
+    problems = [unused_problem(name, playbook, hosts) for name in found if name in typed]
+    if problems:
+        raise InputError(problems)
+    if found:
+        click.echo(f"gpurun: nothing uses these variables of -e: {', '.join(found)}", err=True)
 
 
 def taking_over(options: RunOptions) -> RunOptions:

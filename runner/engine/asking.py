@@ -13,6 +13,7 @@ from runner.engine.results import judges_itself
 from runner.engine.subject import Subject
 from runner.modules.base import Context, Module, Outcome, Refused
 from runner.modules.registry import load_module
+from runner.playbook.arguments import unlike_pattern
 from runner.playbook.document import Map, Task
 from runner.playbook.filters.data import plain
 from runner.playbook.templates import holds, render, render_text
@@ -38,7 +39,8 @@ def arguments_of(task: Task, module: Module[Any], variables: Mapping[str, Any]) 
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         where = task.arguments.where(str(first["loc"][0])) if first["loc"] else task.origin
-        raise Refused(f"{where or task.origin}: {task.module}.{name}: {first['msg']}") from None
+        wrong = unlike_pattern(module, first) or first["msg"]
+        raise Refused(f"{where or task.origin}: {task.module}.{name}: {wrong}") from None
 
 
 def _evaluated(task: Task, variables: Mapping[str, Any]) -> Mapping[str, Any]:

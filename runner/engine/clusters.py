@@ -259,7 +259,7 @@ class NodeMaintenance(Maintenance):
             return
         mode: DrainMode = drain_mode(plan)
         self._entered = True
-        cordon = maintenance.begin(self._cluster, self._node, self._run)
+        cordon = maintenance.begin(self._cluster, self._node, self._run, plan.play.drain.taint)
         self._progress(cordon.note or f"cordoned {self._node}")
         # Pods first: a budget may hold them for long; monitoring lasts until they are gone.
         try:

@@ -15,7 +15,7 @@ from runner.engine.observe import Hosts
 from runner.errors import GpurunError
 from runner.hosts.connection import Connection
 from runner.inventory.model import Host
-from runner.kube import maintenance
+from runner.kube import maintenance, taints
 from runner.kube.api import RefusalError
 from runner.kube.leases import NodeLease, read_lease, take_away
 from runner.kube.lock import ROLLOUT, ROLLOUT_OF, lease_name
@@ -161,6 +161,9 @@ def left_behind(node: NodeState) -> Iterator[str]:
     elif notes.get(maintenance.RUN):
         run = notes[maintenance.RUN]
         yield f"node {node.name} is still marked by run {run}: gpurun resume {run}"
+    run, taint = taints.tainted(node)
+    if taint is not None:
+        yield f"node {node.name}: run {run} tainted it with {taint.text}: gpurun resume {run}"
     run, labels = maintenance.paused(node)
     if labels:
         names = ", ".join(sorted(labels))

@@ -3,7 +3,7 @@
 What was done is written on the node itself, in the same patch that does it, so that any later
 process with the same run id can undo it: annotations `gpurun.dev/run` (a run works here),
 `gpurun.dev/cordoned-by` and `gpurun.dev/cordoned-at` (that run cordoned it), `gpurun.dev/paused`
-(operator labels that were changed, and their values before).
+(operator labels that were changed, and their values before), `gpurun.dev/tainted` (its taint).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.errors import ClusterError
-from runner.kube.api import RefusalError
+from runner.kube import taints
+from runner.kube.actions import tainted
+from runner.kube.api import Json, RefusalError
 from runner.kube.cluster import DAEMONSETS, Cluster
 from runner.kube.parse import parse_node
 from runner.kube.placement import parse_daemonset
@@ -56,6 +58,8 @@ OTHERS_MARKS = ("k8saas.nvidia.com/cordon-by", "skyhook.nvidia.com/cordon_")
 
 GONE_TIMEOUT = 300.0
 READY_TIMEOUT = 300.0
+TAINT = "taint"
+"""Where a patch for `change` names a taint: the API takes only the whole list of them."""
 CONFLICTS = 8
 """How often a patch is made anew because the node changed meanwhile (kubelets write often)."""
 
@@ -68,8 +72,11 @@ class Cordon:
     note: str
 
 
-def begin(cluster: Cluster, node: str, run: str) -> Cordon:
+def begin(cluster: Cluster, node: str, run: str, taint: str = "") -> Cordon:
     """Cordon a node and mark it as ours; one that is cordoned already stays whose it is.
+
+    Args:
+        taint: key=value:effect that it gets in the same patch; "": none.
 
     Raises:
         ClusterError: refused, unreachable, the node does not exist, or another run that has not
@@ -85,16 +92,19 @@ def begin(cluster: Cluster, node: str, run: str) -> Cordon:
                 f"run {holder} has not finished with node {node}", f"gpurun resume {holder}"
             )
         by = state.annotations.get(CORDONED_BY, "")
+        tainting = taints.to_set(state, taint)
+        marks = {RUN: run} | (taints.mark(run, tainting) if tainting else {})
         if state.unschedulable and by != run:
             who = f"gpurun run {by}" if by else "somebody else"
             cordon = Cordon(False, f"node {node} was cordoned by {who} before and will stay so")
-            return {"metadata": {"annotations": {RUN: run}}}
+            return {"metadata": {"annotations": marks}, TAINT: tainting}
         if state.unschedulable:
             cordon = Cordon(True, f"node {node} is cordoned by this run already")
-            return {"metadata": {"annotations": {RUN: run}}}
+            return {"metadata": {"annotations": marks}, TAINT: tainting}
         cordon = Cordon(True, f"node {node} cordoned")
-        marks = {RUN: run, CORDONED_BY: run, CORDONED_AT: datetime.now(UTC).isoformat()}
-        return {"metadata": {"annotations": marks}, "spec": {"unschedulable": True}}
+        marks |= {CORDONED_BY: run, CORDONED_AT: datetime.now(UTC).isoformat()}
+        spec = {"unschedulable": True}
+        return {"metadata": {"annotations": marks}, "spec": spec, TAINT: tainting}
 
     after = change(cluster, node, patch, f"cordon node {node}")
     if not after.unschedulable:
@@ -159,7 +169,7 @@ def give_back(cluster: Cluster, node: str) -> None:
 
 
 def end(cluster: Cluster, node: str, run: str) -> str:
-    """Give the node back: uncordon it if this run cordoned it, and remove our marks.
+    """Give the node back: uncordon it if this run cordoned it, and remove our marks and our taint.
 
     Labels still paused by this run are restored in the same patch. Nothing is left to do the
     second time.
@@ -190,6 +200,7 @@ def _ending(state: NodeState, run: str) -> tuple[str, Mapping[str, Any]]:
     mine = paused_by == run
     remove: dict[str, None] = {RUN: None} if notes.get(RUN) == run else {}
     remove |= {PAUSED: None} if mine else {}
+    remove |= {taints.TAINTED: None} if taints.tainted(state)[0] == run else {}
     spec: dict[str, Any] = {}
     others = sorted(k for k in (*state.labels, *notes) if k.startswith(OTHERS_MARKS))
     if notes.get(CORDONED_BY) != run:
@@ -208,6 +219,8 @@ def _ending(state: NodeState, run: str) -> tuple[str, Mapping[str, Any]]:
         patch["metadata"] = {"annotations": remove, "labels": restored}
     if spec:
         patch["spec"] = spec
+    if taint := taints.to_remove(state, run):
+        patch[TAINT] = taint
     return f"node {state.name} {told}", patch
 
 
@@ -223,6 +236,9 @@ def inherit(cluster: Cluster, node: str, old: str, new: str) -> None:
         paused_by, labels = paused(state)
         if paused_by == old:
             marks[PAUSED] = json.dumps({"run": new, "labels": labels}, sort_keys=True)
+        tainted_by, taint = taints.tainted(state)
+        if taint is not None and tainted_by == old:
+            marks |= taints.mark(new, taint)
         return {"metadata": {"annotations": marks}} if marks else {}
 
     change(cluster, node, patch, f"take node {node} over from run {old}")
@@ -364,7 +380,8 @@ def change(
     """Patch a node on condition that it is still as it was read; again when it is not.
 
     Args:
-        patch: what to change of the state just read; {} for nothing.
+        patch: what to change of the state just read; {} for nothing. Under `TAINT` a taint to set
+            or to remove, or None.
 
     Returns:
         The node afterwards.
@@ -375,10 +392,8 @@ def change(
         wanted = patch(state)
         if not wanted:
             return state
-        version = {"resourceVersion": item["metadata"]["resourceVersion"]}
-        body = {**wanted, "metadata": {**wanted.get("metadata", {}), **version}}
         try:
-            return parse_node(cluster.patch_node(node, body, asked))
+            return parse_node(cluster.patch_node(node, _body(item, wanted), asked))
         except RefusalError as error:
             if error.code != 409:
                 raise
@@ -386,3 +401,14 @@ def change(
         f"node {node}: {asked}: it was changed by others {CONFLICTS} times in a row",
         "something on the cluster writes this node all the time",
     )
+
+
+def _body(item: Json, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch of a node that must still be as it was read."""
+    version = {"resourceVersion": item["metadata"]["resourceVersion"]}
+    body: dict[str, Any] = {**wanted, "metadata": {**wanted.get("metadata", {}), **version}}
+    taint = body.pop(TAINT, None)
+    if taint is not None:
+        known = item["spec"].get("taints") or ()
+        body["spec"] = {**wanted.get("spec", {}), "taints": tainted(known, taint)}
+    return body

@@ -52,6 +52,7 @@ class Pod:
     finalizers: tuple[str, ...] = ()
     static_uid: str = ""
     """Of a mirror pod: the UID of the static pod, which control groups show."""
+    tolerations: tuple[Json, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -115,6 +116,7 @@ def _pod(item: Json) -> Pod:
         deleted_at=str(meta.get("deletionTimestamp") or ""),
         finalizers=tuple(map(str, meta.get("finalizers") or ())),
         static_uid=str((meta.get("annotations") or {}).get(STATIC_UID, "")),
+        tolerations=tuple(spec.get("tolerations") or ()),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from runner.kube import taints
 from runner.kube.budgets import Budget, guarding
 from runner.kube.eviction import WORKERS, Answer, Kind, evict
 from runner.kube.parse import Pod
@@ -25,6 +26,7 @@ class DrainPreview:
         waits: what it would have to wait for.
         grace: the longest grace period of those pods, in seconds.
         warnings: what a person should know of the pods that go (lost local data).
+        taint: what becomes of the taint that the options name; "": they name none.
     """
 
     evict: tuple[PodState, ...] = ()
@@ -33,6 +35,7 @@ class DrainPreview:
     waits: tuple[str, ...] = ()
     grace: float = 0.0
     warnings: tuple[str, ...] = ()
+    taint: str = ""
 
 
 def preview(
@@ -62,6 +65,7 @@ def preview(
     asked = any(answer.budget for answer in answers.values())
     budgets = snapshot.budgets_asked() if asked else snapshot.budgets() if answers else ()
     blocked, waits = [*selection.errors], _jobs(snapshot, node.name, options, selection.evict)
+    blocked += _kept_off(snapshot, node, options.taint)
     warnings = [*selection.warnings, *selector.held(node)]
     if options.disable_eviction:
         warnings += _overridden(budgets, selection.evict)
@@ -81,7 +85,20 @@ def preview(
         waits=tuple(waits),
         grace=float(max((grace_of(pod, options) for pod in selection.evict), default=0)),
         warnings=tuple(warnings),
+        taint=taints.previewed(node, options.taint),
     )
+
+
+def _kept_off(snapshot: Snapshot, node: NodeState, text: str) -> list[str]:
+    """Why the taint must not be set; empty where it may, and where it is not to be set."""
+    taint = taints.to_set(node, text)
+    names = taints.kept_off(taint, snapshot.pods_on(node.name)) if taint else []
+    if not names:
+        return []
+    return [
+        f"the taint {text} would keep pods of DaemonSets from being started anew there: "
+        f"{', '.join(names)} (give them a toleration, or the taint the effect PreferNoSchedule)"
+    ]
 
 
 def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict[str, Answer]:

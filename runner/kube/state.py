@@ -68,6 +68,12 @@ class SetTaint:
     value: str = ""
     present: bool = True
 
+    @property
+    def text(self) -> str:
+        """As kubectl and `NodeState.taints` write it: key=value:effect."""
+        value = f"={self.value}" if self.value else ""
+        return f"{self.key}{value}:{self.effect}"
+
 
 @dataclass(frozen=True, slots=True)
 class KeepCordoned:
@@ -271,3 +277,5 @@ class DrainOptions:
     """Delete pods, past their disruption budgets, instead of evicting them."""
     skip_wait_for_delete_timeout: int = 0
     """Seconds after which a pod that is being deleted is no longer waited for; 0: never."""
+    taint: str = ""
+    """key=value:effect that the node has while it is out of service; "": none."""

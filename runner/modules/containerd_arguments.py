@@ -19,6 +19,7 @@ class ContainerdRuntimeArguments(Arguments):
     name: str = Field(
         default="nvidia",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        examples=["nvidia"],
         description="The runtime's name, the handler of a RuntimeClass.",
     )
     binary: HostPath = Field(

@@ -41,6 +41,7 @@ class Deb822RepositoryArguments(Arguments):
     other_names: ClassVar[Mapping[str, str]] = {"uri": "uris", "suite": "suites"}
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        examples=["nvidia-container-toolkit"],
         description="Of the files: `/etc/apt/sources.list.d/NAME.sources`, "
         "`/etc/apt/keyrings/NAME.asc`.",
     )

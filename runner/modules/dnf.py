@@ -36,6 +36,7 @@ class DnfArguments(Arguments):
     version: str = Field(
         "",
         pattern=r"^(|[A-Za-z0-9][A-Za-z0-9._+~^:-]*)$",
+        examples=["1.18.0", "1.18.0-1"],
         description="Version of all of them: `1.18.0`, or with its release, `1.18.0-1`.",
     )
     state: Literal["present", "absent"] = Field("present", description="Whether it is installed.")

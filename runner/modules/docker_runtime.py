@@ -31,6 +31,7 @@ class DockerRuntimeArguments(Arguments):
     name: str = Field(
         default="nvidia",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        examples=["nvidia"],
         description="The runtime's name, as in `docker run --runtime`.",
     )
     binary: HostPath = Field(

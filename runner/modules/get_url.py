@@ -26,6 +26,7 @@ class GetUrlArguments(Content, RequestArguments):
     dest: HostPath = Field(description="Path on the host; ending in / it is the folder to put it.")
     checksum: str = Field(
         pattern=r"^sha256:[0-9a-fA-F]{64}$",
+        examples=["sha256:" + "0123456789abcdef" * 4],
         description="`sha256:` and what `sha256sum` prints of the file: no other content is taken.",
     )
     timeout: float = Field(default=300.0, gt=0, description="Seconds the download may take.")

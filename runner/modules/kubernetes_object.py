@@ -63,6 +63,7 @@ class KubernetesObjectArguments(Arguments):
     field_manager: str = Field(
         "gpurun",
         pattern=r"^gpurun(-[a-z0-9]+)*$",
+        examples=["gpurun-sharing"],
         description="Who owns the fields given: another name (`gpurun-sharing`) where two playbooks"
         " set different fields of one object, so that neither removes the other's.",
     )

@@ -31,7 +31,9 @@ from runner.modules.files.text import EditArguments, expression, plan_edit
 
 class ModprobeArguments(Arguments):
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="The module; - and _ mean the same."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        examples=["nvidia_uvm"],
+        description="The module; - and _ mean the same.",
     )
     params: str = Field(
         "", description="Parameters for loading it; those of a loaded module are not changed."

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from runner.kube.state import NODE, SetTaint
+from runner.kube.taints import RESERVED
 from runner.modules.base import (
     Arguments,
     Change,
@@ -44,7 +45,7 @@ class NodeTaintArguments(Arguments):
         problem = label_name_problem(key)
         if problem:
             raise ValueError(problem)
-        if key.startswith(("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")):
+        if key.startswith(RESERVED):
             raise ValueError(f"{key}: the control plane sets and removes this taint itself")
         return key
 

@@ -16,11 +16,15 @@ def _as_text(value: Any) -> Any:
 
 class NvidiaDriverArguments(Arguments):
     version: str | None = Field(
-        None, pattern=r"^\d{3}\.\d+(\.\d+)?$", description="The very version: `570.86.15`."
+        None,
+        pattern=r"^\d{3}\.\d+(\.\d+)?$",
+        examples=["570.86.15"],
+        description="The very version: `570.86.15`.",
     )
     branch: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
         pattern=r"^\d{3}$",
+        examples=["570"],
         description="Instead of `version`: any version of this branch will do, such as `570`.",
     )
     flavour: Flavour | None = Field(

@@ -20,7 +20,7 @@ from runner.modules.base import (
 )
 from runner.modules.preconditions import KNOWN, Precondition, numbers
 
-Version = Annotated[str, Field(pattern=r"^v?\d+(\.\d+)*")]
+Version = Annotated[str, Field(pattern=r"^v?\d+(\.\d+)*", examples=["570.86.15", "v0.17.1"])]
 
 
 class RequireArguments(Arguments):

@@ -37,7 +37,9 @@ class ServiceArguments(Arguments):
         "daemon-reload": "daemon_reload",
     }
     name: str = Field(
-        pattern=r"^[A-Za-z0-9:_.@\\-]+$", description="Unit; `.service` may be left out."
+        pattern=r"^[A-Za-z0-9:_.@\\-]+$",
+        examples=["containerd"],
+        description="Unit; `.service` may be left out.",
     )
     state: Literal["started", "stopped", "restarted", "reloaded"] | None = Field(
         None, description="`restarted` and `reloaded` act whenever the task or handler runs."

@@ -38,6 +38,7 @@ class SysctlArguments(Arguments):
     other_names: ClassVar[Mapping[str, str]] = {"key": "name", "val": "value"}
     name: str = Field(
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_:@/.-]*$",
+        examples=["net.ipv4.ip_forward"],
         description="The parameter, as in `net.ipv4.ip_forward`.",
     )
     value: Annotated[str, BeforeValidator(_text)] | None = Field(

@@ -23,6 +23,7 @@ class WaitForArguments(Arguments):
     host: str = Field(
         "127.0.0.1",
         pattern=r"^[A-Za-z0-9:._-]+$",
+        examples=["127.0.0.1", "gpu-a1.example.com"],
         description="Where the port is, seen from the host: by default the host itself.",
     )
     path: HostPath | None = Field(None, description="Path on the host.")

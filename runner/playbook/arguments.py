@@ -21,12 +21,15 @@ from runner.playbook.keywords import (
     nearest,
 )
 from runner.playbook.source import TEMPLATE_MARK, BooleanWord
+from runner.secrets.redact import KNOWN
 from runner.secrets.value import Unread
 
 _LISTED = "gpurun doc lists the modules."
 _COMMAND_WORD = re.compile(
     r"(?<!\S)(?P<name>creates|removes|chdir|executable|stdin|stdin_add_newline)=\S"
 )
+_SHOWN = 60
+"""Characters of a wrong value that a message shows."""
 _FIRST_WORD = re.compile(r"\s*(?P<name>[a-z_]+)=(?!=)")
 
 
@@ -269,9 +272,28 @@ def _argument_problem(
         hint = f"Quote it as it shall read: YAML makes {kind_of(value)} of it."
     path = ".".join(str(part) for part in place if not str(part).startswith("function-"))
     label = f"{module.name}.{path}" if path else module.name
-    if item["type"] != "value_error" and place:
+    if wanted := unlike_pattern(module, item):
+        message = wanted
+    elif item["type"] != "value_error" and place:
         message = f"{message[:1].lower()}{message[1:]}, found {kind_of(value)}"
     return Problem(f"{label}: {message}", where, hint or _described(module, name))
+
+
+def unlike_pattern(module: Module[Any], item: Any) -> str:
+    """How a text should read that does not match its argument's pattern; "" for other mistakes.
+
+    Args:
+        item: one of pydantic's errors.
+    """
+    if item["type"] != "string_pattern_mismatch":
+        return ""
+    shown = KNOWN(repr(item["input"]))
+    shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
+    name = str(item["loc"][0])
+    info = module.arguments.model_fields.get(name)
+    if info is None or not info.examples:
+        return f"{shown} does not fit ({_described(module, name)})"
+    return f"{shown} is not written like {' or '.join(map(str, info.examples))}"
 
 
 def _described(module: Module[Any], name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from runner.errors import Origin, Problem
 from runner.kube.state import DrainMode, DrainOptions, JobWait
+from runner.kube.taints import EFFECTS, RESERVED, parse_taint
 from runner.playbook.document import Map, Seq
 from runner.playbook.fields import Fields, kind_of
 from runner.playbook.keywords import similar
@@ -64,7 +65,32 @@ def _chosen(values: Fields) -> dict[str, Any]:
     for key in ("grace_period", "skip_wait_for_delete_timeout"):
         if values.values.get(key) is not None:
             chosen[key] = values.count(key, 0)
+    if taint := _taint(values):
+        chosen["taint"] = taint
     return chosen | _which_pods(values)
+
+
+def _taint(values: Fields) -> str:
+    """The taint of a node out of service; "" where there is none or it is wrong, which is noted."""
+    text = values.plain_text("taint")
+    if text and (problem := _taint_problem(text)):
+        where = values.values.where("taint")
+        values.note(f"taint: {problem}", where, f"Write key=value:{EFFECTS[0]}, as for kubectl.")
+        return ""
+    return parse_taint(text).text if text else ""
+
+
+def _taint_problem(text: str) -> str:
+    from runner.modules.node_label import label_name_problem, label_value_problem
+
+    taint = parse_taint(text)
+    if taint.effect == "NoExecute":
+        return "NoExecute ends pods without asking their budgets; a drain evicts them"
+    if taint.effect not in EFFECTS:
+        return f"the effect must be one of {', '.join(EFFECTS)}, found {taint.effect!r}"
+    if taint.key.startswith(RESERVED):
+        return f"{taint.key}: the control plane sets and removes this taint itself"
+    return label_name_problem(taint.key) or label_value_problem(taint.value)
 
 
 def _which_pods(values: Fields) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any, get_args
 
 from runner.kube.state import DrainMode, DrainOptions
+from runner.kube.taints import EFFECTS
 from runner.modules.base import Disruption, Module, Risk
 from runner.modules.registry import MODULES, load_module, task_names
 from runner.playbook.keywords import (
@@ -170,6 +171,7 @@ def drain_schema() -> dict[str, Any]:
             "required": ["selector"],
         },
         "skip_wait_for_delete_timeout": {"type": "integer", "minimum": 0},
+        "taint": {**_TEXT, "pattern": rf"^[^=:]+(=[^=:]*)?:({'|'.join(EFFECTS)})$"},
     }
     return _object({item.name: kinds.get(item.name, _FLAG) for item in fields(DrainOptions)})
 

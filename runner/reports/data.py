@@ -104,6 +104,7 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         "waits": list(preview.waits),
         "warnings": list(preview.warnings),
         "grace_seconds": preview.grace,
+        "taint": preview.taint,
     }
 
 

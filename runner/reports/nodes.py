@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from runner.kube.leases import NodeLease
@@ -17,9 +18,18 @@ COLUMNS = ("HOST", "NODE", "READY", "CORDONED", "LOCK", "GPUS USED/ALLOCATABLE",
 
 
 def node_data(
-    host: str, node: NodeState | Unknown | None, lease: NodeLease | Unknown | None
+    host: str,
+    node: NodeState | Unknown | None,
+    lease: NodeLease | Unknown | None,
+    rollout: NodeLease | Unknown | None,
+    now: datetime,
 ) -> dict[str, Any]:
-    """One host as plain data; `unknown` says why nothing more can be told."""
+    """One host as plain data; `unknown` says why nothing more can be told.
+
+    Args:
+        lease: the lock of its node; `rollout`: that of the rollout on its cluster.
+        now: with a time zone; it tells which locks have run out.
+    """
     if node is None:
         node = Unknown("no cluster is configured (inventory variable 'kubeconfig')")
     if isinstance(node, Unknown):
@@ -33,7 +43,8 @@ def node_data(
         "node": node.name,
         "ready": node.ready,
         "cordoned": _cordon(node),
-        "lock": _lock(lease),
+        "lock": _lock(lease, now),
+        "rollout": _lock(rollout, now),
         "gpus": gpus,
         "annotations": {k: v for k, v in node.annotations.items() if k.startswith(OURS)},
     }
@@ -49,13 +60,20 @@ def _cordon(node: NodeState) -> dict[str, str] | None:
     return {"run": "", "by": node.cordoned_by, "since": node.cordoned_at}
 
 
-def _lock(lease: NodeLease | Unknown | None) -> dict[str, Any] | None:
+def _lock(lease: NodeLease | Unknown | None, now: datetime) -> dict[str, Any] | None:
+    """None: nobody holds it. `expired` is None where the lease does not say since when."""
     if isinstance(lease, Unknown):
         return {"unknown": str(lease)}
     if lease is None or not lease.holder:
         return None
-    renewed = lease.renewed.isoformat() if lease.renewed else ""
-    return {"holder": lease.holder, "run": lease.run, "since": lease.since, "renewed": renewed}
+    until = lease.valid_until()
+    return {
+        "holder": lease.holder,
+        "run": lease.run,
+        "since": lease.since,
+        "renewed": lease.renewed.isoformat() if lease.renewed else "",
+        "expired": None if until is None else until < now,
+    }
 
 
 def _gpus(node: NodeState) -> dict[str, dict[str, int]]:
@@ -75,6 +93,23 @@ def _gpus(node: NodeState) -> dict[str, dict[str, int]]:
 def table(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines of a table of what `node_data` made."""
     return aligned([COLUMNS, *map(_row, nodes)])
+
+
+def rollouts(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each cluster of which a run holds the lock of the rollout, or that hides it."""
+    held: dict[str, list[str]] = {}
+    for node in nodes:
+        lock = node.get("rollout")
+        if lock is not None:
+            since = f" since {lock['since'][:19] or 'unknown'}" if "since" in lock else ""
+            text = f"unknown: {lock['unknown']}" if "unknown" in lock else _lock_text(lock)
+            held.setdefault(text + since, []).append(node["host"])
+    return [f"rollout lock of {_these(hosts)}: {text}" for text, hosts in held.items()]
+
+
+def _these(hosts: Sequence[str]) -> str:
+    more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
+    return f"the cluster of {hosts[0]}{more}"
 
 
 def _row(node: Mapping[str, Any]) -> tuple[str, ...]:
@@ -105,7 +140,8 @@ def _lock_text(lock: Mapping[str, Any] | None) -> str:
         return "-"
     if "unknown" in lock:
         return "unknown"
-    return f"{lock['holder']} (run {lock['run'] or 'unknown'})"
+    ran_out = ", has run out" if lock["expired"] else ""
+    return f"{lock['holder']} (run {lock['run'] or 'unknown'}{ran_out})"
 
 
 def _gpu_texts(gpus: Mapping[str, Mapping[str, int]]) -> Iterable[str]:

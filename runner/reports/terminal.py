@@ -160,8 +160,8 @@ class Terminal:
             )
         elif "evict" in drain:
             self.line("    drain: no pod has to go")
-        for kind in ("unknown", "warnings", "waits", "blocked"):
-            texts = drain.get(kind, ())
+        for kind in ("unknown", "taint", "warnings", "waits", "blocked"):
+            texts = drain.get(kind) or ()
             for text in [texts] if isinstance(texts, str) else texts:
                 self._indented(text, "    drain: ")
 

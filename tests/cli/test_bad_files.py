@@ -169,6 +169,43 @@ def test_a_wrong_option_of_a_run(gpurun: Gpurun, options: list[str], message: st
     assert message in printed
 
 
+USES = '- hosts: all\n  vars: {size: 1}\n  tasks:\n    - debug: {msg: "{{ size }}"}\n'
+
+
+@pytest.mark.parametrize("verb", ["plan", "apply"])
+def test_every_mistyped_extra_variable_is_told_before_a_host_is_touched(
+    gpurun: Gpurun, tmp_path: Path, verb: str
+) -> None:
+    (tmp_path / "uses.yaml").write_text(USES)
+    code, printed = gpurun(verb, "uses.yaml", "-i", "hosts", "-e", "sise=2", "-e", "colour=TEAL")
+    assert code == 1
+    assert "-e sise: nothing uses this variable\n    Did you mean size?" in printed
+    assert "-e colour: nothing uses this variable\n    The playbook's variables: size." in printed
+    assert "TEAL" not in printed
+    assert "unreachable" not in printed
+
+
+@pytest.mark.parametrize("given", ["@more.yaml", '{"sise": 2}'])
+def test_unused_extra_variables_of_a_file_or_of_json_are_only_told(
+    gpurun: Gpurun, tmp_path: Path, given: str
+) -> None:
+    (tmp_path / "uses.yaml").write_text(USES)
+    (tmp_path / "more.yaml").write_text("sise: 2\nsize: 3\n")
+    _, printed = gpurun("plan", "uses.yaml", "-i", "hosts", "-e", given)
+    assert "gpurun: nothing uses these variables of -e: sise\n" in printed
+    assert "1 unreachable" in printed
+
+
+def test_a_variable_that_only_tasks_left_out_by_tags_use_is_used(
+    gpurun: Gpurun, tmp_path: Path
+) -> None:
+    other = '    - {debug: {msg: "{{ other | default(1) }}"}, tags: b}\n'
+    (tmp_path / "uses.yaml").write_text(f"{USES}      tags: a\n{other}")
+    _, printed = gpurun("plan", "uses.yaml", "-i", "hosts", "-t", "a", "-e", "other=2")
+    assert "nothing uses" not in printed
+    assert "1 unreachable" in printed
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

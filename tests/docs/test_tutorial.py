@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,9 +37,7 @@ def reader(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     lab = find_lab(name)
     lifecycle.down(lab, print)
     clone = tmp_path / "clone"
-    for page in (ROOT / "playbooks").glob("*.yaml"):
-        (clone / "playbooks").mkdir(parents=True, exist_ok=True)
-        (clone / "playbooks" / page.name).write_text(page.read_text())
+    shutil.copytree(ROOT / "playbooks", clone / "playbooks")
     (clone / "inventory").mkdir()
     (clone / "inventory" / "lab.yaml").symlink_to(f"{name}.yaml")
     program = f"PYTHONPATH={ROOT} exec {sys.executable} -m runner.cli.main"

@@ -331,3 +331,10 @@ def test_the_playbook_folder_of_an_imported_playbook(tmp_path: Path) -> None:
     where = Host("gpu-1", "192.0.2.1", Origin("hosts.yaml", 1, 1))
     host.subject = Subject(where, play, play.path or tmp_path)
     assert says(host) == [str(tmp_path / "sub")]
+
+
+def test_a_rendered_text_that_matches_no_pattern_is_told_in_words(tmp_path: Path) -> None:
+    text = '- hosts: all\n  tasks:\n    - nvidia_driver: {version: "{{ driver_version }}"}\n'
+    problem = OneHost(tmp_path, text, driver_version="570").plan().problem
+    assert problem
+    assert problem.reason.endswith("nvidia_driver.version: '570' is not written like 570.86.15")

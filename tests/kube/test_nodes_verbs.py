@@ -15,7 +15,7 @@ from runner.cli.nodes import nodes, unlock
 from runner.engine.unlocking import refusal
 from runner.errors import GpurunError
 from runner.kube.leases import NodeLease
-from runner.kube.lock import NodeLock
+from runner.kube.lock import NodeLock, RolloutLock
 from runner.kube.maintenance import begin
 from tests.kube.objects import pod
 from tests.kube.world import World
@@ -33,11 +33,11 @@ def shown(world: World) -> dict[str, Any]:
     return {entry["host"]: entry for entry in answer}
 
 
-def lease(world: World, holder: str, age: float) -> None:
+def lease(world: World, holder: str, age: float, name: str = "gpurun-gpu-1") -> None:
     renewed = (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {"holderIdentity": holder, "leaseDurationSeconds": 60, "renewTime": renewed}
     meta = {
-        "name": "gpurun-gpu-1",
+        "name": name,
         "namespace": "kube-system",
         "annotations": {"gpurun.dev/run": "run-1"},
     }
@@ -59,6 +59,7 @@ class TestNodes:
             "ready": True,
             "cordoned": None,
             "lock": None,
+            "rollout": None,
             "gpus": {"nvidia.com/gpu": {"allocatable": 8, "used": 0}},
             "annotations": {},
         }
@@ -73,6 +74,8 @@ class TestNodes:
             table = call(world, nodes).stdout
         assert node["cordoned"]["run"] == "run-1" and node["cordoned"]["since"]
         assert (node["lock"]["holder"], node["lock"]["run"]) == ("me@here pid 7", "run-1")
+        assert node["lock"]["expired"] is False and node["rollout"] is None
+        assert "rollout lock" not in table
         assert node["gpus"]["nvidia.com/gpu"] == {"allocatable": 8, "used": 3}
         assert node["annotations"]["gpurun.dev/run"] == "run-1"
         assert "by run run-1 since" in table and "gpu 3/8" in table
@@ -82,6 +85,33 @@ class TestNodes:
         world.change("Node", "gpu-1", spec={"unschedulable": True})
         assert shown(world)["gpu-1"]["cordoned"] == {"run": "", "by": "", "since": ""}
         assert "by somebody else" in call(world, nodes).stdout
+
+    def test_who_takes_nodes_of_the_cluster_out_of_service(self, world: World) -> None:
+        world.node()
+        world.node("gpu-2")
+        with RolloutLock(world.cluster, "run-1", "me@here pid 7"):
+            found, told = shown(world), call(world, nodes).stdout
+        for node in found.values():
+            lock = node["rollout"]
+            assert (lock["holder"], lock["run"]) == ("me@here pid 7", "run-1")
+            assert lock["since"] and lock["expired"] is False
+        line = "rollout lock of the cluster of gpu-1 and 1 more: me@here pid 7 (run run-1) since 20"
+        assert told.count("rollout lock") == 1 and line in told
+        assert shown(world)["gpu-1"]["rollout"] is None, "released"
+
+    def test_a_lock_that_has_run_out(self, world: World) -> None:
+        world.node()
+        lease(world, "you@elsewhere pid 7", age=600)
+        lease(world, "you@elsewhere pid 7", age=600, name="gpurun.rollout")
+        node, told = shown(world)["gpu-1"], call(world, nodes).stdout
+        assert node["lock"]["expired"] and node["rollout"]["expired"]
+        assert told.count("you@elsewhere pid 7 (run run-1, has run out)") == 2
+
+    def test_locks_that_may_not_be_read_are_said_to_be_unknown(self, world: World) -> None:
+        world.node()
+        world.fault(code=403, path="leases", count=None)
+        told = call(world, nodes).stdout
+        assert "rollout lock of the cluster of gpu-1: unknown: " in told
 
 
 class TestUnlock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,10 @@ def test_a_cluster_that_is_down_or_forbids_stops_before_any_change(
 def test_a_cluster_that_goes_down_in_mid_drain_is_said_and_resumed(
     fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
 ) -> None:
-    plays = yaml.safe_load((PROJECT / SEVEN).read_text())
+    shutil.copytree(PROJECT / "playbooks", tmp_path / "playbooks")
+    impatient = tmp_path / SEVEN
+    plays = yaml.safe_load(impatient.read_text())
     plays[0]["drain"]["timeout"] = 5
-    impatient = tmp_path / "impatient.yaml"
     impatient.write_text(yaml.safe_dump(plays))
     node = next(node for node in ("gpu-h1", "gpu-a1", "gpu-a2") if cluster.gpu_pods(node))
     pods = cluster.gpu_pods(node)

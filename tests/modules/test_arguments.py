@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ from pydantic import ValidationError
 from runner.modules.assertion import Assert, AssertArguments, check
 from runner.modules.base import Context, Refused
 from runner.modules.debug import Debug, DebugArguments
-from runner.modules.registry import load_module
+from runner.modules.registry import MODULES, load_module
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_every_pattern_has_examples_that_match_it(name: str) -> None:
+    for field, info in load_module(name).arguments.model_fields.items():
+        for pattern in (part.pattern for part in info.metadata if getattr(part, "pattern", None)):
+            assert info.examples, field
+            assert all(re.search(pattern, example) for example in info.examples), field
 
 
 @pytest.mark.parametrize(

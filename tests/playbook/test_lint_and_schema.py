@@ -90,6 +90,7 @@ def test_shipped_playbooks_fit_the_schema(validator: Any, path: Path) -> None:
         {"hosts": "gpu", "tasks": [{"copy": {"dest": "/x", "content": {"environ": "X"}}}]},
         {"hosts": "gpu", "tasks": [{"copy": {"dest": "/x", "content": {"env": "X", "file": "f"}}}]},
         {"hosts": "gpu", "drain": {"mode": "soft"}},
+        {"hosts": "gpu", "drain": {"taint": "example.com/repair=yes:NoExecute"}},
         {"hosts": "gpu", "risk": "severe"},
     ],
 )

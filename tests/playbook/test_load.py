@@ -56,12 +56,14 @@ def test_a_drain_that_waits_for_jobs() -> None:
     wait_for_jobs: {selector: app=training, timeout: 2h}
     disable_eviction: true
     skip_wait_for_delete_timeout: 60
+    taint: example.com/repair:PreferNoSchedule
 """
     )
     assert got.drain == DrainOptions(
         wait_for_jobs=JobWait("app=training", 7200.0),
         disable_eviction=True,
         skip_wait_for_delete_timeout=60,
+        taint="example.com/repair:PreferNoSchedule",
     )
 
 

@@ -81,12 +81,19 @@ def printed(monkeypatch: pytest.MonkeyPatch, plans: dict[str, dict[str, Any]], *
     return out.getvalue()
 
 
+DRAIN = {
+    "evict": ["default/trainer"],
+    "grace_seconds": 30,
+    "taint": "taints the node with a=b:NoSchedule",
+}
+
+
 def test_an_equal_diff_is_shown_once_and_what_is_different_with_every_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plans = {f"gpu-{n}": plan([change()]) for n in range(1, 10)}
     plans["gpu-4"] = plan([change()], risk="high")
-    plans["gpu-5"] = plan([change()], drain={"evict": ["default/trainer"], "grace_seconds": 30})
+    plans["gpu-5"] = plan([change()], drain=DRAIN)
     plans["gpu-6"] = plan([change()], status="denied", reasons=["the lock is held"])
     plans["gpu-7"] = plan([change(DIFF.replace("old", "older"))])
     plans["gpu-8"] = plan([])
@@ -97,6 +104,7 @@ def test_an_equal_diff_is_shown_once_and_what_is_different_with_every_host(
     assert "gpu-1, gpu-2, gpu-3, gpu-9: 1 change, risk low" in text
     assert "gpu-4: 1 change, risk high" in text
     assert "drain: evicts default/trainer" in text
+    assert "drain: taints the node with a=b:NoSchedule" in text
     assert "gpu-6: denied\n      the lock is held" in text
     assert "gpu-8: nothing to do" in text
 

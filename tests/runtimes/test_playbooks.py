@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from runner.engine.observe import observe
 from runner.engine.pending import PENDING
-from runner.engine.planner import plan_host
+from runner.engine.planner import kept_after, plan_host, plan_verify
 from runner.engine.planning import HostPlan
 from runner.engine.subject import Subject
 from runner.errors import Origin
@@ -21,6 +22,7 @@ from runner.facts.containerd import ContainerdState
 from runner.facts.crio import CrioState
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host
+from runner.kube.state import NodeState, WaitAllocatable
 from runner.modules.base import Disruption, Unknown
 from runner.modules.files.state import FileState, ancestors, with_content
 from runner.playbook.load import load_playbook
@@ -145,3 +147,52 @@ def test_a_node_whose_runtime_is_not_known_is_refused() -> None:
     plan = planned(Daemons((CONTAINERD, CRIO)))
     assert plan.problem is not None
     assert "running here: containerd, cri-o" in plan.problem.reason
+
+
+class Working(Node):
+    """A host on which every command of `verify` succeeds."""
+
+    def answer(self, key: str, shell: str) -> Result:
+        return Result(0, b"1.18.0\n")
+
+
+def waited_for(playbook: str, before: dict[str, str] | None, after: dict[str, str]) -> list[str]:
+    """What the playbook waits for before the node is given back.
+
+    Args:
+        before: the node's capacity when the run begins; None: no cluster is configured.
+        after: what it offers at the end.
+    """
+    path = PLAYBOOKS / playbook
+    (play,) = load_playbook(path).plays
+    play = replace(play, preconditions=(), tasks=play.tasks[:1])
+    host = Host("gpu-1", "192.0.2.1", Origin("hosts.yaml"))
+    subject = Subject(host, play, path, clustered=before is not None)
+    known = {container_runtime.KEY: Daemons((CONTAINERD,))}
+
+    def looked(plan: Callable[[Mapping[str, Any]], Any], offers: dict[str, str]) -> HostPlan:
+        def node() -> NodeState:
+            assert before is not None, "no cluster is configured, yet it is asked"
+            return NodeState("gpu-1", capacity=before, allocatable=offers)
+
+        found = observe(plan, dict(known), Working(), node)
+        assert found.problem is None, found.problem
+        return found
+
+    first = looked(lambda seen: plan_host(subject, seen), before or {})
+    kept = kept_after(subject, first, {})
+    verify = looked(lambda seen: plan_verify(subject, seen, kept), after)
+    waits = [wait for step in verify.steps for wait in step.waits]
+    return [str(wait) for wait in waits if isinstance(wait, WaitAllocatable)]
+
+
+@pytest.mark.parametrize(
+    "playbook", ["containerd-nvidia-runtime.yaml", "runtime-install.yaml", "runtime-rollback.yaml"]
+)
+def test_given_back_when_the_node_offers_what_it_did(playbook: str) -> None:
+    some = {"cpu": "64", "nvidia.com/gpu": "8", "nvidia.com/mig-1g.10gb": "0"}
+    waits = ["waits until the node offers 8 nvidia.com/gpu (at most 300 s)"]
+    assert waited_for(playbook, some, {"nvidia.com/gpu": "0"}) == waits
+    assert waited_for(playbook, some, some) == []
+    assert waited_for(playbook, {"cpu": "64"}, {}) == [], "never offered a GPU: nothing to wait for"
+    assert waited_for(playbook, None, {}) == []
