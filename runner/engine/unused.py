@@ -83,7 +83,7 @@ def _used(
     for variables in _variables(playbook):
         yield from _of_variables(variables)
     for play in playbook.plays:
-        for task in _tasks(play):
+        for task in play.every_task:
             yield _words((*task.when, *task.failed_when, *task.changed_when, *task.until))
             if task.module in _EXPRESSIONS_IN_ARGUMENTS:
                 yield _words([str(dict(task.arguments))])
@@ -100,15 +100,11 @@ def _of_variables(variables: Mapping[str, Any]) -> Iterator[set[str]]:
     yield from _templates(written)
 
 
-def _tasks(play: Play) -> tuple[Task, ...]:
-    return (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
-
-
 def _variables(playbook: Playbook) -> Iterator[Mapping[str, Any]]:
     """What the playbook, its roles and its files of variables define."""
     for play in playbook.plays:
         yield from (play.defaults, play.variables)
-        for task in _tasks(play):
+        for task in play.every_task:
             yield from (task.defaults, task.variables, task.parameters)
             for part in task.included:
                 yield part.values
