@@ -22,6 +22,6 @@ def cluster(lab: LabUnderTest) -> Cluster:
 
 @pytest.fixture
 def fresh(lab: LabUnderTest) -> LabUnderTest:
-    """The lab as it is right after `up`, before and after the test."""
+    """The lab as it is right after `up`; it stays as the test leaves it."""
     lab.reset()
     return lab

@@ -19,6 +19,12 @@ pytestmark = pytest.mark.lab
 PATIENCE = 120.0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_after_up(lab: LabUnderTest) -> None:
+    """Tests of other files may have left a node without power."""
+    lab.reset()
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition; a loaded machine takes its time."""
     deadline = time.monotonic() + PATIENCE
