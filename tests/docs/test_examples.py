@@ -149,6 +149,20 @@ def test_the_readme_lists_every_shipped_playbook_once() -> None:
     assert sorted(found) == sorted(path.stem for path in (ROOT / "playbooks").glob("*.yaml"))
 
 
+def test_the_tests_of_the_remedies_are_about_their_playbooks() -> None:
+    text = (ROOT / "docs" / "remedies.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith("|") and "`tests/" in row]
+    assert rows
+    for row in rows:
+        paths = [ROOT / name for name in re.findall(r"`(tests/[^`]+)`", row)]
+        files = [
+            file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))
+        ]
+        proofs = "".join(file.read_text() for file in files)
+        for playbook in re.findall(r"\(playbooks/([a-z0-9-]+)\.md\)", row):
+            assert re.search(rf"(?<![a-z-]){playbook}(?![a-z-])", proofs), f"{playbook}: {row}"
+
+
 def test_the_page_on_draining_has_every_option() -> None:
     page = LANGUAGE.with_name("drain.md")
     assert set(_table("Options", page)) == {field.name for field in fields(DrainOptions)}
