@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.lab.kube import credentials
+from runner.lab.kube import clock, credentials
 from runner.lab.kube.authorization import ACCOUNT
+from runner.lab.kube.bodies import read_as
 from runner.lab.kube.failures import not_found, unauthorized
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.requests import Request, User
+from runner.lab.kube.schema import Struct
 from runner.lab.kube.store import Store
 
 TOKEN_REQUEST = re.compile(r"/api/v1/namespaces/([^/]+)/serviceaccounts/([^/]+)/token")
+_TOKEN_REQUEST = Struct("authentication_v1", "TokenRequest")
+_AUDIENCE = "https://kubernetes.default.svc"
 _HOUR = 3600
 
 
@@ -69,14 +73,22 @@ class Accounts:
         account = store.get(KIND["ServiceAccount"], namespace, name)
         if account is None:
             raise not_found(KIND["ServiceAccount"], name)
-        body = request.object()
-        seconds = int((body.get("spec") or {}).get("expirationSeconds") or _HOUR)
+        body = read_as(request, _TOKEN_REQUEST, *request.parsed())
+        spec = body.get("spec") or {}
+        seconds = spec.get("expirationSeconds") or _HOUR
         token, expires = self.token(namespace, name, seconds)
-        status = {"token": token, "expirationTimestamp": f"{expires:%Y-%m-%dT%H:%M:%SZ}"}
-        spec = {**(body.get("spec") or {}), "expirationSeconds": seconds}
-        head = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
-        meta = {"name": name, "namespace": namespace}
-        return {**head, "metadata": meta, "spec": spec, "status": status}
+        meta = {"name": name, "namespace": namespace, "uid": account["metadata"]["uid"]}
+        return {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {**meta, "creationTimestamp": clock.now()},
+            "spec": {
+                "audiences": spec.get("audiences") or [_AUDIENCE],
+                "expirationSeconds": seconds,
+                "boundObjectRef": spec.get("boundObjectRef"),
+            },
+            "status": {"token": token, "expirationTimestamp": f"{expires:%Y-%m-%dT%H:%M:%SZ}"},
+        }
 
     def token(self, namespace: str, name: str, seconds: float) -> tuple[str, datetime.datetime]:
         """A token of a service account and when it expires."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runner.lab.kube.failures import forbidden_user
 from runner.lab.kube.kinds import KIND, Json
-from runner.lab.kube.requests import READS, User
+from runner.lab.kube.requests import READS, Request, Target, User
 from runner.lab.kube.store import Store
 
 ACCOUNT = "system:serviceaccount:"
@@ -81,3 +82,16 @@ def _covers(rule: Json, access: Access) -> bool:
 
 def _lists(rule: Json, key: str, value: str) -> bool:
     return bool({"*", value} & set(rule.get(key) or ()))
+
+
+def authorize(store: Store, where: Target, request: Request, verb: str) -> None:
+    """Raise 403 unless the asking user may do this."""
+    kind = where.kind
+    resource = "/".join(filter(None, (kind.plural, where.subresource)))
+    if allowed(
+        store, request.user, Access(verb, kind.group, resource, where.namespace, where.name)
+    ):
+        return
+    raise forbidden_user(
+        kind, where.name, request.user.name, verb, where.subresource, where.namespace
+    )

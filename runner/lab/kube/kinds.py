@@ -75,7 +75,7 @@ KINDS = (
         "deployments",
         "apps",
         short_names=("deploy",),
-        subresources=("status",),
+        subresources=("scale", "status"),
         in_all=True,
         generation=True,
     ),
@@ -84,7 +84,7 @@ KINDS = (
         "replicasets",
         "apps",
         short_names=("rs",),
-        subresources=("status",),
+        subresources=("scale", "status"),
         in_all=True,
         generation=True,
     ),
@@ -93,7 +93,7 @@ KINDS = (
         "statefulsets",
         "apps",
         short_names=("sts",),
-        subresources=("status",),
+        subresources=("scale", "status"),
         in_all=True,
         generation=True,
     ),
@@ -198,4 +198,6 @@ def _subresource(kind: Kind, name: str) -> Json:
         entry |= {"verbs": ["create"]}
     elif name == "log":
         entry |= {"verbs": ["get"]}
+    elif name == "scale":
+        entry |= {"group": "autoscaling", "version": "v1", "kind": "Scale"}
     return entry

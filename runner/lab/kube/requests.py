@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from runner.lab.kube.decoding import json_content, yaml_content
 from runner.lab.kube.failures import bad_request, unknown_path, unreadable_media_type
-from runner.lab.kube.kinds import KINDS, Json, Kind
+from runner.lab.kube.kinds import KINDS, Kind
 
 _KINDS: Mapping[tuple[str, str], Kind] = {(kind.group, kind.plural): kind for kind in KINDS}
 READS = frozenset({"get", "list", "watch"})
@@ -37,6 +37,8 @@ class Request:
     accept: str = ""
     agent: str = ""
     content: bytes = b""
+    warnings: list[str] = field(default_factory=list)
+    """Filled while the request is answered; the client gets them as Warning headers."""
 
     @property
     def dry_run(self) -> bool:
@@ -51,29 +53,22 @@ class Request:
         """The field manager: as given, else the program's name."""
         return self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown"
 
-    def body(self) -> Any:
-        """The content, read as JSON or YAML.
+    def parsed(self) -> tuple[Any, Sequence[str]]:
+        """The content, read as JSON or YAML, and what it says of fields that are repeated in it.
 
         Raises:
             ApiFailure: 400 when it is neither, 415 when it says so itself.
         """
         if not self.content:
-            return {}
+            return {}, ()
         if "protobuf" in self.content_type or "cbor" in self.content_type:
             raise unreadable_media_type()
         try:
             if "yaml" in self.content_type:
-                return yaml.safe_load(self.content)
-            return json.loads(self.content)
+                return yaml_content(self.content)
+            return json_content(self.content)
         except (ValueError, yaml.YAMLError) as error:
             raise bad_request(f"the object provided is unrecognized: {error}") from None
-
-    def object(self) -> Json:
-        """The content, which has to be an object."""
-        body = self.body()
-        if not isinstance(body, dict):
-            raise bad_request("the object provided is unrecognized: not an object")
-        return body
 
 
 @dataclass(frozen=True, slots=True)
