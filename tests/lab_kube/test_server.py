@@ -38,7 +38,12 @@ POD = {
 
 
 def call(
-    kubeconfig: Path, path: str, token: str | None = None, method: str = "GET", body: Any = None
+    kubeconfig: Path,
+    path: str,
+    token: str | None = None,
+    method: str = "GET",
+    body: Any = None,
+    impersonate: str = "",
 ) -> Any:
     """One request as a kubeconfig tells; returns the body."""
     config = json.loads(kubeconfig.read_text())
@@ -49,6 +54,9 @@ def call(
     context = ssl.create_default_context(cadata=authority)
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(cluster["server"] + path, content, method=method)
+    request.add_header("Content-Type", "application/json")
+    if impersonate:
+        request.add_header("Impersonate-User", impersonate)
     token = config["users"][0]["user"]["token"] if token is None else token
     if token:
         request.add_header("Authorization", f"Bearer {token}")
@@ -230,3 +238,25 @@ def test_reset_brings_back_the_first_state(cluster: LabCluster) -> None:
     cluster.settle()
     assert not cluster.list("Pod")
     assert [node["metadata"]["name"] for node in cluster.list("Node")] == ["gpu1", "gpu2", "gpu3"]
+
+
+def test_an_administrator_may_ask_as_somebody_else(cluster: LabCluster) -> None:
+    path = "/api/v1/nodes"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(cluster.kubeconfig, path, impersonate="bob")
+    assert 'User "bob" cannot list resource "nodes"' in json.load(refused.value)["message"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(cluster.kubeconfig_reader, path, impersonate="lab-admin")
+    told = json.load(refused.value)
+    assert told["code"] == 403 and "cannot impersonate resource" in told["message"]
+
+
+def test_who_am_i_and_what_may_i_do(cluster: LabCluster) -> None:
+    base = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    found = call(cluster.kubeconfig_reader, base, method="POST", body={})
+    assert found["status"]["userInfo"]["username"] == "lab-reader"
+    base = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    found = call(
+        cluster.kubeconfig_reader, base, method="POST", body={"spec": {"namespace": "default"}}
+    )
+    assert found["status"]["resourceRules"][0]["verbs"] == ["get", "list", "watch"]

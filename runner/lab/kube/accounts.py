@@ -14,7 +14,7 @@ from typing import Any
 from runner.lab.kube import clock, credentials
 from runner.lab.kube.authorization import ACCOUNT
 from runner.lab.kube.bodies import read_as
-from runner.lab.kube.failures import not_found, unauthorized
+from runner.lab.kube.failures import may_not_impersonate, not_found, unauthorized
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.requests import Request, User
 from runner.lab.kube.schema import Struct
@@ -51,7 +51,7 @@ class Accounts:
         """
         scheme, _, token = authorization.partition(" ")
         if not authorization and certificate:
-            return _named(certificate)
+            return _certified(certificate)
         if scheme.lower() != "bearer":
             raise unauthorized()
         if token in self._fixed:
@@ -61,6 +61,16 @@ class Accounts:
         if issued is None or issued.expires < _now():
             raise unauthorized()
         return issued.user
+
+    def impersonated(self, user: User, name: str) -> User:
+        """The user that a request of `user` is to be made as (`kubectl --as`).
+
+        Raises:
+            ApiFailure: 403 unless `user` is an administrator.
+        """
+        if user.bound or not user.writes:
+            raise may_not_impersonate(user.name, name)
+        return _named(name)
 
     def issue(self, store: Store, request: Request) -> Json:
         """Answer a TokenRequest for a service account.
@@ -73,7 +83,7 @@ class Accounts:
         account = store.get(KIND["ServiceAccount"], namespace, name)
         if account is None:
             raise not_found(KIND["ServiceAccount"], name)
-        body = read_as(request, _TOKEN_REQUEST, *request.parsed())
+        body = read_as(request, _TOKEN_REQUEST)
         spec = body.get("spec") or {}
         seconds = spec.get("expirationSeconds") or _HOUR
         token, expires = self.token(namespace, name, seconds)
@@ -108,10 +118,13 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _named(certificate: Mapping[str, Any]) -> User:
+def _certified(certificate: Mapping[str, Any]) -> User:
     """The user a certificate of our own authority names: its common name."""
     subject: Sequence[Any] = certificate.get("subject", ())
     names = {key: value for part in subject for key, value in part}
+    return _named(str(names.get("commonName", "")))
+
+
+def _named(name: str) -> User:
     known = {user.name: user for user in (credentials.ADMIN, credentials.READER)}
-    name = str(names.get("commonName", ""))
     return known.get(name) or User(name, bound=True)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from runner.lab.kube import failures, kinds, tables, writes
 from runner.lab.kube.answers import Answer
-from runner.lab.kube.authorization import Access, allowed, authorize
+from runner.lab.kube.authorization import authorize
 from runner.lab.kube.bodies import read_as
 from runner.lab.kube.deletion import DeleteOptions, delete
 from runner.lab.kube.discovery import discovery
 from runner.lab.kube.lists import Watch, list_objects
 from runner.lab.kube.requests import Request, Target, target
+from runner.lab.kube.reviews import review
 from runner.lab.kube.schema import Struct
 from runner.lab.kube.store import Store
 from runner.lab.kube.subresources import read_log, scale_of
 from runner.lab.kube.writes import existing
 
-_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-_REVIEW_FIELDS = Struct("authorization_v1", "SelfSubjectAccessReview")
 _DELETE_OPTIONS = Struct("meta_v1", "DeleteOptions")
 
 
@@ -30,29 +29,10 @@ def public(path: str) -> Answer | None:
 def answer(store: Store, request: Request) -> Answer | Watch:
     """Answer a request of a known user; a watch is returned for the connection to follow."""
     try:
-        found = discovery(request.path) or _review(store, request) or _resource(store, request)
+        found = discovery(request.path) or review(store, request) or _resource(store, request)
     except failures.ApiFailure as failure:
         found = Answer(failure.code, failure.body(), failure.headers)
     return found if isinstance(found, Watch) else found.warning(request.warnings)
-
-
-def _review(store: Store, request: Request) -> Answer | None:
-    """SelfSubjectAccessReview: may the asking user do this?"""
-    if request.path != _REVIEW or request.method != "POST":
-        return None
-    spec = read_as(request, _REVIEW_FIELDS, *request.parsed()).get("spec") or {}
-    asked = spec.get("resourceAttributes") or {}
-    resource = "/".join(filter(None, (asked.get("resource"), asked.get("subresource"))))
-    access = Access(
-        asked.get("verb", ""),
-        asked.get("group", ""),
-        resource,
-        asked.get("namespace", ""),
-        asked.get("name", ""),
-    )
-    status = {"allowed": allowed(store, request.user, access)}
-    head = {"kind": "SelfSubjectAccessReview", "apiVersion": "authorization.k8s.io/v1"}
-    return Answer(201, {**head, "metadata": {}, "spec": spec, "status": status})
 
 
 def _resource(store: Store, request: Request) -> Answer | Watch:
@@ -89,7 +69,7 @@ def _list(store: Store, where: Target, request: Request) -> Answer:
 
 
 def _delete_options(request: Request) -> DeleteOptions:
-    return DeleteOptions.of(read_as(request, _DELETE_OPTIONS, *request.parsed()), request.query)
+    return DeleteOptions.of(read_as(request, _DELETE_OPTIONS), request.query)
 
 
 def _delete(store: Store, where: Target, request: Request) -> Answer:

@@ -32,10 +32,18 @@ def allowed(store: Store, user: User, access: Access) -> bool:
     """Whether the user may do this."""
     if not user.bound:
         return user.writes or access.verb in READS
-    return any(_covers(rule, access) for rule in _rules(store, user, access.namespace))
+    return any(_covers(rule, access) for rule in _granted(store, user, access.namespace))
 
 
-def _rules(store: Store, user: User, namespace: str) -> Iterator[Json]:
+def rules_of(store: Store, user: User, namespace: str) -> list[Json]:
+    """All a user may do in a namespace, as rules."""
+    if user.bound:
+        return list(_granted(store, user, namespace))
+    verbs = ["*"] if user.writes else sorted(READS)
+    return [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}]
+
+
+def _granted(store: Store, user: User, namespace: str) -> Iterator[Json]:
     """The rules that are bound to a user, for objects of one namespace ("": of the cluster)."""
     for binding in store.list(KIND["ClusterRoleBinding"]):
         if _binds(binding, user):
@@ -58,12 +66,12 @@ def _binds(binding: Json, user: User) -> bool:
             name = f"{ACCOUNT}{subject['namespace']}:{name}"
         if name == user.name and subject["kind"] in ("User", "ServiceAccount"):
             return True
-        if subject["kind"] == "Group" and name in groups(user):
+        if subject["kind"] == "Group" and name in groups_of(user):
             return True
     return False
 
 
-def groups(user: User) -> tuple[str, ...]:
+def groups_of(user: User) -> tuple[str, ...]:
     """The groups of every user who has said who it is."""
     if not user.name.startswith(ACCOUNT):
         return ("system:authenticated",)

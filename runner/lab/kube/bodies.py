@@ -36,21 +36,31 @@ def read(request: Request, kind: Kind) -> Json:
     Raises:
         ApiFailure: 400 for another kind, a wrong type, or what strict validation refuses.
     """
-    body, repeated = request.parsed()
+    shape = shape_of(kind)
+    body, repeated = request.parsed(shape)
     if not isinstance(body, dict):
         raise bad_request(
             "the object provided is unrecognized (must be of type "
             f"{kind.name}): couldn't get version/kind; json parse error: not an object"
         )
     _check_head(kind, body)
-    return read_as(request, shape_of(kind), body, repeated, kind)
+    return _decoded(request, shape, body, repeated, kind.version)
 
 
-def read_as(
-    request: Request, shape: Struct, body: Any, repeated: Sequence[str], kind: Kind | None = None
+def read_as(request: Request, shape: Struct) -> Json:
+    """The body as an object that is not stored, such as an Eviction or DeleteOptions.
+
+    Raises:
+        ApiFailure: as of `read`.
+    """
+    body, repeated = request.parsed(shape)
+    return _decoded(request, shape, body, repeated, "v1")
+
+
+def _decoded(
+    request: Request, shape: Struct, body: Any, repeated: Sequence[str], version: str
 ) -> Json:
-    """A body as any object of the API, such as an Eviction or DeleteOptions."""
-    name, version = (kind.name, kind.version) if kind else (shape.name, "v1")
+    name = shape.name
 
     def refusal(why: object) -> ApiFailure:
         return bad_request(f'{name} in version "{version}" cannot be handled as a {name}: {why}')

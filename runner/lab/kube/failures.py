@@ -128,7 +128,7 @@ def unsupported_media_type() -> ApiFailure:
 def unreadable_media_type() -> ApiFailure:
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
     return ApiFailure(415, "UnsupportedMediaType", message, {})
 
@@ -206,6 +206,14 @@ def forbidden_user(
         f'in API group "{kind.group}" {place}'
     )
     return ApiFailure(403, "Forbidden", message, details_of(kind, name))
+
+
+def may_not_impersonate(user: str, name: str) -> ApiFailure:
+    message = (
+        f'users "{name}" is forbidden: User "{user}" cannot impersonate resource "users" '
+        'in API group "" at the cluster scope'
+    )
+    return ApiFailure(403, "Forbidden", message, {"name": name, "kind": "users"})
 
 
 def terminating_namespace(kind: Kind, name: str, namespace: str) -> ApiFailure:

@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
+from runner.lab.kube import protobuf
 from runner.lab.kube.decoding import json_content, yaml_content
 from runner.lab.kube.failures import bad_request, unknown_path, unreadable_media_type
 from runner.lab.kube.kinds import KINDS, Kind
+from runner.lab.kube.schema import Struct
 
 _KINDS: Mapping[tuple[str, str], Kind] = {(kind.group, kind.plural): kind for kind in KINDS}
 READS = frozenset({"get", "list", "watch"})
@@ -53,22 +55,28 @@ class Request:
         """The field manager: as given, else the program's name."""
         return self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown"
 
-    def parsed(self) -> tuple[Any, Sequence[str]]:
-        """The content, read as JSON or YAML, and what it says of fields that are repeated in it.
+    def parsed(self, shape: Struct | None = None) -> tuple[Any, Sequence[str]]:
+        """The content, and what it says of fields that are repeated in it.
+
+        Args:
+            shape: what it is to be, where it may come as protobuf.
 
         Raises:
-            ApiFailure: 400 when it is neither, 415 when it says so itself.
+            ApiFailure: 400 when it cannot be read, 415 for a media type that is not taken.
         """
         if not self.content:
             return {}, ()
-        if "protobuf" in self.content_type or "cbor" in self.content_type:
-            raise unreadable_media_type()
+        kind = self.content_type.rpartition("/")[2]
         try:
-            if "yaml" in self.content_type:
+            if kind.endswith("yaml"):
                 return yaml_content(self.content)
-            return json_content(self.content)
+            if kind in ("", "json") or kind.endswith("+json"):
+                return json_content(self.content)
+            if self.content_type == protobuf.MEDIA_TYPE and shape:
+                return protobuf.decode_protobuf(self.content, shape), ()
         except (ValueError, yaml.YAMLError) as error:
             raise bad_request(f"the object provided is unrecognized: {error}") from None
+        raise unreadable_media_type()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         certificate = self.connection.getpeercert()
         authorization = self.headers.get("Authorization") or ""
         user = self.server.accounts.user(authorization, certificate)
+        if other := self.headers.get("Impersonate-User"):
+            user = self.server.accounts.impersonated(user, other)
         request = Request(
             self.command,
             path,

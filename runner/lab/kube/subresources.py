@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 from runner.lab.kube import failures
 from runner.lab.kube.answers import Answer
 from runner.lab.kube.bodies import read_as
@@ -39,7 +42,7 @@ def read_log(pod: Json, request: Request) -> Answer:
 
 def evict_pod(store: Store, where: Target, request: Request, pod: Json) -> Answer:
     """Answer the creation of an Eviction."""
-    body = read_as(request, _EVICTION, *request.parsed())
+    body = read_as(request, _EVICTION)
     if (body.get("metadata") or {}).get("name", where.name) != where.name:
         raise failures.bad_request("name in URL does not match name in Eviction object")
     options = DeleteOptions.of(body.get("deleteOptions") or {}, request.query)
@@ -48,7 +51,7 @@ def evict_pod(store: Store, where: Target, request: Request, pod: Json) -> Answe
 
 def bind(store: Store, where: Target, request: Request, pod: Json) -> Answer:
     """Answer the creation of a Binding: the scheduler's word on which node a pod runs."""
-    body = read_as(request, _BINDING, *request.parsed())
+    body = read_as(request, _BINDING)
     if "nodeName" in pod["spec"]:
         raise failures.stale(where.kind, where.name)
     store.put(where.kind, {**pod, "spec": {**pod["spec"], "nodeName": body["target"]["name"]}})
@@ -75,10 +78,11 @@ def rescaled(request: Request, where: Target, item: Json) -> Json:
     Raises:
         ApiFailure: 422 for less than none, and whatever is wrong with the Scale itself.
     """
-    body, repeated = request.parsed()
     if request.method == "PATCH":
-        body = PATCHES[request.content_type](scale_of(item), body)
-    scale = read_as(request, _SCALE, body, repeated)
+        changed = PATCHES[request.content_type](scale_of(item), request.parsed()[0])
+        content = json.dumps(changed).encode()
+        request = replace(request, content=content, content_type="application/json")
+    scale = read_as(request, _SCALE)
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if replicas < 0:
         why = "must be greater than or equal to 0"
