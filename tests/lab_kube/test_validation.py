@@ -95,7 +95,7 @@ CASES: list[tuple[str, Json, dict[str, str]]] = [
     (
         "Pod",
         pod(container(), volumes=[{"name": "v", "hostPath": {"path": "/"}, "emptyDir": {}}]),
-        {"spec.volumes[0].emptyDir": "Forbidden: may not specify more than 1 volume type"},
+        {"spec.volumes[0].hostPath": "Forbidden: may not specify more than 1 volume type"},
     ),
     (
         "Pod",
@@ -139,9 +139,9 @@ CASES: list[tuple[str, Json, dict[str, str]]] = [
         pod(container(resources={"limits": {"gpu": "1"}})),
         {
             "spec.containers[0].resources.limits[gpu]": 'Invalid value: "gpu": must be a standard '
-            "resource for containers",
+            "resource type or fully qualified",
             "spec.containers[0].resources.requests[gpu]": 'Invalid value: "gpu": must be a '
-            "standard resource for containers",
+            "standard resource type or fully qualified",
         },
     ),
     (
@@ -216,7 +216,7 @@ CASES: list[tuple[str, Json, dict[str, str]]] = [
         {**named("l"), "spec": {"leaseDurationSeconds": 0}},
         {"spec.leaseDurationSeconds": "Invalid value: 0: must be greater than 0"},
     ),
-    ("RuntimeClass", named("r"), {"handler": "Required value"}),
+    ("RuntimeClass", named("r"), {"handler": f'Invalid value: "": {LABEL}'}),
     (
         "ClusterRole",
         role(verbs=["get"], resources=["pods"]),
@@ -274,7 +274,7 @@ def test_what_cannot_be_created(kind: str, body: Json, causes: dict[str, str]) -
     assert isinstance(answer.body, dict)
     details = answer.body["details"]
     assert (details["kind"], details["name"]) == (kind, body["metadata"]["name"])
-    found = {cause["field"]: cause["message"] for cause in details["causes"]}
+    found = {cause["field"]: cause["message"] for cause in reversed(details["causes"])}
     assert set(found) == set(causes)
     for field, message in causes.items():
         assert found[field].startswith(message)
@@ -329,8 +329,8 @@ CHANGES: list[tuple[str, Json, Json, str, str]] = [
     (
         "ConfigMap",
         named("m"),
-        {"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}},
-        "metadata.creationTimestamp",
+        {"metadata": {"deletionTimestamp": "2020-01-01T00:00:00Z"}},
+        "metadata.deletionTimestamp",
         'Invalid value: "2020-01-01T00:00:00Z": field is immutable',
     ),
 ]
@@ -374,6 +374,24 @@ def test_the_server_alone_sets_what_identifies_an_object() -> None:
     for field, value in metadata.items():
         assert made_by_server["metadata"][field] != value
     assert made_by_server["status"]["phase"] == "Pending"
+
+
+def test_when_an_object_was_created_is_not_a_clients_to_say() -> None:
+    store, path = started(), f"{path_of('ConfigMap')}/m"
+    before = made(ask(store, "POST", path_of("ConfigMap"), named("m")))
+    patch = {"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}}
+    assert made(ask(store, "PATCH", path, patch, MERGE)) == before
+
+
+def test_an_object_that_is_being_deleted_gets_no_new_finalizers() -> None:
+    store, path = started(), f"{path_of('ConfigMap')}/m"
+    made(ask(store, "POST", path_of("ConfigMap"), named("m", finalizers=["a.example/b"])))
+    made(ask(store, "DELETE", path))
+    patch = {"metadata": {"finalizers": ["a.example/b", "a.example/c"]}}
+    code, _, message = refused(ask(store, "PATCH", path, patch, MERGE))
+    assert code == 422 and "no new finalizers can be added" in message
+    made(ask(store, "PATCH", path, {"metadata": {"finalizers": None}}, MERGE))
+    assert ask(store, "GET", path).code == 404, "it was kept only by its finalizer"
 
 
 def test_status_is_changed_by_its_own_subresource_only() -> None:

@@ -25,6 +25,8 @@ from runner.lab.kube.names import dns_label, dns_subdomain, label_value, qualifi
 RESTARTS = ("Always", "OnFailure", "Never")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
+_SOURCES = ("emptyDir", "hostPath", "secret", "persistentVolumeClaim", "downwardAPI", "configMap")
+"""The order in which the server looks at volumes; the second that it finds is one too many."""
 _CHANGEABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
@@ -65,7 +67,8 @@ def _volumes(volumes: Sequence[Json], path: str) -> Iterator[Json]:
     for index, volume in enumerate(volumes):
         place = f"{path}[{index}]"
         yield from required_name(f"{place}.name", volume.get("name"), dns_label)
-        sources = [key for key in volume if key != "name"]
+        known = [key for key in _SOURCES if key in volume]
+        sources = known + [key for key in volume if key not in ("name", *known)]
         if not sources:
             yield required(place, "must specify a volume type")
         for extra in sources[1:]:
@@ -133,6 +136,7 @@ def _resources(resources: Json, path: str) -> Iterator[Json]:
 def _amount(name: str, amount: str, path: str) -> Iterator[Json]:
     yield from named(path, name, qualified_name)
     if "/" not in name and name not in _STANDARD and not name.startswith("hugepages-"):
+        yield wrong(path, name, "must be a standard resource type or fully qualified")
         yield wrong(path, name, "must be a standard resource for containers")
     value = quantities.value(amount)
     if value < 0:

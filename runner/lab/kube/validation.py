@@ -253,7 +253,7 @@ def _budget(item: Json) -> Iterator[Json]:
 
 
 def _runtime_class(item: Json) -> Iterator[Json]:
-    return required_name("handler", item.get("handler"), names.dns_label)
+    return named("handler", item.get("handler", ""), names.dns_label)
 
 
 def _claim(item: Json) -> Iterator[Json]:
