@@ -52,6 +52,21 @@ def test_a_kind_the_cluster_lacks_is_not_taken_for_absent(cluster: Cluster) -> N
         info(cluster, api_version="nvidia.com/v1", kind="ClusterPolicy", name="cluster-policy")
 
 
+def test_all_that_have_a_label(cluster: Cluster) -> None:
+    found = info(cluster, **DAEMONSET, label_selector=f"app={DEVICE_PLUGIN}")
+    assert found["exists"] and len(found["objects"]) == 1
+    assert found["objects"][0]["metadata"]["name"] == DEVICE_PLUGIN
+    assert "resourceVersion" not in found["objects"][0]["metadata"]
+    none = info(cluster, kind="Node", label_selector="example.com/rack=7")
+    assert none == {"exists": False, "objects": []}
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "x", "label_selector": "a=b"}])
+def test_one_object_or_those_with_a_label(given: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="either name or label_selector"):
+        KubernetesInfoArguments.model_validate({"kind": "Node", **given})
+
+
 def test_secrets_are_not_read() -> None:
     with pytest.raises(ValidationError, match="not read into variables"):
         KubernetesInfoArguments.model_validate({"kind": "Secret", "name": "x"})
