@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.kube import actions, api, drain, eviction, lock, waiting
 from runner.kube.api import Api
 from runner.lab.kube.cluster import LabCluster
+from tests.kube.clocks import hurry
 from tests.kube.credentials import account
 from tests.kube.names import NS
 from tests.kube.proxy import FaultProxy
@@ -67,11 +67,4 @@ def reader(direct: Api, target: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that is waited for is looked at every few milliseconds."""
-    monkeypatch.setattr(waiting, "POLL", 0.01)
-    monkeypatch.setattr(drain, "POLL", 0.01)
-    monkeypatch.setattr(drain, "FIRST_POLL", 0.01)
-    monkeypatch.setattr(eviction, "RETRY", 0.02)
-    monkeypatch.setattr(actions, "APART", 0.1)
-    monkeypatch.setattr(lock, "LOOK", 0.01)
-    monkeypatch.setattr(api, "RETRY_DELAYS", (0.01, 0.01, 0.01))
+    hurry(monkeypatch)

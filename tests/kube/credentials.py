@@ -1,8 +1,7 @@
-"""Kubeconfigs with whatever credentials a test is about."""
+"""Accounts of the cluster, and kubeconfigs for them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,26 +10,7 @@ from typing import Any
 import yaml
 
 from runner.kube.api import Api
-from runner.lab.kube.cluster import LabCluster
 from tests.kube.names import NS, PREFIX
-
-
-def kubeconfig_with(lab: LabCluster, folder: Path, server: str = "", **user: Any) -> Path:
-    """A kubeconfig with this user and the lab's own authority as a file beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ca.crt").write_bytes((lab.folder / "ca.pem").read_bytes())
-    cluster = {"server": server or lab.url, "certificate-authority": "ca.crt"}
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "lab", "cluster": cluster}],
-        "users": [{"name": "me", "user": user}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "me"}}],
-        "current-context": "lab",
-    }
-    path = folder / "kubeconfig"
-    path.write_text(json.dumps(content))
-    return path
 
 
 @contextmanager

@@ -200,7 +200,8 @@ class TestOperatorDaemonSets:
     def test_killed_between_label_and_ready_the_next_waits_for_the_same_pods(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        world.kubelet(ready=False)
+        world.starts = lambda pod: {"phase": "Running"}
+        world.kubelet()
         self.pause(world)
         monkeypatch.setattr(maintenance, "READY_TIMEOUT", 0.1)
         for _ in range(2):

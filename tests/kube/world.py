@@ -28,6 +28,7 @@ DEADLINE = 120.0
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "controller": True}
 """A controller that no program acts for: such pods are managed, and nobody replaces them."""
 READY = {"type": "Ready", "status": "True"}
+RUNNING = {"phase": "Running", "conditions": [READY]}
 MINE = {"gpurun-test": PREFIX}
 """The label of the nodes made here: DaemonSets of these tests stay off any others."""
 
@@ -50,6 +51,7 @@ class World:
     Attributes:
         cluster: gpurun's connection.
         said: what it told.
+        starts: the status that the kubelet gives a pod it starts.
     """
 
     def __init__(self, direct: Api, proxy: FaultProxy) -> None:
@@ -58,6 +60,7 @@ class World:
         self.cluster = Cluster(self.kubeconfig)
         self.said: list[str] = []
         self.stop = threading.Event()
+        self.starts: Callable[[Json], Mapping[str, Any]] = lambda pod: RUNNING
         self._made: list[str] = []
         self._ended = threading.Event()
         self._kubelet: threading.Thread | None = None
@@ -309,34 +312,30 @@ class World:
             return bool(found)
 
         self.until(placed, f"DaemonSet {name} has a pod on {node}")
-        return self._run(found[0], ready)
-
-    def _run(self, pod: Json, ready: bool = True) -> Json:
-        """What a kubelet does with a pod that is bound to its node."""
-        conditions = [{**READY, "status": str(ready)}]
-        status = {"phase": "Running", "conditions": conditions}
-        return self.change("Pod", pod["metadata"]["name"], status=status)
+        status = RUNNING if ready else {"phase": "Running", "conditions": []}
+        return self.change("Pod", found[0]["metadata"]["name"], status=status)
 
     # The kubelet.
 
-    def kubelet(self, ready: bool = True) -> None:
+    def kubelet(self) -> None:
         """Let the kubelets of these nodes work: they start pods and end terminating ones."""
 
         def loop() -> None:
             while not self._ended.wait(0.03):
-                self.kubelet_works(ready)
+                self.kubelet_works()
 
         self._kubelet = threading.Thread(target=loop, daemon=True)
         self._kubelet.start()
 
-    def kubelet_works(self, ready: bool = True) -> None:
+    def kubelet_works(self) -> None:
         """What the kubelets do with the pods as they are now."""
         for pod in self.found("Pod"):
             try:
                 if "deletionTimestamp" in pod["metadata"]:
                     self.end(pod)
                 elif pod["spec"].get("nodeName") and pod["status"].get("phase") == "Pending":
-                    self._run(pod, ready)
+                    name = pod["metadata"]["name"]
+                    self.change("Pod", name, status=self.starts(pod))
             except RefusalError as error:
                 if error.code not in (404, 409):
                     raise
