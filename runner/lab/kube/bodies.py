@@ -80,10 +80,9 @@ def patched(request: Request, kind: Kind, new: Json) -> Json:
     """
     body, repeated = request.parsed()
     strategic = request.content_type == "application/strategic-merge-patch+json"
-    shown = printed(body) if strategic else quoted(new)
 
     def refusal(why: object) -> ApiFailure:
-        return invalid_patch(shown, str(why))
+        return invalid_patch(printed(body) if strategic else quoted(new), str(why))
 
     try:
         decoded = decode(shape_of(kind), new)

@@ -18,6 +18,7 @@ class ApiFailure(Exception):
         message: str,
         details: Json | None = None,
         headers: Mapping[str, str] | None = None,
+        metadata: Json | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -25,13 +26,14 @@ class ApiFailure(Exception):
         self.message = message
         self.details = details
         self.headers = dict(headers or {})
+        self.metadata = metadata or {}
 
     def body(self) -> Json:
         """The Status object."""
         status: Json = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -121,6 +123,30 @@ def expired(message: str) -> ApiFailure:
     return ApiFailure(410, "Expired", message)
 
 
+def expired_token(token: str) -> ApiFailure:
+    """A list that can only be continued inconsistently; `token` does that."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can "
+        "start a new list without the continue parameter, or use the continue token in this "
+        "response to retrieve the remainder of the results. Continuing with the provided token "
+        "results in an inconsistent list - objects that were created, modified, or deleted between "
+        "the time the first chunk was returned and now may show up in the list."
+    )
+    return ApiFailure(410, "Expired", message, metadata={"continue": token})
+
+
+def bad_version(text: str) -> ApiFailure:
+    why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+    return internal(f'resourceVersion: Invalid value: "{text}": {why}')
+
+
+def version_from_the_future(version: int, current: int) -> ApiFailure:
+    causes = [cause("ResourceVersionTooLarge", "Too large resource version")]
+    message = f"Timeout: Too large resource version: {version}, current: {current}"
+    details = {"causes": causes, "retryAfterSeconds": 1}
+    return ApiFailure(504, "Timeout", message, details, {"Retry-After": "1"})
+
+
 def unsupported_media_type() -> ApiFailure:
     return ApiFailure(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
@@ -169,7 +195,7 @@ def unsupported(field: str, value: object, supported: Sequence[str]) -> Json:
 def bad_option(method: str, entry: Json) -> ApiFailure:
     """A parameter of the request itself that has a value it may not have."""
     verbs = {"POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
-    kind = f"{verbs.get(method, 'Get')}Options"
+    kind = f"{verbs.get(method, 'List')}Options"
     details = {"group": "meta.k8s.io", "kind": kind, "causes": [entry]}
     text = f'{kind}.meta.k8s.io "" is invalid: {entry["field"]}: {entry["message"]}'
     return ApiFailure(422, "Invalid", text, details)
