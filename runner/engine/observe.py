@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from runner.engine.planning import HostPlan, Needs
+from runner.engine.planning import HostPlan, Needs, seen_as
 from runner.errors import GpurunError
 from runner.facts.kubernetes import NO_CLUSTER
 from runner.hosts.script import Block, BlockResult, Command, Result
@@ -42,6 +42,7 @@ def observe(
     read_object: Callable[[ClusterQuery], Any] = no_cluster,
     delegate: Callable[[str], Hosts] = no_delegate,
     also: Iterable[Probe] = (),
+    also_there: Callable[[str], Sequence[Probe]] = lambda name: (),
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.
 
@@ -51,6 +52,7 @@ def observe(
         read_object: the cluster's answer to a module's `ClusterProbe`, or an `Unknown`.
         delegate: the connection to another host, by its name.
         also: what the first look reads as well; no look is made for it alone.
+        also_there: the same for the looks at another host.
     """
     needed: list[str] = []
     for _ in range(MOST_LOOKS):
@@ -65,8 +67,10 @@ def observe(
             observed.update(look(connection, [*answer.probes.values(), *also]))
             also = ()
         for name, probes in answer.delegated.items():
-            found = look(delegate(name), probes.values())
-            observed.update({key: found[probe.key] for key, probe in probes.items()})
+            there = {seen_as(probe.key, name): probe for probe in also_there(name)}
+            wanted = {**there, **probes}
+            found = look(delegate(name), wanted.values())
+            observed.update({key: found[probe.key] for key, probe in wanted.items()})
     raise GpurunError(
         f"the plan still needs {', '.join(needed)} after {MOST_LOOKS} looks at the host",
         "a fact or variable of this play depends on itself",
