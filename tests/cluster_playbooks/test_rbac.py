@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from runner.cli.capacity import capacity
 from runner.cli.nodes import nodes, unlock
 from runner.cli.rbac import rbac
-from runner.lab.kube import api
+from runner.lab.kube import authorization
 from runner.lab.kube.authorization import Access, allowed
 from runner.lab.kube.requests import User
 from tests.cluster_playbooks.test_named_configs import give_config_manager
 from tests.cluster_playbooks.test_rdma import DEVICES, MODULES
 from tests.cluster_playbooks.world import World
-from tests.kube.credentials import kubeconfig_with
+from tests.lab_kube.credentials import kubeconfig_with
 
 ACCOUNT = "system:serviceaccount:gpurun:gpurun"
 
@@ -65,7 +65,7 @@ def asked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     for item in documents():
         world.lab.create(item)
-    monkeypatch.setattr(api, "allowed", judge)
+    monkeypatch.setattr(authorization, "allowed", judge)
     token = world.lab.account("gpurun", "gpurun")
     world.kubeconfig = kubeconfig_with(world.lab, tmp_path / "account", token=token)
     yield seen
