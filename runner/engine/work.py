@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,9 @@ from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
 from runner.engine.ending import Drifted, Interrupted, StepFailed
 from runner.engine.events import Events
+from runner.engine.host_lock import LockedHost
 from runner.engine.kept import Keeper
+from runner.engine.locks import Locks, locks_of, together
 from runner.engine.maintenance import Maintenance
 from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
@@ -67,6 +70,8 @@ class Work:
     """Keeps what is about to be changed; None: nothing can be rolled back."""
     away: bool = False
     """The host has not come back from a reboot, and the play says what is to be done then."""
+    locks: Locks | None = None
+    """Of the play's hosts and others; None: nobody else can come to those that tasks change."""
     marks: Marks = field(init=False)
     changes: list[PlannedStep] = field(default_factory=list)
     """The steps that have changed the play's own host, in order."""
@@ -91,6 +96,10 @@ class Work:
         """The failures that the play went on after."""
         failed = {step.key: step.reason for step in self.plan.steps if step.fails}
         return list((failed | {key: e.message for key, e in self.failures.items()}).values())
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Holds every lock that the plan needs. Raises GpurunError; nothing is held then."""
+        return together(self.node.lock(), locks_of(self.approved, self.locks))
 
     def check_stop(self) -> None:
         """Raise what ends the work before its next step, if anything does."""
@@ -228,7 +237,11 @@ class Work:
         """Changes of another host, which other hosts of the play may have made meanwhile: it is
         looked at again, and kept to this thread until they are done."""
         delegate = batch[0].delegate
-        with self.delegates.held(delegate):
+        # Held already, unless this host was not known before.
+        lock = self.locks.elsewhere(delegate) if self.locks else None
+        with self.delegates.held(delegate), lock or nullcontext():
+            if lock is not None and lock.lost():
+                raise StepFailed(f"the lock on {delegate} was lost; nothing more is done to it")
             for step in batch:
                 forget(self.observed, step)
             self.plan = self._planned_anew(fresh=False)
@@ -236,7 +249,8 @@ class Work:
             left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
             for step in left:
                 self.marks.make(step)
-            results = self._changed_by(left, self.delegates.connection(delegate))
+            there = lock if isinstance(lock, LockedHost) else self.delegates.connection(delegate)
+            results = self._changed_by(left, there)
         self._settle_all(left, results)
         for step in batch:
             if step.key in self.done:
