@@ -20,8 +20,8 @@ from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
 from runner.engine.observe import Hosts, no_delegate, observe
 from runner.engine.pending import owed_marks
-from runner.engine.planner import Progress, kept_after, plan_host
-from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey
+from runner.engine.planner import kept_after, plan_host
+from runner.engine.planning import Done, HostPlan, PlannedStep, Progress, StepKey
 from runner.engine.restoring import put_back
 from runner.engine.results import failure
 from runner.engine.settling import settle_all
