@@ -26,8 +26,8 @@ from runner.engine.maintenance import HostMaintenance, Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
-from runner.engine.planner import Progress, plan_host
-from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.planner import plan_host
+from runner.engine.planning import HostPlan, PlannedStep, Progress
 from runner.engine.rollback import NotUndone
 from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
