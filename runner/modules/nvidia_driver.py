@@ -325,15 +325,10 @@ class _Task:
         # Maintainer scripts stop them; what was kept of the GPUs goes only when all is as before.
         after = [f"systemctl start {name}" for name in services.active]
         after += [f"rm -f {driver_history.FOLDER}/gpus.json"] if "gpus.json" in kept else []
-        previous: Previous | None = self.observed[driver_history.PREVIOUS_KEY]
-        history: tuple[Command, ...] = ()
-        if "previous.json" in kept and previous is not None:
-            history = (driver_history.keep("previous.json", previous, self.context.become),)
-        elif "previous.json" in kept:
-            after += [f"rm -f {driver_history.FOLDER}/previous.json"]
+        # previous.json stays: what the host has then is the driver from before, and driver-rollback
+        # proves it and gives the node back.
         return (
             self._command("back", shell),
-            *history,
             *self._holds("hold", held),
             *((self._command("as before", " && ".join(after)),) if after else ()),
         )
