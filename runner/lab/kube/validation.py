@@ -52,7 +52,7 @@ def validate(kind: Kind, old: Json | None, new: Json) -> None:
     if kind.name == "ConfigMap":
         causes += _config_keys(new)
     elif kind.name == "Lease":
-        causes += _times(new)
+        causes += _times(new) + _duration(new)
     elif kind.name == "Pod":
         causes += _pod(new)
     elif kind.name in ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"):
@@ -107,6 +107,13 @@ def _times(item: Json) -> list[Json]:
             why = f'parsing time "{value}" as "2006-01-02T15:04:05.000000Z07:00"'
             causes.append(invalid_value(f"spec.{field}", _quoted(value), why))
     return causes
+
+
+def _duration(item: Json) -> list[Json]:
+    duration = (item.get("spec") or {}).get("leaseDurationSeconds")
+    if duration is None or duration > 0:
+        return []
+    return [invalid_value("spec.leaseDurationSeconds", _quoted(duration), "must be greater than 0")]
 
 
 def _pod(item: Json) -> list[Json]:

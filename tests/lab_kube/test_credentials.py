@@ -1,4 +1,8 @@
-"""From outside and from inside a cluster: every way to say who one is, over TLS."""
+"""From outside and from inside a cluster: every way to say who one is, over TLS.
+
+The server is the lab's, whatever cluster other tests are about: certificates of clients need the
+key of its authority, and tokens have to expire when the test says so.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from runner.kube.cluster import Cluster
 from runner.kube.state import NodeState
 from runner.lab.kube.cluster import LabCluster
 from runner.lab.kube.credentials import client_certificate
-from tests.kube.credentials import kubeconfig_with
+from tests.lab_kube.credentials import kubeconfig_with
 
 
 @pytest.fixture(scope="module")
