@@ -47,12 +47,14 @@ def test_a_kind_the_cluster_lacks_is_not_taken_for_absent(world: World) -> None:
         info(world, api_version="nvidia.com/v1", kind="ClusterPolicy", name="cluster-policy")
 
 
-def test_all_that_have_a_label(cluster: Cluster) -> None:
-    found = info(cluster, **DAEMONSET, label_selector=f"app={DEVICE_PLUGIN}")
-    assert found["exists"] and len(found["objects"]) == 1
-    assert found["objects"][0]["metadata"]["name"] == DEVICE_PLUGIN
+def test_all_that_have_a_label(world: World) -> None:
+    world.node()
+    world.cluster.patch_node(NODE, {"metadata": {"labels": {"example.com/rack": NS}}}, "label")
+    found = info(world, kind="Node", label_selector=f"example.com/rack={NS}")
+    assert found["exists"]
+    assert [item["metadata"]["name"] for item in found["objects"]] == [NODE]
     assert "resourceVersion" not in found["objects"][0]["metadata"]
-    none = info(cluster, kind="Node", label_selector="example.com/rack=7")
+    none = info(world, kind="Node", label_selector=f"example.com/rack={NS}-none")
     assert none == {"exists": False, "objects": []}
 
 
