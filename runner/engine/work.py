@@ -12,7 +12,7 @@ from runner.engine.approved import check_within
 from runner.engine.batches import blocks, first_batch, is_boundary, undo_block
 from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
-from runner.engine.ending import Drifted, Interrupted, StepFailed
+from runner.engine.ending import Drifted, Interrupted, StepFailed, lost_during
 from runner.engine.events import Events
 from runner.engine.kept import Keeper
 from runner.engine.maintenance import Maintenance
@@ -28,6 +28,7 @@ from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.errors import GpurunError, UnreachableError
+from runner.hosts.errors import LostError
 from runner.hosts.script import BlockResult, Command, Result
 from runner.inventory.model import Host
 from runner.modules.base import Refused
@@ -248,7 +249,10 @@ class Work:
         copies = self._keep(batch)
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(play, step, copies)]
-        found = connection.change(wanted) if wanted else []
+        try:
+            found = connection.change(wanted) if wanted else []
+        except LostError as error:
+            raise lost_during(error, batch) from error
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before

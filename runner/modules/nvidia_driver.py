@@ -136,7 +136,7 @@ class _Task:
         self._refuse_unfinished()
         steps, error = self.state.simulation.steps, self.state.simulation.error
         if error:
-            raise Refused(f"apt cannot do this: {error}{_advice(error)}")
+            raise Refused(f"apt cannot do this: {error}{_advice(error, self.state.offered)}")
         after = self._after(steps)
         self._refuse_result(steps, after)
         self._refuse_build(steps)
@@ -374,7 +374,8 @@ def _matching(versions: Mapping[str, str]) -> Mapping[str, str]:
     return {name: v for name, v in found.items() if not name.startswith("nvidia-firmware-")}
 
 
-def _advice(error: str) -> str:
-    if "Unable to locate" in error or "was not found" in error:
-        return "; are the package lists new (`apt-get update`), and is its source there?"
-    return ""
+def _advice(error: str, offered: Sequence[str]) -> str:
+    if "Unable to locate" not in error and "was not found" not in error:
+        return ""
+    known = f" Sources offer {', '.join(offered)}" if offered else ""
+    return f"; are the package lists new (`apt-get update`), and is its source there?{known}"
