@@ -13,7 +13,7 @@ from runner.engine.approved import check_within
 from runner.engine.batches import blocks, first_batch, is_boundary
 from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
-from runner.engine.ending import Drifted, Interrupted, StepFailed
+from runner.engine.ending import Drifted, Interrupted, StepFailed, lost_during
 from runner.engine.events import Events
 from runner.engine.host_lock import LockedHost
 from runner.engine.kept import Keeper
@@ -32,6 +32,7 @@ from runner.engine.settling import settle_all
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.errors import GpurunError, UnreachableError
+from runner.hosts.errors import LostError
 from runner.hosts.script import BlockResult, Command
 from runner.inventory.model import Host
 
@@ -234,8 +235,11 @@ class Work:
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(play, step, copies)]
         most = sum(command.timeout for block in wanted for command in block.do)
-        with reminded(self.progress, ", ".join(step.label for step in batch), most):
-            found = connection.change(wanted) if wanted else []
+        try:
+            with reminded(self.progress, ", ".join(step.label for step in batch), most):
+                found = connection.change(wanted) if wanted else []
+        except LostError as error:
+            raise lost_during(error, batch) from error
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
