@@ -280,6 +280,7 @@ class NodeMaintenance(Maintenance):
             self._progress,
             self._stop,
             holders,
+            guard=lambda: maintenance.check_cordoned(self._cluster, self._node),
         )
         maintenance.check_cordoned(self._cluster, self._node)
         # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.

@@ -70,7 +70,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self.plan = self.approved
-        self.tries = Tries(self._progress, self.stop)
+        self.tries = Tries(self.tell, self.stop)
         self.marks = Marks(self.subject.play, self.connection, owed_marks(self.observed))
 
     @property
@@ -159,7 +159,7 @@ class Work:
         shown = next((s for s in self.approved.steps if s.key == step.key), None)
         if shown is None or shown.messages != step.messages:
             for text in step.messages:
-                self._progress(f"{step.label}: {text}")
+                self.tell(f"{step.label}: {text}")
 
     # -- failures -----------------------------------------------------------------------------
 
@@ -176,13 +176,13 @@ class Work:
         ignored = step.task.ignore_errors
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
-            self._progress(f"{error.message}; ignored")
+            self.tell(f"{error.message}; ignored")
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
         if not step.task.blocks:
             raise error
-        self._progress(f"{error.message}; the rest of its block is left out")
+        self.tell(f"{error.message}; the rest of its block is left out")
         self.outdated = True
 
     def _put_back(self, handler: PlannedStep, error: StepFailed) -> StepFailed:
@@ -190,7 +190,7 @@ class Work:
         restored, again = way_back(self.subject.play, handler, self.changes)
         if not restored:
             return error
-        self._progress(f"{error.message}; putting back the files that called for it")
+        self.tell(f"{error.message}; putting back the files that called for it")
         self.observed.clear()
         # Each by itself: one that somebody has changed meanwhile is left, the others are put back.
         left = [
@@ -431,7 +431,8 @@ class Work:
         """Tell what happens to a step."""
         self.events.emit(kind, self.subject.host.name, step.label, step=str(step.key), **data)
 
-    def _progress(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """Tell what happens to the host beside its steps."""
         self.events.emit("progress", self.subject.host.name, text)
 
 
