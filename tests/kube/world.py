@@ -62,6 +62,7 @@ class World:
         self.stop = threading.Event()
         self.starts: Callable[[Json], Mapping[str, Any]] = lambda pod: RUNNING
         self._made: list[str] = []
+        self._owners: dict[str, str] = {}
         self._ended = threading.Event()
         self._kubelet: threading.Thread | None = None
 
@@ -75,24 +76,25 @@ class World:
         for path in dict.fromkeys(reversed(self._made)):
             self._remove(path)
         self.until(self._empty, "everything is removed")
+        self._remove(path_of("Node"), labelSelector=f"gpurun-test={PREFIX}")
 
-    def _remove(self, path: str) -> None:
-        """Delete what is there, whatever holds it."""
+    def _remove(self, path: str, **query: str) -> None:
+        """Delete what is there, at once."""
         body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         try:
-            self.ask("DELETE", path, body)
-            if "/pods/" in path:
-                self.ask("PATCH", path, {"metadata": {"finalizers": None}})
+            self.ask("DELETE", path, body, **query)
         except RefusalError as error:
             if error.code != 404:
                 raise
 
     def _empty(self) -> bool:
-        """Whether the pods are gone; those that controllers made are removed on the way."""
-        found = self.found("Pod")
-        for pod in found:
-            self._remove(path_of("Pod", name=pod["metadata"]["name"]))
-        return not found
+        """Whether the pods are gone, those of controllers too, whatever holds them."""
+        self._remove(path_of("Pod"))
+        left = self.found("Pod")
+        for pod in left:
+            if pod["metadata"].get("finalizers"):
+                self.change("Pod", pod["metadata"]["name"], metadata={"finalizers": None})
+        return not left
 
     def progress(self, text: str) -> None:
         self.said.append(text)
@@ -151,8 +153,9 @@ class World:
         return made[0]
 
     def removes(self, kind: str, name: str, namespace: str = "") -> None:
-        """Remove this object at the end, whoever makes it."""
-        self._made.append(path_of(kind, namespace, name))
+        """Remove this object at the end, whoever makes it. (Pods and nodes always are.)"""
+        if kind not in ("Pod", "Node"):
+            self._made.append(path_of(kind, namespace, name))
 
     def found(self, kind: str, namespace: str = "", labels: str = "") -> Sequence[Json]:
         path = path_of(kind, namespace)
@@ -202,13 +205,15 @@ class World:
     def node(self, number: int | str = 1, gpus: int = 8, labels: Mapping[str, str] = {}) -> Json:
         """A node that is ready, as its kubelet reports."""
         name = node_name(number)
-        self.create("Node", {"metadata": {"name": name, "labels": {**MINE, **labels}}})
         offers = {"cpu": "64", "memory": "256Gi", "pods": "110", "nvidia.com/gpu": str(gpus)}
         ready = {**READY, "reason": "KubeletReady", "lastHeartbeatTime": objects.now()}
         status = {"capacity": offers, "allocatable": offers, "conditions": [ready]}
-        self.change("Node", name, status=status)
-        # What admission gives a node that has not yet been seen ready.
-        return self.change("Node", name, spec={"taints": None})
+        meta = {"name": name, "labels": {**MINE, **labels}}
+        made = self.create("Node", {"metadata": meta, "status": status})
+        if made["spec"].get("taints"):
+            # Admission takes a new node for one that is not ready.
+            return self.change("Node", name, spec={"taints": None})
+        return made
 
     def cordon(self, name: str = NODE, cordoned: bool = True) -> None:
         self.change("Node", name, spec={"unschedulable": cordoned or None})
@@ -230,9 +235,10 @@ class World:
         if owner["uid"]:
             return owner
         name = owner["name"]
-        if not self.has("ConfigMap", name):
-            self.create("ConfigMap", {"metadata": {"name": name}})
-        return {**OWNER, "name": name, "uid": self.get("ConfigMap", name)["metadata"]["uid"]}
+        if name not in self._owners:
+            made = self.create("ConfigMap", {"metadata": {"name": name}})
+            self._owners[name] = made["metadata"]["uid"]
+        return {**OWNER, "name": name, "uid": self._owners[name]}
 
     def budget(self, name: str = "keep", **spec: Any) -> Json:
         """A disruption budget whose pods the controller has counted."""
