@@ -28,6 +28,8 @@ DEADLINE = 120.0
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "controller": True}
 """A controller that no program acts for: such pods are managed, and nobody replaces them."""
 READY = {"type": "Ready", "status": "True"}
+LATE = {"gpurun-test-ends": "late"}
+"""The label of pods that need their whole grace period to end."""
 RUNNING = {"phase": "Running", "conditions": [READY]}
 MINE = {"gpurun-test": PREFIX}
 """The label of the nodes made here: DaemonSets of these tests stay off any others."""
@@ -89,7 +91,8 @@ class World:
 
     def _empty(self) -> bool:
         """Whether the pods are gone, those of controllers too, whatever holds them."""
-        self._remove(path_of("Pod"))
+        for kind in ("ReplicaSet", "Pod"):
+            self._remove(path_of(kind))
         left = self.found("Pod")
         for pod in left:
             if pod["metadata"].get("finalizers"):
@@ -337,9 +340,9 @@ class World:
         """What the kubelets do with the pods as they are now."""
         for pod in self.found("Pod"):
             try:
-                if "deletionTimestamp" in pod["metadata"]:
+                if ends_now(pod):
                     self.end(pod)
-                elif pod["spec"].get("nodeName") and pod["status"].get("phase") == "Pending":
+                elif pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending":
                     name = pod["metadata"]["name"]
                     self.change("Pod", name, status=self.starts(pod))
             except RefusalError as error:
@@ -365,3 +368,9 @@ def is_ready(pod: Json) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and any(
         entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions
     )
+
+
+def ends_now(pod: Json) -> bool:
+    """Whether a kubelet has ended the containers of a terminating pod."""
+    until = pod["metadata"].get("deletionTimestamp", "")
+    return bool(until) and (not LATE.items() <= labels_of(pod).items() or until <= objects.now())
