@@ -80,6 +80,10 @@ class World:
         self.until(self._empty, "everything is removed")
         self._remove(path_of("Node"), labelSelector=f"gpurun-test={PREFIX}")
 
+    def clear(self, kind: str) -> None:
+        """Remove all of this kind, whoever made them."""
+        self._remove(path_of(kind))
+
     def _remove(self, path: str, **query: str) -> None:
         """Delete what is there, at once."""
         body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
@@ -92,7 +96,7 @@ class World:
     def _empty(self) -> bool:
         """Whether the pods are gone, those of controllers too, whatever holds them."""
         for kind in ("ReplicaSet", "Pod"):
-            self._remove(path_of(kind))
+            self.clear(kind)
         left = self.found("Pod")
         for pod in left:
             if pod["metadata"].get("finalizers"):
@@ -326,28 +330,33 @@ class World:
 
     # The kubelet.
 
-    def kubelet(self) -> None:
-        """Let the kubelets of these nodes work: they start pods and end terminating ones."""
+    def kubelet(self, step: Callable[[], object] | None = None) -> None:
+        """Let the kubelets of these nodes work.
+
+        Args:
+            step: what they do with the pods as they are; None: start them and end terminating ones.
+        """
+        works = step or self.kubelet_works
 
         def loop() -> None:
             while not self._ended.wait(0.03):
-                self.kubelet_works()
+                try:
+                    works()
+                except RefusalError as error:  # gone, or changed, since it was listed
+                    if error.code not in (404, 409):
+                        raise
 
         self._kubelet = threading.Thread(target=loop, daemon=True)
         self._kubelet.start()
 
     def kubelet_works(self) -> None:
-        """What the kubelets do with the pods as they are now."""
+        """Start pods, and end terminating ones."""
         for pod in self.found("Pod"):
-            try:
-                if ends_now(pod):
-                    self.end(pod)
-                elif pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending":
-                    name = pod["metadata"]["name"]
-                    self.change("Pod", name, status=self.starts(pod))
-            except RefusalError as error:
-                if error.code not in (404, 409):
-                    raise
+            if ends_now(pod):
+                self.end(pod)
+            elif pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending":
+                name = pod["metadata"]["name"]
+                self.change("Pod", name, status=self.starts(pod))
 
     def end(self, pod: Json) -> None:
         """The kubelet has ended this pod."""

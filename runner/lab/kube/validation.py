@@ -65,6 +65,11 @@ def _metadata(metadata: Json) -> list[Json]:
     causes: list[Json] = []
     if not _DNS.fullmatch(metadata["name"]):
         causes.append(invalid_value("metadata.name", _quoted(metadata["name"]), _DNS_RULE))
+    for owner in metadata.get("ownerReferences") or ():
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(field):
+                place = f"metadata.ownerReferences.{field}"
+                causes.append(invalid_value(place, '""', "must not be empty"))
     for field in ("labels", "annotations"):
         for key in metadata.get(field) or {}:
             if not _LABEL_NAME.fullmatch(key.rpartition("/")[2]):
