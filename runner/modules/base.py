@@ -277,6 +277,18 @@ class Context:
     secret_in: Callable[[str], str] = lambda text: ""
     user: str = "root"
 
+    def command(self, key: str, shell: str, seconds: float = 120.0) -> Command:
+        """A command that runs as the task says.
+
+        Args:
+            seconds: its deadline where the task has no `timeout`.
+        """
+        return Command(key, shell, b"", self.seconds(seconds), self.become)
+
+    def seconds(self, most: float) -> float:
+        """The task's `timeout`, or, where it has none, `most`."""
+        return most if self.timeout is None else self.timeout
+
 
 class Module(ABC, Generic[A]):
     """One thing a task can manage. Instances hold nothing.

@@ -16,7 +16,6 @@ from runner.facts.driver_history import (
     Services,
 )
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
-from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -126,7 +125,7 @@ def _start(names: Sequence[str], services: Services, context: Context) -> Change
     active = (*services.active, *names)
     return Change(
         summary=f"start {', '.join(names)}",
-        do=(_command("start", "\n".join(lines), context),),
+        do=(context.command("start", "\n".join(lines)),),
         disruption=Disruption.SERVICE,
         before=dict.fromkeys(names, "inactive"),
         after=dict.fromkeys(names, "active"),
@@ -138,7 +137,7 @@ def _persistence(gpus: Sequence[Gpu], context: Context) -> Change:
     uuids = ",".join(gpu.uuid for gpu in gpus)
     return Change(
         summary=f"GPU {', '.join(str(gpu.index) for gpu in gpus)}: persistence mode on",
-        do=(_command("persistence", f"nvidia-smi -i {quote(uuids)} -pm 1", context),),
+        do=(context.command("persistence", f"nvidia-smi -i {quote(uuids)} -pm 1"),),
         before={str(gpu.index): "off" for gpu in gpus},
         after={str(gpu.index): "on" for gpu in gpus},
     )
@@ -156,7 +155,7 @@ def _finish(before: Before, context: Context) -> Change:
     )
     return Change(
         summary="GPUs and services are as before: what was kept of them is removed",
-        do=(_command("finish", shell, context),),
+        do=(context.command("finish", shell),),
         guard=f"[ -e {path} ]",
         before={path: "there"},
         after={path: "gone"},
@@ -183,8 +182,3 @@ now=$(printf '%s\\n' "$log" | grep 'NVRM: Xid' | grep -vc '): 154,')
     fail 'the kernel log has new Xids' "$(printf '%s\\n' "$log" | grep 'NVRM: Xid' | tail -n 5)"
 rm -f {path}
 """
-
-
-def _command(key: str, shell: str, context: Context) -> Command:
-    timeout = 120.0 if context.timeout is None else context.timeout
-    return Command(key, shell, b"", timeout, context.become)

@@ -305,8 +305,7 @@ class _Task:
         return self._command(key, says_why(install_words(flags, specs)))
 
     def _command(self, key: str, shell: str) -> Command:
-        timeout = 1800.0 if self.context.timeout is None else self.context.timeout
-        return Command(key, shell, b"", timeout, self.context.become)
+        return self.context.command(key, shell, 1800.0)
 
     def _holds(self, verb: str, names: Iterable[str]) -> tuple[Command, ...]:
         words = " ".join(map(quote, sorted(names)))

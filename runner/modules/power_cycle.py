@@ -9,8 +9,6 @@ from typing import Any
 
 from pydantic import Field
 
-from runner.facts.driver_history import GPUS_SEEN_KEY, gpus_after_boot
-from runner.facts.readiness import REQUIRED_KEY, RebootRequired
 from runner.facts.system import BOOT_ID
 from runner.hosts.script import Command
 from runner.modules.base import (
@@ -26,7 +24,7 @@ from runner.modules.base import (
     Risk,
 )
 from runner.modules.command import exported
-from runner.modules.reboot import same_boot
+from runner.modules.reboot import boot_change
 
 
 class PowerCycleArguments(Arguments):
@@ -93,21 +91,8 @@ class PowerCycle(Module[PowerCycleArguments]):
 
 
 def _change(args: PowerCycleArguments, boot_id: str, context: Context) -> Change:
-    timeout = args.timeout if context.timeout is None else context.timeout
     shown = shlex.join(args.command)
     shell, stdin = exported(context)
     command = Command("power_cycle", shell + shown, stdin, args.command_timeout, become=False)
-    return Change(
-        summary=f"power cycle, from here: {shown}",
-        do=(Reboot(timeout, command),),
-        guard=same_boot(boot_id),
-        risk=Risk.HIGH,
-        disruption=Disruption.REBOOT,
-        before={"boot_id": boot_id},
-        after={"boot_id": "known after change"},
-        overlay={
-            "boot_id": "",
-            REQUIRED_KEY: RebootRequired(False),
-            GPUS_SEEN_KEY: gpus_after_boot(),
-        },
-    )
+    how = Reboot(context.seconds(args.timeout), command)
+    return boot_change(f"power cycle, from here: {shown}", how, boot_id)

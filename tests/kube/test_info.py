@@ -47,6 +47,23 @@ def test_a_kind_the_cluster_lacks_is_not_taken_for_absent(world: World) -> None:
         info(world, api_version="nvidia.com/v1", kind="ClusterPolicy", name="cluster-policy")
 
 
+def test_all_that_have_a_label(world: World) -> None:
+    world.node()
+    world.cluster.patch_node(NODE, {"metadata": {"labels": {"example.com/rack": NS}}}, "label")
+    found = info(world, kind="Node", label_selector=f"example.com/rack={NS}")
+    assert found["exists"]
+    assert [item["metadata"]["name"] for item in found["objects"]] == [NODE]
+    assert "resourceVersion" not in found["objects"][0]["metadata"]
+    none = info(world, kind="Node", label_selector=f"example.com/rack={NS}-none")
+    assert none == {"exists": False, "objects": []}
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "x", "label_selector": "a=b"}])
+def test_one_object_or_those_with_a_label(given: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="either name or label_selector"):
+        KubernetesInfoArguments.model_validate({"kind": "Node", **given})
+
+
 def test_secrets_are_not_read() -> None:
     with pytest.raises(ValidationError, match="not read into variables"):
         KubernetesInfoArguments.model_validate({"kind": "Secret", "name": "x"})

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.kube.names import NODE, NS, OTHER
 from tests.kube.playbooks.stage import PLUGIN, Stage
 
@@ -132,20 +130,3 @@ def test_the_whole_daemonset_restarts_once_however_many_hosts_ask(
     after = plugin_pods(stage)
     assert set(after) == set(before) and not set(after.values()) & set(before.values())
     assert plugin(stage)["metadata"]["generation"] == generation + 1
-
-
-@pytest.mark.parametrize(("replicas", "ended"), [("4", {"changed"}), ("1", {"denied"})])
-def test_shared_by_mps(stage: Stage, replicas: str, ended: set[str]) -> None:
-    found, told = stage.run("mps.yaml", replicas=replicas)
-    assert found == ended, told
-    if ended == {"changed"}:
-        assert stage.offers() == ["8", "8"]
-        assert stage.run("mps.yaml", replicas=replicas)[0] == {"ok"}
-        assert stage.run("time-slicing-off.yaml")[0] == {"changed"}
-        assert stage.offers() == ["2", "2"]
-
-
-def test_mps_needs_a_plugin_that_knows_it(stage: Stage) -> None:
-    rewrite(stage, image="nvcr.io/nvidia/k8s-device-plugin:v0.14.0")
-    ended, told = stage.run("mps.yaml")
-    assert ended == {"denied"} and "MPS needs v0.15.0 or later" in told, told
