@@ -88,7 +88,7 @@ class Clusters:
         if cluster is None or not isinstance(node, NodeState) or not disrupts(plan):
             return None
         holders = plan.gpu_users.pods() if isinstance(plan.gpu_users, GpuUsers) else {}
-        options, mode = plan.play.drain, drain_mode(plan)
+        options, mode = plan.drain, drain_mode(plan)
         try:
             return preview(self._snapshots[cluster], node, options, mode, holders)
         except ClusterError as error:
@@ -258,7 +258,7 @@ class NodeMaintenance(Maintenance):
             return
         mode: DrainMode = drain_mode(plan)
         self._entered = True
-        cordon = maintenance.begin(self._cluster, self._node, self._run, plan.play.drain.taint)
+        cordon = maintenance.begin(self._cluster, self._node, self._run, plan.drain.taint)
         self._progress(cordon.note or f"cordoned {self._node}")
         # Pods first: a budget may hold them for long; monitoring lasts until they are gone.
         try:
@@ -273,7 +273,7 @@ class NodeMaintenance(Maintenance):
         drain.drain(
             self._snapshot,
             self._node,
-            plan.play.drain,
+            plan.drain,
             mode,
             self._progress,
             self._stop,
@@ -283,7 +283,12 @@ class NodeMaintenance(Maintenance):
         # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
         if any(step.disruption == Disruption.GPU for step in plan.pending):
             maintenance.pause_daemonsets(
-                self._cluster, self._node, self._run, self._progress, self._stop
+                self._cluster,
+                self._node,
+                self._run,
+                self._progress,
+                self._stop,
+                plan.drain.skip_wait_for_delete_timeout if plan.unreachable else 0,
             )
 
     def resume_pods(self) -> None:

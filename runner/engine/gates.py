@@ -28,7 +28,7 @@ class Gate:
 
 def drain_mode(plan: HostPlan) -> DrainMode:
     """Which pods must go: as the play says, else what its actual changes need."""
-    wanted = plan.play.drain.mode
+    wanted = plan.drain.mode
     if plan.disruption < Disruption.GPU:
         return "none"
     if wanted is not None:

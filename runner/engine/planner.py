@@ -53,6 +53,7 @@ from runner.engine.subject import Once, Subject
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import Facts, FactUnknown, KnownAfterChange, NeedsLook, variables_of
 from runner.facts import gpu_users
+from runner.facts.system import REACHABLE_KEY
 from runner.kube.state import NODE
 from runner.modules.base import (
     ClusterProbe,
@@ -135,6 +136,8 @@ class _Walk:
         self.view = view
         self.done = progress.done
         self.tries = progress.tries
+        why = view.get(REACHABLE_KEY)
+        self.unreachable = why if isinstance(why, str) else ""
         self.needs = Needs()
         self.kept: dict[str, Any] = dict(subject.kept.get(subject.host.name, {}))
         self.notified: set[str] = set()
@@ -148,7 +151,9 @@ class _Walk:
 
     def plan(self, steps: Iterator[PlannedStep]) -> HostPlan | Needs:
         host, play = self.subject.host, self.subject.play
-        plan = HostPlan(host, play, tuple(steps), self.kept, self.failed)
+        plan = HostPlan(
+            host, play, tuple(steps), self.kept, self.failed, unreachable=self.unreachable
+        )
         if gpu_users.KEY not in self.view and may_disturb(plan, bool(self.needs.probes)):
             self.needs.probes[gpu_users.KEY] = users_probe(play)
         seen = self.view.get(gpu_users.KEY) if plan.disruption >= Disruption.GPU else None

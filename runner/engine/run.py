@@ -15,7 +15,7 @@ from typing import Any
 from runner.engine.clusters import Clusters, NodeMaintenance
 from runner.engine.delegates import Delegates, found
 from runner.engine.enact import HostRun
-from runner.engine.ending import HostResult, Interrupted
+from runner.engine.ending import HostResult, HostStatus, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, gate, lock_reason
 from runner.engine.gpu_users import users_probe
@@ -47,6 +47,7 @@ from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
 from runner.errors import GpurunError, UnreachableError
 from runner.facts.kubernetes import NO_CLUSTER
+from runner.facts.system import REACHABLE_KEY
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
 from runner.inventory.model import LOCALHOST, Host, Inventory
@@ -206,6 +207,7 @@ class Run:
                 self._delegates.connection,
                 _lock_probes(play, host, clusters),
                 lambda name: _lock_probes(play, found(name, self._inventory.hosts), clusters),
+                play.ignore_unreachable,
             )
             waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
             if waiting is None:
@@ -215,7 +217,7 @@ class Run:
 
     def _plan_one(self, state: HostState, clusters: Clusters) -> None:
         try:
-            state.connection = self._connected(state.host)
+            state.connection = self._reached(state)
             state.plan = self._observed(state, clusters)
             self._gate(state, clusters)
         except UnreachableError as error:
@@ -237,6 +239,18 @@ class Run:
         if self._abandoned(state):
             left = f"still cordoned by run {self._settings.run}"
             state.result = replace(state.result, left=left)
+
+    def _reached(self, state: HostState) -> Connection:
+        """The host's connection; of a host that does not answer, where the play goes on so."""
+        if not state.play.ignore_unreachable:
+            return self._connected(state.host)
+        why = ""
+        try:
+            self._connected(state.host)
+        except UnreachableError as error:
+            why = error.message
+        state.observed[REACHABLE_KEY] = why
+        return self._connections[state.host.name]
 
     def _connected(self, host: Host) -> Connection:
         with self._connecting:
@@ -274,7 +288,9 @@ class Run:
             state.gate = Gate("deny", (why,), "unknown")
         if state.gate.verdict == "deny":
             reason = "; ".join(state.gate.reasons)
-            state.result = HostResult(state.host.name, state.gate.status, reason)
+            away = bool(plan.unreachable) and state.gate.status == "unknown"
+            status: HostStatus = "unreachable" if away else state.gate.status
+            state.result = HostResult(state.host.name, status, reason)
         elif not plan.pending and not self._abandoned(state):
             rescued = "; ".join(f"rescued: {s.label}: {s.reason}" for s in plan.steps if s.fails)
             state.result = HostResult(state.host.name, "ok", rescued)
@@ -282,6 +298,8 @@ class Run:
     def _locked(self, state: HostState, clusters: Clusters) -> str:
         if state.plan is None or not state.plan.pending or isinstance(state.node, Unknown):
             return ""
+        if state.node is None and state.plan.unreachable:
+            return ""  # whoever approves the plan is told so
         settings = self._settings
         now, patience = datetime.now(UTC), settings.lock_timeout
         heir_of = settings.heir_of(state.host.name)

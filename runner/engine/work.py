@@ -26,6 +26,7 @@ from runner.engine.pending import owed_marks
 from runner.engine.planner import Progress, kept_after, plan_host
 from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey, seen_as
 from runner.engine.proof import check_seen, output, why
+from runner.engine.reminding import reminded
 from runner.engine.restoring import way_back
 from runner.engine.results import failure, judged, judges_itself, reached
 from runner.engine.subject import Subject
@@ -67,6 +68,8 @@ class Work:
     """The plan is to be made anew before anything else is done."""
     keeper: Keeper | None = None
     """Keeps what is about to be changed; None: nothing can be rolled back."""
+    away: bool = False
+    """The host has not come back from a reboot, and the play says what is to be done then."""
     locks: Locks | None = None
     """Of the play's hosts and others; None: nobody else can come to those that tasks change."""
     marks: Marks = field(init=False)
@@ -128,6 +131,8 @@ class Work:
             self.outdated = False
         batch = first_batch([step for step in self.plan.steps if step.key not in self.done])
         if not batch:
+            if self.plan.problem is not None:
+                raise _stopped_by(self.plan.problem)
             if self.plan.failed is not None:
                 raise self.failures[self.plan.failed]
             self._settled_before(None)
@@ -262,7 +267,9 @@ class Work:
         copies = self._keep(batch)
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(play, step, copies)]
-        found = connection.change(wanted) if wanted else []
+        most = sum(command.timeout for block in wanted for command in block.do)
+        with reminded(self._progress, ", ".join(step.label for step in batch), most):
+            found = connection.change(wanted) if wanted else []
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
@@ -422,10 +429,9 @@ class Work:
         progress = Progress(self.done, self.tries.counts)
         plan = self.observe(lambda seen: plan_host(self.subject, seen, progress))
         problem = plan.problem
-        if problem:
+        if problem and not (plan.pending and _cleans_up(problem)):
             self.plan = plan
-            text = f"{problem.label}: {problem.reason}"
-            raise StepFailed(text, step=problem, result=problem.result)
+            raise _stopped_by(problem)
         check_within(self.approved, plan)
         return plan
 
@@ -439,6 +445,7 @@ class Work:
             node.read_node,
             node.read_object,
             self.delegates.connection,
+            ignore_unreachable=self.away or self.subject.play.ignore_unreachable,
         )
 
     def emit(self, kind: str, step: PlannedStep, **data: Any) -> None:
@@ -451,6 +458,17 @@ class Work:
 
 def _not_here(host: Host) -> Hosts:
     return no_delegate(host.name)
+
+
+def _stopped_by(problem: PlannedStep) -> StepFailed:
+    text = f"{problem.label}: {problem.reason}"
+    return StepFailed(text, step=problem, result=problem.result)
+
+
+def _cleans_up(step: PlannedStep) -> bool:
+    """A step that is there for a failure: what stands before it is done, also if it fails itself,
+    as a `fail` at the end of a `rescue` does."""
+    return any(part.kind != "block" for part in step.task.blocks)
 
 
 def _finishes(step: PlannedStep) -> bool:
