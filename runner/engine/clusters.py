@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.engine.ending import Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import disrupts, drain_mode
+from runner.engine.gates import disrupts, drain_mode, frees_gpus
 from runner.engine.maintenance import Lock, Maintenance
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
@@ -26,7 +26,7 @@ from runner.kube.lock import ROLLOUT, RolloutLock, lease_name
 from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import ClusterAction, ClusterAnswer, ClusterQuery, DrainMode, NodeState
-from runner.modules.base import Disruption, Unknown
+from runner.modules.base import Unknown
 
 
 class Clusters:
@@ -90,7 +90,7 @@ class Clusters:
         holders = plan.gpu_users.pods() if isinstance(plan.gpu_users, GpuUsers) else {}
         options, mode = plan.drain, drain_mode(plan)
         try:
-            return preview(self._snapshots[cluster], node, options, mode, holders)
+            return preview(self._snapshots[cluster], node, options, mode, holders, frees_gpus(plan))
         except ClusterError as error:
             return Unknown(str(error))
 
@@ -280,8 +280,7 @@ class NodeMaintenance(Maintenance):
             holders,
         )
         maintenance.check_cordoned(self._cluster, self._node)
-        # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
-        if any(step.disruption == Disruption.GPU for step in plan.pending):
+        if frees_gpus(plan):
             maintenance.pause_daemonsets(
                 self._cluster,
                 self._node,

@@ -8,8 +8,8 @@ from runner.engine.batches import cluster_actions
 from runner.engine.boundaries import wait
 from runner.engine.ending import Drifted, HostResult, HostStatus, Interrupted, StepFailed
 from runner.engine.host_lock import HostTaken
-from runner.engine.planner import Progress, plan_verify
-from runner.engine.planning import PROBLEMS, HostPlan
+from runner.engine.planner import plan_verify
+from runner.engine.planning import PROBLEMS, HostPlan, Progress
 from runner.engine.tries import forget
 from runner.engine.work import Work
 from runner.errors import ClusterError, GpurunError, UnreachableError

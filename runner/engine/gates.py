@@ -41,6 +41,14 @@ def disrupts(plan: HostPlan) -> bool:
     return plan.disruption >= Disruption.GPU and drain_mode(plan) != "none"
 
 
+def frees_gpus(plan: HostPlan) -> bool:
+    """Whether GPU clients of the operator must go too.
+
+    Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
+    """
+    return any(step.disruption == Disruption.GPU for step in plan.pending)
+
+
 def gate(
     plan: HostPlan,
     node: NodeState | Unknown | None,

@@ -26,8 +26,8 @@ from runner.engine.maintenance import HostMaintenance, Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
-from runner.engine.planner import Progress, plan_host
-from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.planner import plan_host
+from runner.engine.planning import HostPlan, PlannedStep, Progress
 from runner.engine.rollback import NotUndone
 from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
@@ -232,12 +232,17 @@ class Run:
         self._events.emit("host-planned", state.host.name, "", **planned(state))
 
     def _say_left(self, state: HostState, clusters: Clusters) -> None:
-        """A resumed run that cannot go on with a node says that it is still out of service."""
-        if not self._settings.resumed or state.result is None or state.result.status == "ok":
+        """A run that cannot go on with a node that it, or its predecessor, has left out of service
+        says so."""
+        heir_of = self._settings.heir_of(state.host.name)
+        if not (self._settings.resumed or heir_of) or state.result is None:
+            return
+        if state.result.status == "ok":
             return
         state.node = clusters.node(state.host)
-        if self._abandoned(state):
-            left = f"still cordoned by run {self._settings.run}"
+        if isinstance(state.node, NodeState) and self._abandoned(state):
+            holder = state.node.annotations[RUN]
+            left = f"still cordoned by run {holder}: gpurun resume {holder}"
             state.result = replace(state.result, left=left)
 
     def _reached(self, state: HostState) -> Connection:
@@ -282,6 +287,7 @@ class Run:
         )
         held = isinstance(state.node, NodeState) and state.node.annotations.get(RUN) == heir_of
         state.inherits = heir_of if held else ""
+        state.left_behind = self._settings.resumed and not held and self._abandoned(state)
         if (self._settings.resumed or heir_of) and isinstance(state.node, Unknown):
             holder = f"run {heir_of}" if heir_of else "this run"
             why = f"whether {holder} still holds the node is not known: {state.node}"
