@@ -29,4 +29,6 @@ def discovery(path: str) -> Answer | None:
             return Answer(200, {**head, **kinds.api_group(group)})
         if path == f"/apis/{group}/v1":
             return Answer(200, kinds.resource_list(group))
+    if path.startswith("/apis/") and path.split("/")[2] not in groups:
+        return Answer(404, "404 page not found\n")
     return None
