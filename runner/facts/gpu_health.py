@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
 from runner.facts.base import Fact, plain
-from runner.facts.nvidia import recovery_action_of, uncorrected_of, value_of
+from runner.facts.nvidia import document_of, recovery_action_of, uncorrected_of, value_of
 from runner.facts.pci import PciGpu, pci_gpus_of
 from runner.facts.xids import address
 from runner.hosts.script import Result
@@ -77,11 +77,10 @@ def parse_health(result: Result) -> Health:
         why = "this host has no lspci" if result.rc == 127 else result.error_text[-200:]
         raise Unknown(f"the health of the GPUs is not known: {why}")
     on_bus = {address(gpu.pci): gpu for gpu in pci_gpus_of(bus)}
-    begin = report.find("<?xml")
-    if begin < 0:
+    if "<?xml" not in report:
         silence = " ".join(report.split())[:400] or "nvidia-smi prints nothing"
         return Health(tuple(_silent(pci, gpu) for pci, gpu in on_bus.items()), silence)
-    answering = {gpu.pci: gpu for gpu in _answering(report[begin:], on_bus)}
+    answering = {gpu.pci: gpu for gpu in _answering(document_of(report), on_bus)}
     lost = {pci: _silent(pci, gpu) for pci, gpu in on_bus.items() if pci not in answering}
     return Health(tuple(gpu for _, gpu in sorted((answering | lost).items())))
 

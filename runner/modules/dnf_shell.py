@@ -1,0 +1,40 @@
+"""The commands of `dnf`, as POSIX sh: what dnf itself does not take care of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from shlex import quote
+
+_TRIES, _PAUSE = 24, 5
+"""Two minutes for dnf-automatic or another dnf to end, as apt-get is given."""
+
+AS_PLANNED = "--setopt=*.metadata_expire=-1"
+"""The plan was made with what the host knows of its repositories; dnf would else read them anew
+where that is old, and come to other versions of dependencies."""
+
+_SCRIPT = """\
+export LC_ALL=C
+for try in $(seq {tries}); do
+  out=$({command} 2>&1); rc=$?
+  pid=$(printf '%s\\n' "$out" | sed -n 's/.*already locked by \\([0-9]*\\).*/\\1/p')
+  [ -n "$pid" ] || break
+  [ "$try" = {tries} ] || sleep {pause}
+done
+if [ -n "$pid" ]; then
+  words=$({{ tr '\\0' ' ' <"/proc/$pid/cmdline"; }} 2>/dev/null)
+  echo "another dnf is at work: pid $pid: $words" >&2
+elif [ $rc = 0 ]; then
+  printf '%s\\n' "$out" | grep -B 5 -E 'scriptlet failed|^Error in [A-Z]+ scriptlet' >&2 || exit 0
+  rc=1
+fi
+printf '%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
+
+
+def transaction(words: Sequence[str]) -> str:
+    """dnf -y with these words: silent where it went well, else its last lines are on stderr.
+
+    It waits for another dnf to end and names it where it does not. A scriptlet that fails fails it:
+    dnf itself calls a failed %post a warning and exits with 0, with a kernel module not built.
+    """
+    command = " ".join(["dnf", "-y", "--setopt=exit_on_lock=True", *map(quote, words)])
+    return _SCRIPT.format(tries=_TRIES, pause=_PAUSE, command=command)
