@@ -66,6 +66,8 @@ class Gpu:
         recovery_action: what the driver asks for: "None", "Reset", "Reboot", "Drain P2P" or "Drain
             and Reset"; None where it does not say.
         minor: number of its device file, /dev/nvidia0; None unknown.
+        fabric: how far it has registered with the fabric manager of its NVSwitches: "Completed", or
+            what nvidia-smi shows instead ("In Progress"); None where it has no such fabric.
     """
 
     index: int
@@ -86,6 +88,7 @@ class Gpu:
     ecc_uncorrected: int | None = None
     recovery_action: str | None = None
     minor: int | None = None
+    fabric: str | None = None
 
 
 class Gpus(tuple[Gpu, ...]):
@@ -247,6 +250,7 @@ def _gpu(
         ecc_uncorrected=uncorrected_of(element.find("ecc_errors/volatile")),
         recovery_action=recovery_action_of(element),
         minor=int(minor) if minor.isdecimal() else None,
+        fabric=fabric_of(element),
     )
 
 
@@ -254,6 +258,15 @@ def _has_no_mig(element: ElementTree.Element) -> bool | None:
     """False for a GPU without MIG, which shows N/A for both modes; None for anything else."""
     shown = [element.findtext(f"mig_mode/{which}_mig") for which in ("current", "pending")]
     return False if all((text or "").strip("[] ") == "N/A" for text in shown) else None
+
+
+def fabric_of(element: ElementTree.Element) -> str | None:
+    """The state of the registration; a status other than Success stands behind it."""
+    state = value_of(element.findtext("fabric/state"))
+    status = value_of(element.findtext("fabric/status"))
+    if state is None or state == "Not Supported":
+        return None
+    return state if status in (None, "Success") else f"{state}: {status}"
 
 
 def uncorrected_of(volatile: ElementTree.Element | None) -> int | None:
@@ -333,7 +346,7 @@ def parse_instances(gpu_instances: str, compute_instances: str) -> dict[int, lis
 def _check_rows(command: str, text: str, read: int, none: str) -> None:
     """Raises Unknown unless every row below the heading was read, and if there are none unless it
     says so."""
-    _, _, body = text.partition("\n|==")
+    _, _, body = text.partition("|==")
     rows = sum(1 for line in body.splitlines()[1:] if line.startswith("|"))
     if rows != read or not (rows or none in text):
         raise Unknown(f"nvidia-smi mig {command} could not be understood: {text.strip()[:400]!r}")
@@ -368,6 +381,7 @@ GPUS = Fact(
             "What the driver asks for: `None`, `Reset`, `Reboot`, `Drain P2P`, `Drain and Reset`.",
         ),
         ("minor", "number or none", "Of its device file, `0` of `/dev/nvidia0`."),
+        ("fabric", "text or none", "`Completed` once its NVSwitches work; none: it has none."),
     ),
 )
 

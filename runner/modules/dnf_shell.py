@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
+from runner.modules.loud_failure import OUTPUT, loud_failure
+
 _TRIES, _PAUSE = 24, 5
 """Two minutes for dnf-automatic or another dnf to end, as apt-get is given."""
 
@@ -13,21 +15,21 @@ AS_PLANNED = "--setopt=*.metadata_expire=-1"
 where that is old, and come to other versions of dependencies."""
 
 _SCRIPT = """\
-export LC_ALL=C
-for try in $(seq {tries}); do
-  out=$({command} 2>&1); rc=$?
-  pid=$(printf '%s\\n' "$out" | sed -n 's/.*already locked by \\([0-9]*\\).*/\\1/p')
-  [ -n "$pid" ] || break
-  [ "$try" = {tries} ] || sleep {pause}
-done
-if [ -n "$pid" ]; then
-  words=$({{ tr '\\0' ' ' <"/proc/$pid/cmdline"; }} 2>/dev/null)
-  echo "another dnf is at work: pid $pid: $words" >&2
-elif [ $rc = 0 ]; then
-  printf '%s\\n' "$out" | grep -B 5 -E 'scriptlet failed|^Error in [A-Z]+ scriptlet' >&2 || exit 0
-  rc=1
-fi
-printf '%s\\n' "$out" | tail -n 15 >&2; exit $rc"""
+{{
+  trap : TERM
+  for try in $(seq {tries}); do
+    LC_ALL=C {command}; rc=$?
+    pid=$(tail -n 3 {output} | sed -n 's/.*already locked by \\([0-9]*\\).*/\\1/p')
+    [ -n "$pid" ] || break
+    [ "$try" = {tries} ] || sleep {pause}
+  done
+  if [ -n "$pid" ]; then
+    echo "another dnf is at work: pid $pid: $(tr '\\0' ' ' <"/proc/$pid/cmdline")"
+  elif bad=$(grep -B 5 -E 'scriptlet failed|^Error in [A-Z]+ scriptlet' {output}); then
+    echo "$bad"; exit 1
+  fi
+  exit $rc
+}}"""
 
 
 def transaction(words: Sequence[str]) -> str:
@@ -37,4 +39,5 @@ def transaction(words: Sequence[str]) -> str:
     dnf itself calls a failed %post a warning and exits with 0, with a kernel module not built.
     """
     command = " ".join(["dnf", "-y", "--setopt=exit_on_lock=True", *map(quote, words)])
-    return _SCRIPT.format(tries=_TRIES, pause=_PAUSE, command=command)
+    script = _SCRIPT.format(tries=_TRIES, pause=_PAUSE, command=command, output=OUTPUT)
+    return loud_failure(script)
