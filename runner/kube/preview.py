@@ -11,7 +11,7 @@ from runner.kube.budgets import Budget, guarding
 from runner.kube.eviction import WORKERS, Answer, Kind, evict
 from runner.kube.maintenance import CLIENTS, pauses
 from runner.kube.parse import Pod
-from runner.kube.selecting import Selector, at_work, grace_of
+from runner.kube.selecting import Selector, at_work, grace_of, held_up
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions, NodeState, PodState
 
@@ -65,7 +65,8 @@ def preview(
         return DrainPreview()
     selector = Selector(snapshot, node.name, options, mode, holders)
     selection = selector.select(snapshot.pods_on(node.name, options.pod_selector))
-    answers = _ask(snapshot, selection.evict, options)
+    asking = [pod for pod in selection.evict if not pod.state.deleting]
+    answers = _ask(snapshot, asking, options)
     # Read after asking, which makes the server look at them anew.
     asked = any(answer.budget for answer in answers.values())
     budgets = snapshot.budgets_asked() if asked else snapshot.budgets() if answers else ()
@@ -77,7 +78,11 @@ def preview(
     else:
         waits += _one_by_one(budgets, selection.evict)
     for pod in selection.evict:
-        answer = answers[pod.state.uid]
+        answer = answers.get(pod.state.uid)
+        if answer is None:
+            late = held_up(pod, snapshot.cluster.api.now())
+            waits.append(f"{pod.state.full_name} is already terminating{late}")
+            continue
         if answer.kind not in (Kind.NEVER, Kind.WAIT):
             continue
         guards = guarding(budgets, pod)
