@@ -41,6 +41,14 @@ def disrupts(plan: HostPlan) -> bool:
     return plan.disruption >= Disruption.GPU and drain_mode(plan) != "none"
 
 
+def frees_gpus(plan: HostPlan) -> bool:
+    """Whether GPU clients of the operator must go too.
+
+    Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
+    """
+    return any(step.disruption == Disruption.GPU for step in plan.pending)
+
+
 def gate(
     plan: HostPlan,
     node: NodeState | Unknown | None,
@@ -108,7 +116,11 @@ def lock_reason(
     until = lease.valid_until()
     if until is not None and until < now:
         return ""
-    return f"{what} is locked by {lease.holder} (run {lease.run or 'unknown'})"
+    dead = f"gpurun resume {lease.run}" if lease.run else "gpurun unlock"
+    return (
+        f"{what} is locked by {lease.holder} (run {lease.run or 'unknown'}): "
+        f"--lock-timeout SECONDS waits for it, {dead} ends it where it has died"
+    )
 
 
 def _taken(node: NodeState | Unknown | None, run: str, heir_of: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from runner.engine.planning import HostPlan, Needs
+from runner.engine.planning import HostPlan, Needs, seen_as
 from runner.errors import GpurunError
 from runner.facts.kubernetes import NO_CLUSTER
 from runner.facts.system import REACHABLE_KEY
@@ -44,6 +44,7 @@ def observe(
     read_object: Callable[[ClusterQuery], Any] = no_cluster,
     delegate: Callable[[str], Hosts] = no_delegate,
     also: Iterable[Probe] = (),
+    also_there: Callable[[str], Sequence[Probe]] = lambda name: (),
     ignore_unreachable: bool = False,
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.
@@ -54,6 +55,7 @@ def observe(
         read_object: the cluster's answer to a module's `ClusterProbe`, or an `Unknown`.
         delegate: the connection to another host, by its name.
         also: what the first look reads as well; no look is made for it alone.
+        also_there: the same for the looks at another host.
         ignore_unreachable: go on where the host does not answer, as the plan must know.
     """
     seen = _look_or_not if ignore_unreachable else _look
@@ -70,8 +72,10 @@ def observe(
             observed.update(seen(connection, [*answer.probes.values(), *also], observed))
             also = ()
         for name, probes in answer.delegated.items():
-            found = look(delegate(name), probes.values())
-            observed.update({key: found[probe.key] for key, probe in probes.items()})
+            there = {seen_as(probe.key, name): probe for probe in also_there(name)}
+            wanted = {**there, **probes}
+            found = look(delegate(name), wanted.values())
+            observed.update({key: found[probe.key] for key, probe in wanted.items()})
     raise GpurunError(
         f"the plan still needs {', '.join(needed)} after {MOST_LOOKS} looks at the host",
         "a fact or variable of this play depends on itself",

@@ -165,3 +165,16 @@ class Done:
     changed: bool
     failed: bool = False
     """It failed, and the tasks of its block that follow are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work on a host has come.
+
+    Args:
+        done: what steps already applied left behind; those are not planned again.
+        tries: how often a step that waits for its `until` was looked at, where more than once.
+    """
+
+    done: Mapping[StepKey, Done] = field(default_factory=dict)
+    tries: Mapping[StepKey, int] = field(default_factory=dict)

@@ -284,6 +284,7 @@ class Connection:
             "Look again before you change anything: `gpurun resume` does.",
             finished,
             running,
+            why,
         )
 
     def _shell(self, user: str) -> Shell:

@@ -164,7 +164,7 @@ def _finish(before: Before, context: Context) -> Change:
         path=path,
     )
     return Change(
-        summary="GPUs and services are as before: what was kept of them is removed",
+        summary="see that GPUs and services are as before, then remove what was kept of them",
         do=(context.command("finish", shell),),
         guard=f"[ -e {path} ]",
         before={path: "there"},

@@ -52,7 +52,7 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
             *_unreachable(plan, state.node),
-            *_taken_over(state),
+            *_given_back(state),
             *(f"{s.label}: {text}" for s in plan.steps for text in _messages(s, plan.pending)),
         ],
         "skipped": [
@@ -74,11 +74,18 @@ def _unreachable(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]:
     return texts
 
 
-def _taken_over(state: HostState) -> list[str]:
+def _given_back(state: HostState) -> list[str]:
     """Of a node that an earlier run left out of service, and that comes back with this one."""
-    if not state.inherits or state.gate.verdict == "deny":
+    if not _comes_back(state) or state.gate.verdict == "deny":
         return []
-    return [f"the node is taken over from run {state.inherits}, and given back at the end"]
+    if state.inherits:
+        return [f"the node is taken over from run {state.inherits}, and given back at the end"]
+    return ["this run has left the node out of service before; it is given back at the end"]
+
+
+def _comes_back(state: HostState) -> bool:
+    """Whether something is to be done even if no task has anything to do."""
+    return bool(state.inherits) or state.left_behind
 
 
 def _messages(step: PlannedStep, pending: Sequence[PlannedStep]) -> list[str]:
@@ -103,7 +110,7 @@ def _plan_status(state: HostState) -> str:
     assert plan is not None
     if state.result is not None and state.result.status != "ok":
         return state.result.status
-    return "pending" if plan.pending or state.inherits else "ok"
+    return "pending" if plan.pending or _comes_back(state) else "ok"
 
 
 def _drain(state: HostState) -> dict[str, Any] | None:
@@ -112,14 +119,17 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         return None
     if isinstance(preview, Unknown):
         return {"unknown": str(preview)}
+    owned = [pod for pod in preview.evict if pod.owner_kind]
     return {
         "evict": [pod.full_name for pod in preview.evict],
+        "owners": {pod.full_name: f"{pod.owner_kind} {pod.owner_name}" for pod in owned},
         "ignored": list(preview.ignored),
         "blocked": list(preview.blocked),
         "waits": list(preview.waits),
         "warnings": list(preview.warnings),
         "grace_seconds": preview.grace,
         "taint": preview.taint,
+        "pauses": list(preview.pauses),
     }
 
 
@@ -207,7 +217,7 @@ def _status(state: HostState, applied: bool) -> str:
         return state.result.status
     if applied:
         return "skipped"
-    return "pending" if state.plan and (state.plan.pending or state.inherits) else "ok"
+    return "pending" if state.plan and (state.plan.pending or _comes_back(state)) else "ok"
 
 
 def report(run: str, states: Sequence[HostState], applied: bool) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_mig_services_and_persistence_come_back_and_the_record_goes_last() -> No
         "GPU 0: MIG off -> 7x 1g.10gb; GPU 1: MIG no instances -> 7x 1g.10gb",
         "start nvidia-dcgm",
         "GPU 0, 1: persistence mode on",
-        "GPUs and services are as before: what was kept of them is removed",
+        "see that GPUs and services are as before, then remove what was kept of them",
     ]
     for change in outcome.changes:
         observed.update(change.overlay)

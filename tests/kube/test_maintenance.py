@@ -20,6 +20,9 @@ from runner.kube.maintenance import (
     pause_daemonsets,
     resume_daemonsets,
 )
+from runner.kube.preview import preview
+from runner.kube.snapshot import Snapshot
+from runner.kube.state import DrainOptions
 from tests.kube.names import NODE, NS, OTHER
 from tests.kube.world import World
 
@@ -180,6 +183,15 @@ class TestOperatorDaemonSets:
         assert labels(world)[PLUGIN] == "paused-for-gpurun"
         assert labels(world)[EXPORTER] == "false"
         assert labels(world)[DRIVER] == "true"
+
+    def test_the_plan_names_those_that_will_be_paused(self, world: World) -> None:
+        snapshot = Snapshot(world.cluster, [NODE])
+        node = snapshot.nodes()[NODE]
+        found = preview(snapshot, node, DrainOptions(), "gpu", frees_gpus=True)
+        assert found.pauses == (f"{NS}/plugin",)
+        assert preview(snapshot, node, DrainOptions(), "gpu").pauses == ()
+        world.kubelet()
+        assert self.pause(world) == found.pauses
 
     def test_they_come_back_exactly_as_they_were(self, world: World) -> None:
         before = labels(world)
