@@ -36,7 +36,7 @@ from runner.modules.base import (
 )
 from runner.modules.driver_before import new_record, still_driven, works
 from runner.modules.nvidia_driver_arguments import NvidiaDriverArguments
-from runner.modules.nvidia_driver_shell import REPAIR, guard, install_words, says_why
+from runner.modules.nvidia_driver_shell import MERGE_JOURNAL, REPAIR, guard, install_words, says_why
 
 
 class NvidiaDriver(Module[NvidiaDriverArguments]):
@@ -330,7 +330,7 @@ class _Task:
             return ()
         specs = [f"{s.name}={s.old}" if s.old else f"{s.name}-" for s in steps]
         back = install_words([], specs)
-        shell = says_why(f"{{ {back} || {{ {REPAIR}; {back}; }}; }}")
+        shell = says_why(f"{{ {MERGE_JOURNAL}; {back} || {{ {REPAIR}; {back}; }}; }}")
         held = [name for name, package in self.state.parts.items() if package.held]
         services: Services = self.observed[driver_history.SERVICES_KEY]
         # Maintainer scripts stop them; what was kept of the GPUs goes only when all is as before.
