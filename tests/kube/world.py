@@ -358,7 +358,7 @@ class World:
     def _heartbeat(self) -> None:
         """Report the nodes that are ready anew: others would soon count as lost."""
         for node in self.found("Node", labels=f"gpurun-test={PREFIX}"):
-            if ready := [entry for entry in node["status"]["conditions"] if is_true(entry)]:
+            if ready := [entry for entry in node["status"].get("conditions", ()) if is_true(entry)]:
                 beat = {**ready[0], "lastHeartbeatTime": objects.now()}
                 self.change("Node", node["metadata"]["name"], status={"conditions": [beat]})
 
