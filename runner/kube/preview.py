@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from runner.kube import taints
 from runner.kube.budgets import Budget, guarding
 from runner.kube.eviction import WORKERS, Answer, Kind, evict
+from runner.kube.maintenance import CLIENTS, pauses
 from runner.kube.parse import Pod
-from runner.kube.selecting import Selector, at_work, grace_of
+from runner.kube.selecting import Selector, at_work, grace_of, held_up
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions, NodeState, PodState
 
@@ -27,6 +28,7 @@ class DrainPreview:
         grace: the longest grace period of those pods, in seconds.
         warnings: what a person should know of the pods that go (lost local data).
         taint: what becomes of the taint that the options name; "": they name none.
+        pauses: DaemonSets that NVIDIA's operator is made to take off the node meanwhile.
     """
 
     evict: tuple[PodState, ...] = ()
@@ -36,6 +38,7 @@ class DrainPreview:
     grace: float = 0.0
     warnings: tuple[str, ...] = ()
     taint: str = ""
+    pauses: tuple[str, ...] = ()
 
 
 def preview(
@@ -44,6 +47,7 @@ def preview(
     options: DrainOptions,
     mode: DrainMode,
     holders: Mapping[str, str] | None = None,
+    frees_gpus: bool = False,
 ) -> DrainPreview:
     """Look at what a drain would do, asking the server itself (dry run) about evictions.
 
@@ -52,6 +56,7 @@ def preview(
 
     Args:
         holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
+        frees_gpus: GPU clients of the operator are taken off the node too.
 
     Raises:
         ClusterError: the API server is down, or refuses to be asked.
@@ -60,7 +65,8 @@ def preview(
         return DrainPreview()
     selector = Selector(snapshot, node.name, options, mode, holders)
     selection = selector.select(snapshot.pods_on(node.name, options.pod_selector))
-    answers = _ask(snapshot, selection.evict, options)
+    asking = [pod for pod in selection.evict if not pod.state.deleting]
+    answers = _ask(snapshot, asking, options)
     # Read after asking, which makes the server look at them anew.
     asked = any(answer.budget for answer in answers.values())
     budgets = snapshot.budgets_asked() if asked else snapshot.budgets() if answers else ()
@@ -72,7 +78,11 @@ def preview(
     else:
         waits += _one_by_one(budgets, selection.evict)
     for pod in selection.evict:
-        answer = answers[pod.state.uid]
+        answer = answers.get(pod.state.uid)
+        if answer is None:
+            late = held_up(pod, snapshot.cluster.api.now())
+            waits.append(f"{pod.state.full_name} is already terminating{late}")
+            continue
         if answer.kind not in (Kind.NEVER, Kind.WAIT):
             continue
         guards = guarding(budgets, pod)
@@ -86,7 +96,16 @@ def preview(
         grace=float(max((grace_of(pod, options) for pod in selection.evict), default=0)),
         warnings=tuple(warnings),
         taint=taints.previewed(node, options.taint),
+        pauses=_paused(snapshot, node) if frees_gpus else (),
     )
+
+
+def _paused(snapshot: Snapshot, node: NodeState) -> tuple[str, ...]:
+    """The DaemonSets that `pause_daemonsets` would name."""
+    if not any(key in node.labels for key in CLIENTS):
+        return ()
+    placed = snapshot.daemonsets()
+    return tuple(sorted(ds.full_name for ds in placed if pauses(ds.selector, node.labels)))
 
 
 def _kept_off(snapshot: Snapshot, node: NodeState, text: str) -> list[str]:
@@ -107,21 +126,25 @@ def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict
         return {}
     budgets, api = snapshot.budgets(), snapshot.cluster.api
 
-    def ask(pod: Pod) -> Answer:
+    def alike(pod: Pod) -> tuple[object, ...]:
         state, names = pod.state, tuple(budget.full_name for budget in guarding(budgets, pod))
-        alike = (
-            *(state.namespace, pod.owner_uid or state.uid, names),
+        return (
+            *("evict", state.namespace, pod.owner_uid or state.uid, names),
             *(state.phase, state.ready, state.deleting),
             *(options.grace_period, options.disable_eviction),
         )
+
+    def ask(key: tuple[object, ...], pod: Pod) -> Answer:
         return snapshot.once(
-            ("evict", alike),
-            lambda: evict(api, pod, options.grace_period, True, options.disable_eviction),
+            key, lambda: evict(api, pod, options.grace_period, True, options.disable_eviction)
         )
 
-    with ThreadPoolExecutor(min(WORKERS, len(pods))) as pool:
-        answers = list(pool.map(ask, pods))
-    return {pod.state.uid: answer for pod, answer in zip(pods, answers, strict=True)}
+    keys = {pod.state.uid: alike(pod) for pod in pods}
+    left = {keys[p.state.uid]: p for p in pods if not snapshot.knows(keys[p.state.uid])}
+    if left:
+        with ThreadPoolExecutor(min(WORKERS, len(left))) as pool:
+            list(pool.map(ask, left.keys(), left.values()))
+    return {pod.state.uid: ask(keys[pod.state.uid], pod) for pod in pods}
 
 
 def _jobs(snapshot: Snapshot, node: str, options: DrainOptions, evict: Sequence[Pod]) -> list[str]:
