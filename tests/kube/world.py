@@ -339,7 +339,7 @@ class World:
         Args:
             step: what they do with the pods as they are; None: start them and end terminating ones.
         """
-        self._in_background(step or self.kubelet_works, 0.03)
+        self._in_background(step or self.kubelet_works, 0.08)
 
     def _in_background(self, step: Callable[[], object], pause: float) -> None:
         """Do this again and again until the world ends."""
