@@ -5,18 +5,15 @@ from __future__ import annotations
 from runner.lab.kube import failures, kinds, tables, writes
 from runner.lab.kube.answers import Answer
 from runner.lab.kube.authorization import authorize
-from runner.lab.kube.bodies import read_as
+from runner.lab.kube.bodies import delete_options
 from runner.lab.kube.deletion import DeleteOptions, delete
 from runner.lab.kube.discovery import discovery
 from runner.lab.kube.lists import Watch, list_objects
-from runner.lab.kube.requests import Request, Target, target
+from runner.lab.kube.requests import Request, Target, check_dry_run, target
 from runner.lab.kube.reviews import review
-from runner.lab.kube.schema import Struct
 from runner.lab.kube.store import Store
 from runner.lab.kube.subresources import read_log, scale_of
 from runner.lab.kube.writes import existing
-
-_DELETE_OPTIONS = Struct("meta_v1", "DeleteOptions")
 
 
 def public(path: str) -> Answer | None:
@@ -40,6 +37,9 @@ def _resource(store: Store, request: Request) -> Answer | Watch:
         raise failures.unknown_path()
     where = target(request.path)
     verb = where.verb(request)
+    if not where.takes(verb):
+        raise failures.method_not_allowed()
+    check_dry_run(request)
     authorize(store, where, request, verb)
     if verb == "watch":
         return Watch.of(where.kind, where.namespace, request.query, request.wants_table)
@@ -68,17 +68,13 @@ def _list(store: Store, where: Target, request: Request) -> Answer:
     return Answer(200, found)
 
 
-def _delete_options(request: Request) -> DeleteOptions:
-    return DeleteOptions.of(read_as(request, _DELETE_OPTIONS), request.query)
-
-
 def _delete(store: Store, where: Target, request: Request) -> Answer:
-    options = _delete_options(request)
+    options = DeleteOptions.of(delete_options(request), request.query)
     return Answer(200, delete(store, where.kind, existing(store, where), options))
 
 
 def _delete_collection(store: Store, where: Target, request: Request) -> Answer:
-    options = _delete_options(request)
+    options = DeleteOptions.of(delete_options(request), request.query)
     found = list_objects(store, where.kind, where.namespace, request.query, table=False)
     for entry in found["items"]:
         metadata = entry["metadata"]

@@ -56,13 +56,7 @@ def _many(shape: Many, value: Any, path: str) -> Iterator[str]:
     for index, entry in enumerate(value):
         place = f"[{index}]"
         if by and isinstance(entry, dict):
-            place = f"[{by}={json.dumps(entry.get(by))}]"
-            if by not in entry:
-                yield (
-                    f"{path}: element {index}: associative list with keys has an element that "
-                    f'omits key field "{by}" (and doesn\'t have default value)'
-                )
-                continue
+            place = f"[{by}={json.dumps(entry.get(by, ''))}]"
             if place in seen and by != "containerPort":
                 yield f"{path}: duplicate entries for key {place}"
             seen.add(place)

@@ -18,6 +18,7 @@ from runner.lab.kube.failures import (
     bad_request,
     internal,
     invalid_patch,
+    unreadable_media_type,
     unsupported,
 )
 from runner.lab.kube.golang import printed, quoted
@@ -36,6 +37,8 @@ def read(request: Request, kind: Kind) -> Json:
     Raises:
         ApiFailure: 400 for another kind, a wrong type, or what strict validation refuses.
     """
+    if not request.content:
+        raise unreadable_media_type()
     shape = shape_of(kind)
     body, repeated = request.parsed(shape)
     if not isinstance(body, dict):
@@ -57,6 +60,19 @@ def read_as(request: Request, shape: Struct) -> Json:
     return _decoded(request, shape, body, repeated, "v1")
 
 
+def delete_options(request: Request) -> Json:
+    """The body of a DELETE; of fields that it does not have nothing is said.
+
+    Raises:
+        ApiFailure: 500 for a wrong type, which this one request passes on as it is.
+    """
+    shape = Struct("meta_v1", "DeleteOptions")
+    try:
+        return decode(shape, request.parsed(shape)[0]).object
+    except Unreadable as error:
+        raise internal(str(error)) from None
+
+
 def _decoded(
     request: Request, shape: Struct, body: Any, repeated: Sequence[str], version: str
 ) -> Json:
@@ -72,6 +88,21 @@ def _decoded(
     return _accepted(request, decoded, repeated, refusal)
 
 
+def patch_of(request: Request) -> Any:
+    """The body of a PATCH.
+
+    Raises:
+        ApiFailure: 400 when it cannot be one of its kind.
+    """
+    body = request.parsed()[0]
+    wanted = list if request.content_type == "application/json-patch+json" else dict
+    if isinstance(body, wanted):
+        return body
+    found = "array" if isinstance(body, list) else "object"
+    into = "jsonpatch.Patch" if wanted is list else "map[string]interface {}"
+    raise bad_request(f"json: cannot unmarshal {found} into Go value of type {into}")
+
+
 def patched(request: Request, kind: Kind, new: Json) -> Json:
     """The object that a patch has made, if it still is one of its kind.
 
@@ -80,10 +111,9 @@ def patched(request: Request, kind: Kind, new: Json) -> Json:
     """
     body, repeated = request.parsed()
     strategic = request.content_type == "application/strategic-merge-patch+json"
-    shown = printed(body) if strategic else quoted(new)
 
     def refusal(why: object) -> ApiFailure:
-        return invalid_patch(shown, str(why))
+        return invalid_patch(printed(body) if strategic else quoted(new), str(why))
 
     try:
         decoded = decode(shape_of(kind), new)

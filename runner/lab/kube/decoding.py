@@ -84,6 +84,21 @@ def json_content(text: bytes) -> tuple[Any, Sequence[str]]:
     return value, [f'duplicate field "{path}"' for path in _repeated(value)] if seen else []
 
 
+def syntax_error(error: json.JSONDecodeError) -> str:
+    """What Go's decoder would say of a text that is not JSON."""
+    rest = error.doc[error.pos :].lstrip()
+    if not rest:
+        return "unexpected end of JSON input"
+    word = error.msg.removeprefix("Expecting ").partition(" ")[0]
+    where = {
+        "property": "looking for beginning of object key string",
+        "':'": "after object key",
+        "','": "after object key:value pair",
+        "Extra": "after top-level value",
+    }.get(word, "looking for beginning of value")
+    return f"invalid character {rest[0]!r} {where}"
+
+
 def yaml_content(text: bytes) -> tuple[Any, Sequence[str]]:
     """YAML, and which of its keys are repeated: `line 3: key "replicas" already set in map`.
 

@@ -9,6 +9,8 @@ from runner.lab.kube.kinds import KIND, Json, Kind
 from runner.lab.kube.store import Store
 
 _POD = KIND["Pod"]
+_IMMORTAL = ("default", "kube-system", "kube-public")
+_POLICIES = ("Foreground", "Background", "Orphan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,27 @@ class DeleteOptions:
 
     @classmethod
     def of(cls, body: Json, query: dict[str, str]) -> DeleteOptions:
-        """From a DeleteOptions object and the query of the request."""
+        """From a DeleteOptions object and the query of the request.
+
+        Raises:
+            ApiFailure: 400 for a grace period that is no number, 422 for a propagation policy
+                there is not.
+        """
         grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+        if not str(grace or 0).lstrip("-").isdigit():
+            why = f'strconv.ParseInt: parsing "{grace}": invalid syntax'
+            raise failures.bad_request(why)
         preconditions = body.get("preconditions") or {}
+        policy = body.get("propagationPolicy", query.get("propagationPolicy"))
+        if policy and policy not in _POLICIES:
+            entry = failures.unsupported("propagationPolicy", policy, (*_POLICIES, "nil"))
+            raise failures.bad_option("DELETE", entry)
         return cls(
             None if grace is None else max(0, int(grace)),
             preconditions.get("uid"),
             preconditions.get("resourceVersion"),
             "All" in (body.get("dryRun") or ()) or query.get("dryRun") == "All",
-            body.get("propagationPolicy", query.get("propagationPolicy")) == "Orphan",
+            policy == "Orphan",
         )
 
 
@@ -45,6 +59,8 @@ def delete(store: Store, kind: Kind, item: Json, options: DeleteOptions) -> Json
     if kind is _POD:
         return _delete_pod(store, item, options)
     if kind.name == "Namespace":
+        if item["metadata"]["name"] in _IMMORTAL:
+            raise failures.immortal_namespace(item["metadata"]["name"])
         return _delete_namespace(store, item, options)
     if item["metadata"].get("finalizers"):
         metadata = {"deletionTimestamp": clock.now(), "deletionGracePeriodSeconds": 0}

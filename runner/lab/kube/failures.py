@@ -18,6 +18,7 @@ class ApiFailure(Exception):
         message: str,
         details: Json | None = None,
         headers: Mapping[str, str] | None = None,
+        metadata: Json | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -25,13 +26,14 @@ class ApiFailure(Exception):
         self.message = message
         self.details = details
         self.headers = dict(headers or {})
+        self.metadata = metadata or {}
 
     def body(self) -> Json:
         """The Status object."""
         status: Json = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -108,17 +110,45 @@ def precondition(kind: Kind, name: str, what: str, wanted: str, found: str) -> A
     return ApiFailure(409, "Conflict", message, {"name": name, "kind": kind.name})
 
 
-def other_uid(kind: Kind, name: str, wanted: str, found: str) -> ApiFailure:
+def other_uid(kind: Kind, item: Json, wanted: str) -> ApiFailure:
+    """An update that carries the UID of another object of the same name."""
+    metadata = item["metadata"]
+    parts = (kind.plural, metadata.get("namespace"), metadata["name"])
+    key = "/".join(part for part in parts if part)
     message = (
-        f'Operation cannot be fulfilled on {kind.resource} "{name}": StorageError: invalid object, '
-        f"Code: 4, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, "
-        f"UID in object meta: {found}"
+        f'Operation cannot be fulfilled on {kind.resource} "{metadata["name"]}": StorageError: '
+        f"invalid object, Code: 4, Key: /registry/{key}, ResourceVersion: 0, AdditionalErrorMsg: "
+        f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {metadata['uid']}"
     )
-    return ApiFailure(409, "Conflict", message, details_of(kind, name))
+    return ApiFailure(409, "Conflict", message, details_of(kind, metadata["name"]))
 
 
 def expired(message: str) -> ApiFailure:
     return ApiFailure(410, "Expired", message)
+
+
+def expired_token(token: str) -> ApiFailure:
+    """A list that can only be continued inconsistently; `token` does that."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can "
+        "start a new list without the continue parameter, or use the continue token in this "
+        "response to retrieve the remainder of the results. Continuing with the provided token "
+        "results in an inconsistent list - objects that were created, modified, or deleted between "
+        "the time the first chunk was returned and now may show up in the list."
+    )
+    return ApiFailure(410, "Expired", message, metadata={"continue": token})
+
+
+def bad_version(text: str) -> ApiFailure:
+    why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+    return internal(f'resourceVersion: Invalid value: "{text}": {why}')
+
+
+def version_from_the_future(version: int, current: int) -> ApiFailure:
+    causes = [cause("ResourceVersionTooLarge", "Too large resource version")]
+    message = f"Timeout: Too large resource version: {version}, current: {current}"
+    details = {"causes": causes, "retryAfterSeconds": 1}
+    return ApiFailure(504, "Timeout", message, details, {"Retry-After": "1"})
 
 
 def unsupported_media_type() -> ApiFailure:
@@ -130,7 +160,7 @@ def unreadable_media_type() -> ApiFailure:
         "the body of the request was in an unknown format - accepted media types include: "
         "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
-    return ApiFailure(415, "UnsupportedMediaType", message, {})
+    return ApiFailure(415, "UnsupportedMediaType", message)
 
 
 def rejected_patch() -> ApiFailure:
@@ -142,7 +172,7 @@ def invalid(kind: Kind, name: str, causes: Sequence[Json]) -> ApiFailure:
     """An object that validation refuses; each cause has reason, message and field."""
     texts = list(dict.fromkeys(f"{entry['field']}: {entry['message']}" for entry in causes))
     joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    details: Json = {"name": name}
+    details: Json = {"name": name} if name else {}
     if kind.group:
         details["group"] = kind.group
     details |= {"kind": kind.name, "causes": list(causes)}
@@ -169,7 +199,7 @@ def unsupported(field: str, value: object, supported: Sequence[str]) -> Json:
 def bad_option(method: str, entry: Json) -> ApiFailure:
     """A parameter of the request itself that has a value it may not have."""
     verbs = {"POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
-    kind = f"{verbs.get(method, 'Get')}Options"
+    kind = f"{verbs.get(method, 'List')}Options"
     details = {"group": "meta.k8s.io", "kind": kind, "causes": [entry]}
     text = f'{kind}.meta.k8s.io "" is invalid: {entry["field"]}: {entry["message"]}'
     return ApiFailure(422, "Invalid", text, details)
@@ -224,6 +254,26 @@ def terminating_namespace(kind: Kind, name: str, namespace: str) -> ApiFailure:
     text = f"namespace {namespace} is being terminated"
     causes = [cause("NamespaceTerminating", text, "metadata.namespace")]
     return ApiFailure(403, "Forbidden", message, {**details_of(kind, name), "causes": causes})
+
+
+def immortal_namespace(name: str) -> ApiFailure:
+    message = f'namespaces "{name}" is forbidden: this namespace may not be deleted'
+    return ApiFailure(403, "Forbidden", message, {"name": name, "kind": "namespaces"})
+
+
+def bound_already(pod: str, node: str) -> ApiFailure:
+    message = (
+        f'Operation cannot be fulfilled on pods/binding "{pod}": pod {pod} is already assigned '
+        f'to node "{node}"'
+    )
+    return ApiFailure(409, "Conflict", message, {"name": pod, "kind": "pods/binding"})
+
+
+def unbound(pod: str) -> ApiFailure:
+    entry = cause("FieldValueRequired", "Required value", "target.name")
+    details = {"name": pod, "kind": "Binding", "causes": [entry]}
+    text = f'Binding "{pod}" is invalid: target.name: Required value'
+    return ApiFailure(422, "Invalid", text, details)
 
 
 def no_runtime_class(pod: str, name: str) -> ApiFailure:

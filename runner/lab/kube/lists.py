@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from runner.lab.kube import tables
-from runner.lab.kube.failures import ApiFailure, bad_request, expired
+from runner.lab.kube.failures import (
+    ApiFailure,
+    bad_option,
+    bad_request,
+    bad_version,
+    cause,
+    expired,
+    expired_token,
+    version_from_the_future,
+)
 from runner.lab.kube.kinds import Json, Kind
 from runner.lab.kube.selectors import Matches, matcher
 from runner.lab.kube.store import Change, Store
@@ -19,16 +28,16 @@ Query = dict[str, str]
 
 def list_objects(store: Store, kind: Kind, namespace: str, query: Query, table: bool) -> Json:
     """Answer a list request with a List, or with the Table that kubectl prints."""
+    limit = _limit(query)
     with store.lock:
         version = store.version
-        _check_exact(store, query)
+        _check_version(store, query)
         matches = matcher(kind, query.get("labelSelector", ""), query.get("fieldSelector", ""))
         items = [item for item in store.list(kind, namespace) if matches(item)]
-    limit = int(query.get("limit") or 0)
     if token := query.get("continue"):
         version, start = _read_token(token)
         if store.too_old(version):
-            raise expired("The provided continue parameter is too old to display a consistent list")
+            raise expired_token(_token(store.version, start))
         items = [item for item in items if _position(item, namespace) >= start]
     metadata: Json = {"resourceVersion": str(version)}
     if limit and len(items) > limit:
@@ -50,10 +59,29 @@ def list_objects(store: Store, kind: Kind, namespace: str, query: Query, table: 
     }
 
 
-def _check_exact(store: Store, query: Query) -> None:
-    exact = query.get("resourceVersionMatch") == "Exact"
-    if exact and store.too_old(int(query.get("resourceVersion") or 0)):
+def _limit(query: Query) -> int:
+    text = query.get("limit") or "0"
+    if not text.isdigit():
+        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _version(text: str) -> int:
+    if text and not text.isdigit():
+        raise bad_version(text)
+    return int(text or 0)
+
+
+def _check_version(store: Store, query: Query) -> None:
+    """A list can be asked to be not older than a version, or to be exactly of it."""
+    version, match = _version(query.get("resourceVersion", "")), query.get("resourceVersionMatch")
+    if match and "resourceVersion" not in query:
+        why = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        raise bad_option("GET", cause("FieldValueForbidden", why, "resourceVersionMatch"))
+    if match == "Exact" and store.too_old(version):
         raise expired("The resourceVersion for the provided list is too old.")
+    if version > store.version:
+        raise version_from_the_future(version, store.version)
 
 
 def _position(item: Json, namespace: str) -> str:
@@ -95,15 +123,13 @@ class Watch:
 
     @classmethod
     def of(cls, kind: Kind, namespace: str, query: Query, table: bool) -> Watch:
-        since = query.get("resourceVersion", "")
-        if since and not since.isdigit():
-            raise bad_request(f'Invalid value: "{since}": strconv.ParseUint: invalid syntax')
+        since = _version(query.get("resourceVersion", ""))
         initial = query.get("sendInitialEvents") == "true"
         return cls(
             kind,
             namespace,
             matcher(kind, query.get("labelSelector", ""), query.get("fieldSelector", "")),
-            None if since in ("", "0") or initial else int(since),
+            None if not since or initial else since,
             float(query.get("timeoutSeconds") or 1800),
             query.get("allowWatchBookmarks") == "true",
             initial,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,14 @@ from typing import Any
 import yaml
 
 from runner.lab.kube import protobuf
-from runner.lab.kube.decoding import json_content, yaml_content
-from runner.lab.kube.failures import bad_request, unknown_path, unreadable_media_type
+from runner.lab.kube.decoding import json_content, syntax_error, yaml_content
+from runner.lab.kube.failures import (
+    bad_option,
+    bad_request,
+    unknown_path,
+    unreadable_media_type,
+    unsupported,
+)
 from runner.lab.kube.kinds import KINDS, Kind
 from runner.lab.kube.schema import Struct
 
@@ -74,9 +81,26 @@ class Request:
                 return json_content(self.content)
             if self.content_type == protobuf.MEDIA_TYPE and shape:
                 return protobuf.decode_protobuf(self.content, shape), ()
-        except (ValueError, yaml.YAMLError) as error:
-            raise bad_request(f"the object provided is unrecognized: {error}") from None
+        except json.JSONDecodeError as error:
+            raise bad_request(self._unrecognized(shape, syntax_error(error))) from None
+        except yaml.YAMLError as error:
+            told = "; ".join(str(error).splitlines()[:2])
+            raise bad_request(
+                f"error decoding YAML: error converting YAML to JSON: yaml: {told}"
+            ) from None
+        except ValueError as error:
+            raise bad_request(self._unrecognized(shape, str(error))) from None
         raise unreadable_media_type()
+
+    def _unrecognized(self, shape: Struct | None, why: str) -> str:
+        """A patch is nothing in particular; everything else has to be something."""
+        if shape is None:
+            return why
+        shown = self.content[:30].hex() + (" ..." if len(self.content) > 30 else "")
+        return (
+            f"the object provided is unrecognized (must be of type {shape.name}): couldn't get "
+            f"version/kind; json parse error: {why} ({shown})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +120,21 @@ class Target:
         if request.method == "DELETE":
             return "delete" if self.name else "deletecollection"
         return {"POST": "create", "PUT": "update", "PATCH": "patch"}.get(request.method, "")
+
+    def takes(self, verb: str) -> bool:
+        """Whether the path is one for this verb: of a collection, or of one object."""
+        if verb in ("update", "patch"):
+            return bool(self.name)
+        if verb == "create" and not self.name:
+            return bool(self.namespace) or not self.kind.namespaced
+        return True
+
+
+def check_dry_run(request: Request) -> None:
+    """Raise 422 for a dry run that there is not."""
+    asked = request.query.get("dryRun")
+    if asked and asked != "All":
+        raise bad_option(request.method, unsupported("dryRun", [asked], ("All",)))
 
 
 def target(path: str) -> Target:

@@ -28,6 +28,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "status.nominatedNodeName": ("status", "nominatedNodeName"),
     },
     "Node": {"spec.unschedulable": ("spec", "unschedulable")},
+    "Secret": {"type": ("type",)},
     "Namespace": {"status.phase": ("status", "phase")},
     "Event": {
         "involvedObject.kind": ("involvedObject", "kind"),
@@ -95,6 +96,9 @@ def field_selector(kind: Kind, text: str) -> Matches:
     terms: list[tuple[tuple[str, ...], bool, str]] = []
     for term in filter(None, text.split(",")):
         field, negative, value = _field_term(term)
+        if field not in known and kind.name not in FIELDS:
+            only = '"metadata.name", "metadata.namespace"'
+            raise bad_request(f'"{field}" is not a known field selector: only {only}')
         if field not in known:
             raise bad_request(f"field label not supported: {field}")
         terms.append((known[field], negative, value))

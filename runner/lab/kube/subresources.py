@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from runner.lab.kube import failures
 from runner.lab.kube.answers import Answer
-from runner.lab.kube.bodies import read_as
+from runner.lab.kube.bodies import patch_of, read_as
 from runner.lab.kube.deletion import DeleteOptions, evict
 from runner.lab.kube.kinds import Json
 from runner.lab.kube.patches import PATCHES
@@ -52,9 +52,12 @@ def evict_pod(store: Store, where: Target, request: Request, pod: Json) -> Answe
 def bind(store: Store, where: Target, request: Request, pod: Json) -> Answer:
     """Answer the creation of a Binding: the scheduler's word on which node a pod runs."""
     body = read_as(request, _BINDING)
+    node = (body.get("target") or {}).get("name")
+    if not node:
+        raise failures.unbound(where.name)
     if "nodeName" in pod["spec"]:
-        raise failures.stale(where.kind, where.name)
-    store.put(where.kind, {**pod, "spec": {**pod["spec"], "nodeName": body["target"]["name"]}})
+        raise failures.bound_already(where.name, pod["spec"]["nodeName"])
+    store.put(where.kind, {**pod, "spec": {**pod["spec"], "nodeName": node}})
     return Answer(201, failures.success(code=201))
 
 
@@ -79,7 +82,7 @@ def rescaled(request: Request, where: Target, item: Json) -> Json:
         ApiFailure: 422 for less than none, and whatever is wrong with the Scale itself.
     """
     if request.method == "PATCH":
-        changed = PATCHES[request.content_type](scale_of(item), request.parsed()[0])
+        changed = PATCHES[request.content_type](scale_of(item), patch_of(request))
         content = json.dumps(changed).encode()
         request = replace(request, content=content, content_type="application/json")
     scale = read_as(request, _SCALE)

@@ -109,7 +109,7 @@ def _created(where: Target, body: Json) -> Json:
         causes = [failures.cause("FieldValueRequired", text, "metadata.name")]
         raise failures.invalid(kind, "", causes)
     if metadata.get("resourceVersion"):
-        raise failures.bad_request("resourceVersion should not be set on objects to be created")
+        raise failures.internal("resourceVersion should not be set on objects to be created")
     kept = {key: value for key, value in metadata.items() if key not in (*_KEPT, "namespace")}
     kept |= {"uid": str(uuid.uuid4()), "creationTimestamp": clock.now()}
     kept |= {"namespace": where.namespace} if kind.namespaced else {}
@@ -143,7 +143,7 @@ def update(store: Store, where: Target, request: Request) -> Answer:
         return _add(store, where, body, request, "Update")
     old, metadata = existing(store, where), body["metadata"]
     if (given := metadata.get("uid")) and given != old["metadata"]["uid"]:
-        raise failures.other_uid(where.kind, where.name, given, old["metadata"]["uid"])
+        raise failures.other_uid(where.kind, old, given)
     if not metadata.get("resourceVersion") and not where.kind.unconditional_update:
         why = failures.invalid_value(
             "metadata.resourceVersion", "0", "must be specified for an update"
@@ -185,7 +185,7 @@ def patch(store: Store, where: Target, request: Request) -> Answer:
     if where.subresource == "scale":
         return _scale(store, where, request)
     old = existing(store, where)
-    new = bodies.patched(request, where.kind, change(old, request.parsed()[0]))
+    new = bodies.patched(request, where.kind, change(old, bodies.patch_of(request)))
     _check_name(where, new)
     return _replace(store, where, request, old, new)
 
