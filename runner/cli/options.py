@@ -294,6 +294,7 @@ def run_options(command: F) -> F:
 
 def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
     """`-e` values: name=value (text), a JSON object, or @file with YAML or JSON."""
+    from runner.inventory.connection import instead_of_extra
     from runner.playbook.templates import source
 
     found: dict[str, Any] = {}
@@ -303,6 +304,9 @@ def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
             if not name.isidentifier():
                 hint = "Letters, digits and underscores, no digit first; one -e for each name."
                 raise InputError([Problem(f"-e {text}: '{name}' is no variable name", hint=hint)])
+            if hint := instead_of_extra(name):
+                why = f"-e: {name} says how a host is reached, which only the inventory does"
+                raise InputError([Problem(why, hint=hint)])
         found.update(values)
     made: dict[str, Any] = source(found)
     return dict(made)

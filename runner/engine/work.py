@@ -175,6 +175,7 @@ class Work:
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
             self.progress(f"{error.message}; ignored")
+            self.marks.remove(step)  # nobody waits for it: it is not owed to the next run
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
