@@ -25,11 +25,13 @@ class HostRun:
     def run(self) -> HostResult:
         """Work the host off. Never raises for anything that can happen to a host."""
         try:
-            with self.work.node.lock():
+            with self.work.locked():
                 return self._locked()
-        except ClusterError as error:
-            # Only taking the lock can end here: nothing was done.
+        except (ClusterError, HostTaken) as error:
+            # Only taking locks can end here: nothing was done.
             return HostResult(self._name, "denied", str(error))
+        except GpurunError as error:
+            return HostResult(self._name, "failed", str(error))
 
     def _locked(self) -> HostResult:
         work = self.work

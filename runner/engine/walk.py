@@ -27,6 +27,7 @@ from runner.engine.subject import Once
 from runner.engine.unwinding import Unwinding
 from runner.engine.variables import FactUnknown, KnownAfterChange, NeedsLook
 from runner.facts import gpu_users
+from runner.facts.system import REACHABLE_KEY
 from runner.modules.base import Disruption, Refused, Unknown
 from runner.playbook.document import BlockPart, Task
 from runner.playbook.lookups import loop_variables
@@ -45,11 +46,14 @@ class Walk:
         self.maybe_notified: set[str] = set()
         self.stopped = False
         self.failed: StepKey | None = None
+        why = known.view.get(REACHABLE_KEY)
+        self.unreachable = why if isinstance(why, str) else ""
 
     def plan(self) -> HostPlan | Needs:
         """The plan of the play, but for its `verify` tasks."""
         host, play, known = self.subject.host, self.subject.play, self.known
-        plan = HostPlan(host, play, tuple(self._steps_of_play()), known.kept, self.failed)
+        steps = tuple(self._steps_of_play())
+        plan = HostPlan(host, play, steps, known.kept, self.failed, unreachable=self.unreachable)
         if gpu_users.KEY not in known.view and may_disturb(plan, bool(known.needs.probes)):
             known.needs.probes[gpu_users.KEY] = users_probe(play)
         seen = known.view.get(gpu_users.KEY) if plan.disruption >= Disruption.GPU else None

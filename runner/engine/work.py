@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +13,11 @@ from runner.engine.approved import check_within
 from runner.engine.batches import blocks, first_batch, is_boundary
 from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
-from runner.engine.ending import Drifted, Interrupted, StepFailed
+from runner.engine.ending import Drifted, Interrupted, StepFailed, lost_during
 from runner.engine.events import Events
+from runner.engine.host_lock import LockedHost
 from runner.engine.kept import Keeper
+from runner.engine.locks import Locks, locks_of, together
 from runner.engine.maintenance import Maintenance
 from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
@@ -22,12 +25,14 @@ from runner.engine.observe import Hosts, no_delegate, observe
 from runner.engine.pending import owed_marks
 from runner.engine.planner import kept_after, plan_host
 from runner.engine.planning import Done, HostPlan, PlannedStep, Progress, StepKey
+from runner.engine.reminding import reminded
 from runner.engine.restoring import put_back
 from runner.engine.results import failure
 from runner.engine.settling import settle_all
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.errors import GpurunError, UnreachableError
+from runner.hosts.errors import LostError
 from runner.hosts.script import BlockResult, Command
 from runner.inventory.model import Host
 
@@ -62,6 +67,10 @@ class Work:
     """The plan is to be made anew before anything else is done."""
     keeper: Keeper | None = None
     """Keeps what is about to be changed; None: nothing can be rolled back."""
+    away: bool = False
+    """The host has not come back from a reboot, and the play says what is to be done then."""
+    locks: Locks | None = None
+    """Of the play's hosts and others; None: nobody else can come to those that tasks change."""
     marks: Marks = field(init=False)
     changes: list[PlannedStep] = field(default_factory=list)
     """The steps that have changed the play's own host, in order."""
@@ -86,6 +95,10 @@ class Work:
         """The failures that the play went on after."""
         failed = {step.key: step.reason for step in self.plan.steps if step.fails}
         return list((failed | {key: e.message for key, e in self.failures.items()}).values())
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Holds every lock that the plan needs. Raises GpurunError; nothing is held then."""
+        return together(self.node.lock(), locks_of(self.approved, self.locks))
 
     def check_stop(self) -> None:
         """Raise what ends the work before its next step, if anything does."""
@@ -117,6 +130,8 @@ class Work:
             self.outdated = False
         batch = first_batch([step for step in self.plan.steps if step.key not in self.done])
         if not batch:
+            if self.plan.problem is not None:
+                raise _stopped_by(self.plan.problem)
             if self.plan.failed is not None:
                 raise self.failures[self.plan.failed]
             self._settled_before(None)
@@ -190,7 +205,11 @@ class Work:
         """Changes of another host, which other hosts of the play may have made meanwhile: it is
         looked at again, and kept to this thread until they are done."""
         delegate = batch[0].delegate
-        with self.delegates.held(delegate):
+        # Held already, unless this host was not known before.
+        lock = self.locks.elsewhere(delegate) if self.locks else None
+        with self.delegates.held(delegate), lock or nullcontext():
+            if lock is not None and lock.lost():
+                raise StepFailed(f"the lock on {delegate} was lost; nothing more is done to it")
             for step in batch:
                 forget(self.observed, step)
             self.plan = self._planned_anew(fresh=False)
@@ -198,7 +217,8 @@ class Work:
             left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
             for step in left:
                 self.marks.make(step)
-            results = self._changed_by(left, self.delegates.connection(delegate))
+            there = lock if isinstance(lock, LockedHost) else self.delegates.connection(delegate)
+            results = self._changed_by(left, there)
         settle_all(self, left, results)
         for step in batch:
             if step.key in self.done:
@@ -215,7 +235,12 @@ class Work:
         copies = self._keep(batch)
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(play, step, copies)]
-        found = connection.change(wanted) if wanted else []
+        most = sum(command.timeout for block in wanted for command in block.do)
+        try:
+            with reminded(self.progress, ", ".join(step.label for step in batch), most):
+                found = connection.change(wanted) if wanted else []
+        except LostError as error:
+            raise lost_during(error, batch) from error
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
@@ -274,10 +299,9 @@ class Work:
         progress = Progress(self.done, self.tries.counts)
         plan = self.observe(lambda seen: plan_host(self.subject, seen, progress))
         problem = plan.problem
-        if problem:
+        if problem and not (plan.pending and _cleans_up(problem)):
             self.plan = plan
-            text = f"{problem.label}: {problem.reason}"
-            raise StepFailed(text, step=problem, result=problem.result)
+            raise _stopped_by(problem)
         check_within(self.approved, plan)
         return plan
 
@@ -291,6 +315,7 @@ class Work:
             node.read_node,
             node.read_object,
             self.delegates.connection,
+            ignore_unreachable=self.away or self.subject.play.ignore_unreachable,
         )
 
     def emit(self, kind: str, step: PlannedStep, **data: Any) -> None:
@@ -304,6 +329,17 @@ class Work:
 
 def _not_here(host: Host) -> Hosts:
     return no_delegate(host.name)
+
+
+def _stopped_by(problem: PlannedStep) -> StepFailed:
+    text = f"{problem.label}: {problem.reason}"
+    return StepFailed(text, step=problem, result=problem.result)
+
+
+def _cleans_up(step: PlannedStep) -> bool:
+    """A step that is there for a failure: what stands before it is done, also if it fails itself,
+    as a `fail` at the end of a `rescue` does."""
+    return any(part.kind != "block" for part in step.task.blocks)
 
 
 def _finishes(step: PlannedStep) -> bool:

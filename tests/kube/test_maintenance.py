@@ -20,6 +20,9 @@ from runner.kube.maintenance import (
     pause_daemonsets,
     resume_daemonsets,
 )
+from runner.kube.preview import preview
+from runner.kube.snapshot import Snapshot
+from runner.kube.state import DrainOptions
 from tests.kube.names import NODE, NS, OTHER
 from tests.kube.world import World
 
@@ -181,6 +184,15 @@ class TestOperatorDaemonSets:
         assert labels(world)[EXPORTER] == "false"
         assert labels(world)[DRIVER] == "true"
 
+    def test_the_plan_names_those_that_will_be_paused(self, world: World) -> None:
+        snapshot = Snapshot(world.cluster, [NODE])
+        node = snapshot.nodes()[NODE]
+        found = preview(snapshot, node, DrainOptions(), "gpu", frees_gpus=True)
+        assert found.pauses == (f"{NS}/plugin",)
+        assert preview(snapshot, node, DrainOptions(), "gpu").pauses == ()
+        world.kubelet()
+        assert self.pause(world) == found.pauses
+
     def test_they_come_back_exactly_as_they_were(self, world: World) -> None:
         before = labels(world)
         world.kubelet()
@@ -242,6 +254,14 @@ class TestOperatorDaemonSets:
         monkeypatch.setattr(maintenance, "GONE_TIMEOUT", 0.1)
         with pytest.raises(ClusterError, match=rf"{NS}/plugin-\w+ still there"):
             self.pause(world)
+
+    def test_of_a_dead_kubelet_pods_are_not_waited_for_past_their_grace_period(
+        self, world: World
+    ) -> None:
+        cluster, say, stop = world.cluster, world.progress, world.stop
+        paused = pause_daemonsets(cluster, NODE, "run-1", say, stop, skip_wait=1)
+        assert paused == (f"{NS}/plugin",)
+        assert self.pods(world) == ["driver", "plugin"], "nobody has ended it"
 
     def test_a_node_without_the_operator_is_not_touched(self, world: World) -> None:
         world.node(2)

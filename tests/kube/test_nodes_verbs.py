@@ -16,7 +16,7 @@ from runner.engine.unlocking import refusal
 from runner.errors import GpurunError
 from runner.kube.leases import NodeLease
 from runner.kube.lock import NodeLock, RolloutLock
-from runner.kube.maintenance import begin
+from runner.kube.maintenance import begin, end, keep_cordoned
 from tests.kube.names import NODE, OTHER
 from tests.kube.objects import pod
 from tests.kube.world import World
@@ -89,13 +89,27 @@ class TestNodes:
         assert node["gpus"]["nvidia.com/gpu"] == {"allocatable": 8, "used": 3}
         assert node["annotations"]["gpurun.dev/run"] == "run-1"
         assert "by run run-1 since" in table and "gpu 3/8" in table
+        assert f"{NODE}: run run-1 works there; if it was killed: gpurun resume run-1" in table
+
+    def test_what_to_run_for_nodes_that_are_out_of_service(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, NODE, "run-1")
+        left = f"{NODE}: left out of service by run run-1: gpurun resume run-1"
+        assert left in call(world, nodes).stdout
+        end(world.cluster, NODE, "run-1")
+        assert NODE + ":" not in call(world, nodes).stdout
+        keep_cordoned(world.cluster, NODE, "GPU 3 lost, case 4711")
+        told = call(world, nodes).stdout
+        assert "for good (GPU 3 lost, case 4711)" in told and "gpurun apply gpu-online" in told
 
     def test_what_somebody_else_cordoned(self, world: World) -> None:
         world.node()
         world.cordon()
         cordoned = shown(world)[NODE]["cordoned"]
         assert (cordoned["run"], cordoned["by"]) == ("", "somebody") and cordoned["since"]
-        assert " somebody since " in call(world, nodes).stdout
+        told = call(world, nodes).stdout
+        assert " somebody since " in told
+        assert f"{NODE}: cordoned by somebody: ask there" in told
 
     def test_who_takes_nodes_of_the_cluster_out_of_service(self, world: World) -> None:
         world.node()

@@ -85,6 +85,7 @@ DRAIN = {
     "evict": ["default/trainer"],
     "grace_seconds": 30,
     "taint": "taints the node with a=b:NoSchedule",
+    "pauses": ["kube-system/plugin"],
 }
 
 
@@ -105,6 +106,7 @@ def test_an_equal_diff_is_shown_once_and_what_is_different_with_every_host(
     assert "gpu-4: 1 change, risk high" in text
     assert "drain: evicts default/trainer" in text
     assert "drain: taints the node with a=b:NoSchedule" in text
+    assert "drain: pauses kube-system/plugin meanwhile" in text
     assert "gpu-6: denied\n      the lock is held" in text
     assert "gpu-8: nothing to do" in text
 
