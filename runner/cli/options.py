@@ -73,6 +73,8 @@ class RunOptions:
     """The run that is brought back."""
     force: bool = False
     """Also files that have changed since that run."""
+    keep_copies: int = 20
+    """Of how many runs a host keeps copies for a rollback."""
     take_over: str = ""
     """The run whose nodes are taken over, where it left them out of service."""
 
@@ -186,6 +188,15 @@ rollout_lock_option = click.option(
     default=True,
     help="Whether to be the only run that takes nodes of a cluster out of service: the waves of "
     "two runs do not know of each other. Default: to be.",
+)
+keep_copies_option = click.option(
+    "--keep-copies",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="RUNS",
+    help="Of how many runs a host keeps the copies of private, secret and large files that a "
+    "rollback needs.",
 )
 kubeconfig_option = click.option(
     "--kubeconfig", metavar="FILE", help="The cluster the hosts belong to."

@@ -67,6 +67,8 @@ class Work:
     """The plan is to be made anew before anything else is done."""
     keeper: Keeper | None = None
     """Keeps what is about to be changed; None: nothing can be rolled back."""
+    copies: list[Command] = field(default_factory=list)
+    """The commands that copied, on the host, what the keeper does not hold."""
     away: bool = False
     """The host has not come back from a reboot, and the play says what is to be done then."""
     locks: Locks | None = None
@@ -249,7 +251,21 @@ class Work:
     def _keep(self, steps: Sequence[PlannedStep]) -> dict[str, tuple[Command, ...]]:
         if self.keeper is None:
             return {}
-        return self.keeper.keep(self.subject.play, self.subject.host.name, steps)
+        copies = self.keeper.keep(self.subject.play, self.subject.host.name, steps)
+        self.copies += [command for commands in copies.values() for command in commands]
+        return copies
+
+    def prune(self) -> None:
+        """All went well: of older runs the host need not keep copies for ever."""
+        block = self.keeper.prune(self.copies) if self.keeper else None
+        if block is None:
+            return
+        try:
+            done = self.connection.change([block])[0].status == "done"
+        except GpurunError:
+            done = False
+        if not done:
+            self.progress("copies of older runs could not be removed")
 
     def reached_by(self, step: PlannedStep) -> Hosts:
         """The connection to the host that a step looks at and changes."""
