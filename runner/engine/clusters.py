@@ -278,6 +278,7 @@ class NodeMaintenance(Maintenance):
             self._progress,
             self._stop,
             holders,
+            guard=lambda: maintenance.check_cordoned(self._cluster, self._node),
         )
         maintenance.check_cordoned(self._cluster, self._node)
         if frees_gpus(plan):

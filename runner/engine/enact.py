@@ -59,9 +59,11 @@ class HostRun:
         if self.work.touched:
             return node.left()
         try:
-            node.leave()
+            note = node.leave()
         except GpurunError as error:
             return f"{node.left()} ({error.message})"
+        if note:
+            self.work.progress(note)
         return ""
 
     def _ended(self, error: Exception, left: str) -> HostResult:

@@ -303,7 +303,8 @@ def resume_daemonsets(
 ) -> None:
     """Restore the labels that `pause_daemonsets` changed and wait until the pods are Ready again.
 
-    The annotation goes last: whoever continues after a crash waits for the same pods.
+    The annotation goes last: whoever continues after a crash waits for the same pods. On a node
+    that is no longer in the cluster there is nothing to restore.
 
     Raises:
         ClusterError: the pods are not Ready after five minutes.
@@ -314,7 +315,12 @@ def resume_daemonsets(
         restored = _restored(state, before) if by == run else {}
         return {"metadata": {"labels": restored}} if restored else {}
 
-    state = change(cluster, node, restore, f"resume GPU clients on node {node}")
+    try:
+        state = change(cluster, node, restore, f"resume GPU clients on node {node}")
+    except RefusalError as error:
+        if error.code == 404:
+            return
+        raise
     by, labels = paused(state)
     if by != run:
         return

@@ -119,8 +119,10 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         return None
     if isinstance(preview, Unknown):
         return {"unknown": str(preview)}
+    owned = [pod for pod in preview.evict if pod.owner_kind]
     return {
         "evict": [pod.full_name for pod in preview.evict],
+        "owners": {pod.full_name: f"{pod.owner_kind} {pod.owner_name}" for pod in owned},
         "ignored": list(preview.ignored),
         "blocked": list(preview.blocked),
         "waits": list(preview.waits),
