@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from runner.engine.events import Events
     from runner.engine.kept import Keeper
     from runner.engine.rollback import NotUndone, Rollback
-    from runner.engine.run import Review, Run
+    from runner.engine.rolling_out import Review
+    from runner.engine.run import Run
     from runner.engine.states import HostState
     from runner.inventory.model import Inventory
     from runner.playbook.document import Playbook
