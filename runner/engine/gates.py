@@ -28,7 +28,7 @@ class Gate:
 
 def drain_mode(plan: HostPlan) -> DrainMode:
     """Which pods must go: as the play says, else what its actual changes need."""
-    wanted = plan.play.drain.mode
+    wanted = plan.drain.mode
     if plan.disruption < Disruption.GPU:
         return "none"
     if wanted is not None:
@@ -116,7 +116,11 @@ def lock_reason(
     until = lease.valid_until()
     if until is not None and until < now:
         return ""
-    return f"{what} is locked by {lease.holder} (run {lease.run or 'unknown'})"
+    dead = f"gpurun resume {lease.run}" if lease.run else "gpurun unlock"
+    return (
+        f"{what} is locked by {lease.holder} (run {lease.run or 'unknown'}): "
+        f"--lock-timeout SECONDS waits for it, {dead} ends it where it has died"
+    )
 
 
 def _taken(node: NodeState | Unknown | None, run: str, heir_of: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,17 +17,18 @@ from runner.kube.eviction import WORKERS, Answer, Kind, evict, jittered
 from runner.kube.filters import Selection
 from runner.kube.parse import Pod
 from runner.kube.preview import explain
-from runner.kube.selecting import Selector, at_work, grace_of
+from runner.kube.selecting import Selector, at_work, grace_of, held_up
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions
 from runner.kube.waiting import POLL, Patience, Progress, StoppedError, wait_until
 
 REMIND = 30.0
 """Seconds between two reminders of what is waited for."""
-LATE = 2.0
-"""Seconds past its grace period from which a pod is called late: clocks are not that equal."""
 FIRST_POLL = 0.1
 """Seconds until the first look; doubled up to `POLL`."""
+RETURNS = 5
+"""How many pods more than it had on the node a controller may bring there while it is drained:
+some were on their way, but one whose pods tolerate the cordon would never come to an end."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ def drain(
     stop: threading.Event,
     holders: Mapping[str, str] | None = None,
     only: Collection[str] = (),
+    guard: Callable[[], None] = lambda: None,
 ) -> None:
     """Evict the node's pods and return when they are seen gone; pods that arrive meanwhile too.
 
@@ -59,10 +62,13 @@ def drain(
         mode: "gpu" evicts only pods that use a GPU; "none" does nothing.
         holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
         only: UIDs; where there are any, no other pod is considered.
+        guard: called before pods that came meanwhile are evicted, and with every reminder; raises
+            where the drain has lost its reason (the node was uncordoned).
 
     Raises:
         ClusterError: filters forbid it (then nothing was evicted), an eviction can never
-            succeed, time is over, or the API failed for too long: names what is left and why.
+            succeed, pods come back again and again, time is over, or the API failed for too long:
+            names what is left and why.
         StoppedError: `stop` was set.
     """
     if mode == "none":
@@ -70,7 +76,7 @@ def drain(
     selector = Selector(snapshot, node, options, mode, holders, only)
     if options.wait_for_jobs is not None:
         _finish_jobs(snapshot.cluster, node, options, selector, progress, stop)
-    _Drain(snapshot, node, options, selector, progress, stop).run()
+    _Drain(snapshot, node, options, selector, progress, stop, guard).run()
 
 
 def _finish_jobs(
@@ -117,6 +123,7 @@ class _Drain:
         selector: Selector,
         progress: Progress,
         stop: threading.Event,
+        guard: Callable[[], None],
     ) -> None:
         self._snapshot = snapshot
         self._cluster = snapshot.cluster
@@ -125,6 +132,8 @@ class _Drain:
         self._progress = progress
         self._stop = stop
         self._selector = selector
+        self._guard = guard
+        self._brings: Counter[str] | None = None
         self._leaving: dict[str, _Leaving] = {}
         self._told: set[str] = set()
 
@@ -147,6 +156,7 @@ class _Drain:
                 if time.monotonic() - told > REMIND:
                     told = time.monotonic()
                     self._remind(told - began)
+                    self._guard()
             except SilenceError as error:
                 if over:
                     raise self._timed_out() from error
@@ -159,13 +169,28 @@ class _Drain:
     def _timed_out(self) -> ClusterError:
         return ClusterError(
             f"node {self._node}: not drained after {self._options.timeout:.0f} s{self._left()}",
-            "drain: {timeout: ...} gives it longer, skip_wait_for_delete_timeout goes on without"
-            " pods that do not end; a finalizer is removed by the program it belongs to",
+            f"drain: {{timeout: ...}} gives it longer; {self._advice()}",
         )
+
+    def _advice(self) -> str:
+        """What a person can do that it goes on."""
+        leaving = self._leaving.values()
+        texts = []
+        if not all(each.accepted for each in leaving):
+            texts.append("a budget lets pods go once enough others of theirs are Ready elsewhere")
+        if any(each.accepted for each in leaving):
+            texts.append(
+                "drain: {skip_wait_for_delete_timeout: ...} goes on without those that never end"
+            )
+        if any(each.pod.finalizers for each in leaving):
+            texts.append("a finalizer is removed by the program it belongs to")
+        return "; ".join(texts)
 
     def _remind(self, seconds: float) -> None:
         most = f" of {self._options.timeout:.0f} s" if self._options.timeout > 0 else ""
         self._progress(f"node {self._node}: draining for {seconds:.0f} s{most}{self._left()}")
+        if self._leaving:
+            self._tell(f"node {self._node}: {self._advice()}; Ctrl-C gives the node back")
 
     def _look(self) -> bool:
         """Read the node's pods and note who is gone and who came; True when none is left."""
@@ -179,6 +204,7 @@ class _Drain:
         for uid in [uid for uid in self._leaving if uid not in here]:
             end = "is no longer waited for" if uid in there else "is gone"
             self._progress(f"{self._leaving.pop(uid).pod.state.full_name} {end}")
+        self._check_arrivals([pod for uid, pod in here.items() if uid not in self._leaving])
         for uid, pod in here.items():
             known = self._leaving.setdefault(uid, _Leaving(pod))
             known.pod = pod
@@ -186,15 +212,27 @@ class _Drain:
                 known.accepted = True
                 self._progress(f"{pod.state.full_name} is already terminating")
             if known.accepted:
-                known.reason = self._terminating(pod)
+                known.reason = f"still terminating{held_up(pod, self._cluster.api.now())}"
         return not self._leaving
 
-    def _terminating(self, pod: Pod) -> str:
-        """What is known of a pod that was told to go."""
-        overdue = pod.overdue(self._cluster.api.now())
-        late = f", {overdue:.0f} s past its grace period" if overdue >= LATE else ""
-        held = f", held by {', '.join(pod.finalizers)}" if pod.finalizers else ""
-        return f"still terminating{late}{held}"
+    def _check_arrivals(self, pods: list[Pod]) -> None:
+        """Pods that are new here: why they must not be evicted as well, if they must not."""
+        if self._brings is None:
+            # Those that were here; from now on what is spent of the pods each may bring.
+            self._brings = Counter({owner: -number for owner, number in _owners(pods).items()})
+            return
+        if pods:
+            self._guard()
+        self._brings.update(_owners(pods))
+        for pod in pods:
+            if self._brings[pod.owner_uid] > RETURNS:
+                owner = f"{pod.state.owner_kind} {pod.state.namespace}/{pod.state.owner_name}"
+                raise ClusterError(
+                    f"unable to drain node {self._node}: pods of {owner} come back to it as often"
+                    " as they are evicted: they tolerate the cordon, or name this node",
+                    "stop that controller for the time of the work, or leave its pods where they"
+                    " are with drain: {pod_selector: ...} or {namespace_exclude: [...]}",
+                )
 
     def _ask(self) -> None:
         """Evict, several at once, the pods whose turn it is."""
@@ -256,5 +294,14 @@ class _Drain:
             self._progress(text)
 
     def _left(self) -> str:
-        texts = [f"{each.pod.state.full_name} ({each.reason})" for each in self._leaving.values()]
+        by_reason: dict[str, list[str]] = {}
+        for each in self._leaving.values():
+            by_reason.setdefault(each.reason, []).append(each.pod.state.full_name)
+        texts = [f"{', '.join(names)} ({reason})" for reason, names in by_reason.items()]
         return f"; still there: {', '.join(texts)}" if texts else ""
+
+
+def _owners(pods: list[Pod]) -> Counter[str]:
+    """How many of the pods each controller has; those without one, and those that are already
+    ending, do not count."""
+    return Counter(pod.owner_uid for pod in pods if pod.owner_uid and not pod.state.deleting)

@@ -251,11 +251,19 @@ def inherit(cluster: Cluster, node: str, old: str, new: str) -> None:
 
 
 def pause_daemonsets(
-    cluster: Cluster, node: str, run: str, progress: Progress, stop: threading.Event
+    cluster: Cluster,
+    node: str,
+    run: str,
+    progress: Progress,
+    stop: threading.Event,
+    skip_wait: int = 0,
 ) -> tuple[str, ...]:
     """Make NVIDIA's operator take its GPU clients off the node, and wait until they are gone.
 
     Labels paused by a run that died are taken over, so that they are restored in the end.
+
+    Args:
+        skip_wait: seconds past its grace period from which a pod is not waited for; 0: never.
 
     Returns:
         namespace/name of the DaemonSets that were there.
@@ -281,8 +289,10 @@ def pause_daemonsets(
     progress(f"node {node}: paused {', '.join(sorted(placed.values())) or 'no DaemonSet'}")
 
     def missing() -> str:
-        left = [p.state.full_name for p in cluster.pods_on(node) if p.owner_uid in placed]
-        return f"{', '.join(left)} still there" if left else ""
+        left = [p for p in cluster.pods_on(node) if p.owner_uid in placed]
+        now = cluster.api.now()
+        left = [p for p in left if not 0 < skip_wait < p.overdue(now)]
+        return f"{', '.join(p.state.full_name for p in left)} still there" if left else ""
 
     wait_until(
         missing,
@@ -299,7 +309,8 @@ def resume_daemonsets(
 ) -> None:
     """Restore the labels that `pause_daemonsets` changed and wait until the pods are Ready again.
 
-    The annotation goes last: whoever continues after a crash waits for the same pods.
+    The annotation goes last: whoever continues after a crash waits for the same pods. On a node
+    that is no longer in the cluster there is nothing to restore.
 
     Raises:
         ClusterError: the pods are not Ready after five minutes.
@@ -310,7 +321,12 @@ def resume_daemonsets(
         restored = _restored(state, before) if by == run else {}
         return {"metadata": {"labels": restored}} if restored else {}
 
-    state = change(cluster, node, restore, f"resume GPU clients on node {node}")
+    try:
+        state = change(cluster, node, restore, f"resume GPU clients on node {node}")
+    except RefusalError as error:
+        if error.code == 404:
+            return
+        raise
     by, labels = paused(state)
     if by != run:
         return

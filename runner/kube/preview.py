@@ -11,7 +11,7 @@ from runner.kube.budgets import Budget, guarding
 from runner.kube.eviction import WORKERS, Answer, Kind, evict
 from runner.kube.maintenance import CLIENTS, pauses
 from runner.kube.parse import Pod
-from runner.kube.selecting import Selector, at_work, grace_of
+from runner.kube.selecting import Selector, at_work, grace_of, held_up
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions, NodeState, PodState
 
@@ -65,7 +65,8 @@ def preview(
         return DrainPreview()
     selector = Selector(snapshot, node.name, options, mode, holders)
     selection = selector.select(snapshot.pods_on(node.name, options.pod_selector))
-    answers = _ask(snapshot, selection.evict, options)
+    asking = [pod for pod in selection.evict if not pod.state.deleting]
+    answers = _ask(snapshot, asking, options)
     # Read after asking, which makes the server look at them anew.
     asked = any(answer.budget for answer in answers.values())
     budgets = snapshot.budgets_asked() if asked else snapshot.budgets() if answers else ()
@@ -77,7 +78,11 @@ def preview(
     else:
         waits += _one_by_one(budgets, selection.evict)
     for pod in selection.evict:
-        answer = answers[pod.state.uid]
+        answer = answers.get(pod.state.uid)
+        if answer is None:
+            late = held_up(pod, snapshot.cluster.api.now())
+            waits.append(f"{pod.state.full_name} is already terminating{late}")
+            continue
         if answer.kind not in (Kind.NEVER, Kind.WAIT):
             continue
         guards = guarding(budgets, pod)
@@ -121,21 +126,25 @@ def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict
         return {}
     budgets, api = snapshot.budgets(), snapshot.cluster.api
 
-    def ask(pod: Pod) -> Answer:
+    def alike(pod: Pod) -> tuple[object, ...]:
         state, names = pod.state, tuple(budget.full_name for budget in guarding(budgets, pod))
-        alike = (
-            *(state.namespace, pod.owner_uid or state.uid, names),
+        return (
+            *("evict", state.namespace, pod.owner_uid or state.uid, names),
             *(state.phase, state.ready, state.deleting),
             *(options.grace_period, options.disable_eviction),
         )
+
+    def ask(key: tuple[object, ...], pod: Pod) -> Answer:
         return snapshot.once(
-            ("evict", alike),
-            lambda: evict(api, pod, options.grace_period, True, options.disable_eviction),
+            key, lambda: evict(api, pod, options.grace_period, True, options.disable_eviction)
         )
 
-    with ThreadPoolExecutor(min(WORKERS, len(pods))) as pool:
-        answers = list(pool.map(ask, pods))
-    return {pod.state.uid: answer for pod, answer in zip(pods, answers, strict=True)}
+    keys = {pod.state.uid: alike(pod) for pod in pods}
+    left = {keys[p.state.uid]: p for p in pods if not snapshot.knows(keys[p.state.uid])}
+    if left:
+        with ThreadPoolExecutor(min(WORKERS, len(left))) as pool:
+            list(pool.map(ask, left.keys(), left.values()))
+    return {pod.state.uid: ask(keys[pod.state.uid], pod) for pod in pods}
 
 
 def _jobs(snapshot: Snapshot, node: str, options: DrainOptions, evict: Sequence[Pod]) -> list[str]:

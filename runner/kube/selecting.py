@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from runner.kube.filters import Selection, select
 from runner.kube.maintenance import pauses
@@ -11,10 +12,20 @@ from runner.kube.parse import Pod
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions, NodeState
 
+LATE = 2.0
+"""Seconds past its grace period from which a pod is called late: clocks are not that equal."""
+
 
 def grace_of(pod: Pod, options: DrainOptions) -> int:
     """Seconds that a pod gets to end."""
     return pod.grace if options.grace_period is None else options.grace_period
+
+
+def held_up(pod: Pod, now: datetime) -> str:
+    """Why a pod that was told to end is still there, as far as that is known: ", 9 s past ..."."""
+    overdue = pod.overdue(now)
+    late = f", {overdue:.0f} s past its grace period" if overdue >= LATE else ""
+    return late + (f", held by {', '.join(pod.finalizers)}" if pod.finalizers else "")
 
 
 def at_work(pods: Iterable[Pod]) -> list[str]:

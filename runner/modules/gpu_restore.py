@@ -15,6 +15,7 @@ from runner.facts.driver_history import (
     Before,
     Services,
 )
+from runner.facts.fabric_manager import FABRIC_MANAGER, FABRIC_MANAGER_KEY, UNIT, FabricManager
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
 from runner.modules.base import (
     Arguments,
@@ -48,7 +49,8 @@ class GpuRestore(Module[GpuRestoreArguments]):
     is kept there is nothing to do, so it also finishes what an interrupted run has left.
 
     A node that has not all the GPUs it had, a service that does not become active and new Xids in
-    the kernel log make it fail.
+    the kernel log make it fail. A fabric manager that did not run before, though it should at boot,
+    is started where GPUs wait for it: it may not have fitted the driver from before.
     """
 
     name = "gpu_restore"
@@ -58,13 +60,14 @@ class GpuRestore(Module[GpuRestoreArguments]):
     examples = ("- name: MIG, persistence mode and services as before\n  gpu_restore: {}\n",)
 
     def probes(self, args: GpuRestoreArguments, context: Context) -> Sequence[Probe]:
-        assert DRIVER.probe
+        assert DRIVER.probe and FABRIC_MANAGER.probe
         become = context.become
         return (
             replace(DRIVER.probe, become=become),
             driver_history.gpus_seen_probe(become),
             driver_history.services_probe(become),
             driver_history.before_probe(become),
+            replace(FABRIC_MANAGER.probe, become=become),
         )
 
     def plan(
@@ -106,10 +109,17 @@ def _changes(
     cold = [gpu for had, gpu in pairs if had.persistence and gpu.persistence_mode is False]
     services: Services = observed[SERVICES_KEY]
     idle = [name for name in before.services if name not in services.active]
+    if UNIT not in idle and _waits_for_fabric(gpus, observed[FABRIC_MANAGER_KEY]):
+        idle.append(UNIT)
     if idle:
         yield _start(idle, services, context)
     if cold and "nvidia-persistenced" not in idle:
         yield _persistence(cold, context)
+
+
+def _waits_for_fabric(gpus: Gpus, manager: FabricManager) -> bool:
+    waits = any(gpu.fabric not in (None, "Completed") for gpu in gpus)
+    return waits and manager.enabled and not manager.active
 
 
 def _mig(gpus: Gpus, steps: Sequence[Step]) -> Change:

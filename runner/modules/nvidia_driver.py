@@ -305,7 +305,7 @@ class _Task:
         return self._command(key, says_why(install_words(flags, specs)))
 
     def _command(self, key: str, shell: str) -> Command:
-        return self.context.command(key, shell, 1800.0)
+        return self.context.command(key, shell, self.args.timeout)
 
     def _holds(self, verb: str, names: Iterable[str]) -> tuple[Command, ...]:
         words = " ".join(map(quote, sorted(names)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from runner.facts.system import BOOT_ID
+from runner.facts.system import BOOT_ID, REACHABLE_KEY
 from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
@@ -25,6 +25,8 @@ from runner.modules.base import (
 )
 from runner.modules.command import exported
 from runner.modules.reboot import boot_change
+
+BOOT_KEY = "power_cycle:boot_id"
 
 
 class PowerCycleArguments(Arguments):
@@ -51,8 +53,12 @@ class PowerCycle(Module[PowerCycleArguments]):
 
     Nothing is shut down: every pod goes first, file systems are as after a loss of power. The
     disruption is `reboot`, the risk high. Like `reboot` it acts in every apply, or when it is
-    notified as a handler: give it a `when`. The host has to answer before; for one that does not,
-    switch its power by hand.
+    notified as a handler: give it a `when`.
+
+    In a play with `ignore_unreachable`, and in the `rescue` of a `reboot` from which the host has
+    not come back, the host need not answer before. Its boot id is not known then: it counts as
+    another boot when its first process is younger than the command. A host that is off may need
+    another command than one that hangs: many BMCs refuse `power cycle` for it.
     """
 
     name = "power_cycle"
@@ -72,12 +78,12 @@ class PowerCycle(Module[PowerCycleArguments]):
 
     def probes(self, args: PowerCycleArguments, context: Context) -> Sequence[Probe]:
         assert BOOT_ID.probe
-        return (replace(BOOT_ID.probe, become=context.become),)
+        return (replace(BOOT_ID.probe, key=BOOT_KEY, become=context.become, unreached=""),)
 
     def plan(
         self, args: PowerCycleArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
-        boot_id: str = observed["boot_id"]
+        boot_id: str = observed[BOOT_KEY]
         result = {"boot_id": boot_id}
         if not context.notified:
             return Outcome(result=result)
@@ -95,4 +101,5 @@ def _change(args: PowerCycleArguments, boot_id: str, context: Context) -> Change
     shell, stdin = exported(context)
     command = Command("power_cycle", shell + shown, stdin, args.command_timeout, become=False)
     how = Reboot(context.seconds(args.timeout), command)
-    return boot_change(f"power cycle, from here: {shown}", how, boot_id)
+    change = boot_change(f"power cycle, from here: {shown}", how, boot_id)
+    return replace(change, overlay={**change.overlay, BOOT_KEY: "", REACHABLE_KEY: ""})

@@ -10,6 +10,7 @@ from runner.engine.no_log import HIDDEN
 from runner.engine.planning import HostPlan, PlannedStep
 from runner.facts.base import plain
 from runner.facts.gpu_users import GpuUsers
+from runner.kube.state import NodeState
 from runner.modules.base import Change, Unknown
 from runner.reports.diffs import changed_keys, diff_text
 
@@ -50,6 +51,7 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
         "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
+            *_unreachable(plan, state.node),
             *_given_back(state),
             *(f"{s.label}: {text}" for s in plan.steps for text in _messages(s, plan.pending)),
         ],
@@ -57,6 +59,19 @@ def host_plan(state: HostState) -> dict[str, Any]:
             {"task": s.label, "reason": s.reason} for s in plan.steps if s.status == "skipped"
         ],
     }
+
+
+def _unreachable(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]:
+    """Of a host that does not answer, and is worked on all the same."""
+    if not plan.unreachable or not plan.pending:
+        return []
+    texts = [
+        f"the host does not answer ({plan.unreachable}): what else is to be done is known once it "
+        "is back"
+    ]
+    if node is None:
+        texts.append("its lock cannot be seen: make sure that no other run works on it")
+    return texts
 
 
 def _given_back(state: HostState) -> list[str]:
@@ -104,8 +119,10 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         return None
     if isinstance(preview, Unknown):
         return {"unknown": str(preview)}
+    owned = [pod for pod in preview.evict if pod.owner_kind]
     return {
         "evict": [pod.full_name for pod in preview.evict],
+        "owners": {pod.full_name: f"{pod.owner_kind} {pod.owner_name}" for pod in owned},
         "ignored": list(preview.ignored),
         "blocked": list(preview.blocked),
         "waits": list(preview.waits),

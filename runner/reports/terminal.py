@@ -119,7 +119,7 @@ class Terminal:
         for text in plan["messages"]:
             self._indented(text, "      ")
         self._changes(changes, shared)
-        self._drain(plan.get("drain"))
+        self._drain(plan.get("drain"), plan["reasons"])
         for text in plan.get("gpu_users", ()):
             self._indented(text, "    GPU in use: ")
 
@@ -151,15 +151,16 @@ class Terminal:
         if len(lines) > MOST_LINES:
             self.line(f"        ... {len(lines) - MOST_LINES} more lines (--output json has all)")
 
-    def _drain(self, drain: Mapping[str, Any] | None) -> None:
+    def _drain(self, drain: Mapping[str, Any] | None, reasons: Sequence[str]) -> None:
+        """Which pods go, by owner, and all that is to be known of it but what `reasons` say."""
         if not drain:
             return
         evict = drain.get("evict", [])
         if evict:
-            self._sentence(
-                f"    drain: evicts {', '.join(evict)} "
-                f"(grace periods up to {drain['grace_seconds']:g} s)"
-            )
+            grace = f"grace periods up to {drain['grace_seconds']:g} s"
+            self.line(f"    drain: evicts {_count(len(evict), 'pod')} ({grace})")
+            for owner, pods in _by_owner(evict, drain["owners"]).items():
+                self._sentence(f"      {owner}: {', '.join(pods)}")
         elif "evict" in drain:
             self.line("    drain: no pod has to go")
         if drain.get("pauses"):
@@ -167,7 +168,8 @@ class Terminal:
         for kind in ("unknown", "taint", "warnings", "waits", "blocked"):
             texts = drain.get(kind) or ()
             for text in [texts] if isinstance(texts, str) else texts:
-                self._indented(text, "    drain: ")
+                if not any(text in reason for reason in reasons):
+                    self._indented(text, "    drain: ")
 
     def _indented(self, text: str, indent: str) -> None:
         for line in self._redact(text).splitlines():
@@ -213,6 +215,19 @@ class Terminal:
         self.line(f"{'Applied' if applied else 'Plan'}: {shown or 'no host'}", "bold")
         if applied:
             self.line(f"Run {run} (gpurun show {run})", "dim")
+
+
+def _by_owner(pods: Sequence[str], owners: Mapping[str, str]) -> dict[str, list[str]]:
+    """ "Job default/x" -> the names of its pods; those without an owner with their namespace."""
+    found: dict[str, list[str]] = {}
+    for pod in pods:
+        namespace, _, name = pod.partition("/")
+        kind, _, owner = owners.get(pod, "").partition(" ")
+        if kind:
+            found.setdefault(f"{kind} {namespace}/{owner}", []).append(name)
+        else:
+            found.setdefault("no owner", []).append(pod)
+    return found
 
 
 def _about(event: Event) -> str:

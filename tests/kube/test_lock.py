@@ -183,7 +183,7 @@ class TestRenewal:
             assert not held.lost.is_set()
 
     def test_a_long_silence_loses_it(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lock, "DURATION", 1.0)
+        monkeypatch.setattr(lock, "DURATION", 1)
         with node_lock(world) as held:
             world.fault(kind="drop", path="leases", count=None)
             assert held.lost.wait(DEADLINE)

@@ -255,6 +255,14 @@ class TestOperatorDaemonSets:
         with pytest.raises(ClusterError, match=rf"{NS}/plugin-\w+ still there"):
             self.pause(world)
 
+    def test_of_a_dead_kubelet_pods_are_not_waited_for_past_their_grace_period(
+        self, world: World
+    ) -> None:
+        cluster, say, stop = world.cluster, world.progress, world.stop
+        paused = pause_daemonsets(cluster, NODE, "run-1", say, stop, skip_wait=1)
+        assert paused == (f"{NS}/plugin",)
+        assert self.pods(world) == ["driver", "plugin"], "nobody has ended it"
+
     def test_a_node_without_the_operator_is_not_touched(self, world: World) -> None:
         world.node(2)
         pause_daemonsets(world.cluster, OTHER, "run-1", world.progress, world.stop)

@@ -83,6 +83,7 @@ def printed(monkeypatch: pytest.MonkeyPatch, plans: dict[str, dict[str, Any]], *
 
 DRAIN = {
     "evict": ["default/trainer"],
+    "owners": {"default/trainer": "Job train"},
     "grace_seconds": 30,
     "taint": "taints the node with a=b:NoSchedule",
     "pauses": ["kube-system/plugin"],
@@ -104,7 +105,9 @@ def test_an_equal_diff_is_shown_once_and_what_is_different_with_every_host(
     assert text.count("(diff as on gpu-1)") == 3
     assert "gpu-1, gpu-2, gpu-3, gpu-9: 1 change, risk low" in text
     assert "gpu-4: 1 change, risk high" in text
-    assert "drain: evicts default/trainer" in text
+    assert (
+        "drain: evicts 1 pod (grace periods up to 30 s)\n      Job default/train: trainer\n" in text
+    )
     assert "drain: taints the node with a=b:NoSchedule" in text
     assert "drain: pauses kube-system/plugin meanwhile" in text
     assert "gpu-6: denied\n      the lock is held" in text

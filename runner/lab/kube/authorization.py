@@ -63,7 +63,8 @@ def _binds(binding: Json, user: User) -> bool:
     for subject in binding.get("subjects") or ():
         name = subject["name"]
         if subject["kind"] == "ServiceAccount":
-            name = f"{ACCOUNT}{subject['namespace']}:{name}"
+            namespace = subject.get("namespace") or binding["metadata"].get("namespace", "")
+            name = f"{ACCOUNT}{namespace}:{name}"
         if name == user.name and subject["kind"] in ("User", "ServiceAccount"):
             return True
         if subject["kind"] == "Group" and name in groups_of(user):

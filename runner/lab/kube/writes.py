@@ -11,6 +11,7 @@ from runner.lab.kube.admission import admit
 from runner.lab.kube.answers import Answer
 from runner.lab.kube.authorization import authorize
 from runner.lab.kube.defaults import completed
+from runner.lab.kube.field_errors import forbidden, wrong
 from runner.lab.kube.golang import quoted
 from runner.lab.kube.kinds import KIND, Json, Kind
 from runner.lab.kube.patches import PATCHES
@@ -254,12 +255,21 @@ def _settled(where: Target, old: Json, new: Json) -> Json:
 
 
 def _check_fixed(where: Target, given: Json, before: Json) -> None:
-    """What the server has set once can be left out, but not changed."""
+    """Who an object is and that it is being deleted cannot be changed by a write.
+
+    Another creationTimestamp is ignored, and a deletion that has begun stays as it is.
+    """
     causes = [
-        failures.invalid_value(f"metadata.{key}", quoted(given[key]), "field is immutable")
-        for key in _KEPT
-        if key != "generation" and given.get(key) and given[key] != before.get(key)
+        wrong(f"metadata.{key}", given[key], "field is immutable")
+        for key in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+        if given.get(key) and (key == "uid" or key not in before) and given[key] != before.get(key)
     ]
+    added = [
+        name for name in given.get("finalizers") or () if name not in before.get("finalizers", ())
+    ]
+    if added and "deletionTimestamp" in before:
+        why = "no new finalizers can be added if the object is being deleted, found new finalizers "
+        causes.append(forbidden("metadata.finalizers", why + quoted(added)))
     if causes:
         raise failures.invalid(where.kind, where.name, causes)
 
