@@ -79,7 +79,7 @@ def carry_out(
     say = terminal(output)
     journal = Journal(journal_path())
     try:
-        with stopping() as stop:
+        with stopping(run) as stop:
             recording = Recording(
                 lambda event: journal.record(run, event), stop, lambda text: say.line(text, "red")
             )

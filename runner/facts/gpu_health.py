@@ -29,6 +29,7 @@ class GpuHealth:
         answers: nvidia-smi shows it.
         uuid, product: "" where it does not answer.
         recovery_action: as `Gpu.recovery_action`.
+        resets_only: its driver tells whether it needs a reset, and nothing of reboots or more.
         remap_pending: a row of its memory (on older GPUs a page) waits for a reset to be replaced;
             None unknown, as in MIG mode.
         remap_failure: a row could not be replaced; None unknown.
@@ -41,6 +42,7 @@ class GpuHealth:
     uuid: str = ""
     product: str = ""
     recovery_action: str | None = None
+    resets_only: bool = False
     remap_pending: bool | None = None
     remap_failure: bool | None = None
     ecc_uncorrected: int | None = None
@@ -109,6 +111,7 @@ def _gpu(element: ElementTree.Element, on_bus: dict[str, PciGpu]) -> GpuHealth:
         uuid=uuid,
         product=value_of(element.findtext("product_name")) or "",
         recovery_action=recovery_action_of(element),
+        resets_only=value_of(element.findtext("gpu_recovery_action")) is None,
         remap_pending=_yes(
             element, "remapped_rows/remapped_row_pending", "retired_pages/pending_retirement"
         ),
@@ -140,6 +143,7 @@ GPU_HEALTH = Fact(
         ("uuid", "text", "`GPU-...`; empty where it does not answer."),
         ("product", "text", "Such as `NVIDIA A100-SXM4-80GB`."),
         ("recovery_action", "text or none", "As in `facts.gpus`."),
+        ("resets_only", "boolean", "An older driver: it tells of resets, not of reboots or more."),
         (
             "remap_pending",
             "boolean or none",

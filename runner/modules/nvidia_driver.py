@@ -42,9 +42,10 @@ from runner.modules.nvidia_driver_shell import MERGE_JOURNAL, REPAIR, guard, ins
 class NvidiaDriver(Module[NvidiaDriverArguments]):
     """Installs NVIDIA's driver in one version, with all that has to match it, and holds it there.
 
-    apt is asked first what it would do (`apt-get -s`); the plan shows every package with its
-    version before and after, and those very versions are what is installed. Fabric manager, nscq
-    and imex go along where they are installed: they work only with a driver of the same version.
+    apt is asked first what it would do (`apt-get -s`); the plan has every package with its version
+    before and after (`--output json`), and those very versions are what is installed. Fabric
+    manager, nscq and imex go along where they are installed: they work only with a driver of the
+    same version.
 
     Refused are: packages of another version than wanted (a transitional package leads to another
     branch, two repositories are mixed), a host that `nvidia-driver-pinning-…` pins to another one,
