@@ -19,6 +19,7 @@ from runner.modules.files import copies
 from runner.secrets import passwords
 from runner.secrets.redact import KNOWN
 from runner.secrets.sources import sops_file
+from tests.engine import local_host
 
 # How long an example takes says something of the machine, nothing of the program.
 settings.register_profile("untimed", deadline=None)
@@ -34,6 +35,7 @@ def kept_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kept")
     copies.FOLDER = str(folder)
     host_lock.FOLDER = str(folder / "run")
+    local_host.UNCHANGING.update(str(above) for above in folder.parents)
     return folder
 
 

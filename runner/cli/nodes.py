@@ -41,13 +41,14 @@ def nodes(
     output: str,
 ) -> int:
     """Show every node of the inventory: ready, cordoned by which run, locked by whom, GPUs used
-    and offered, and the marks of gpurun on it; and who holds the lock of a cluster's rollout.
+    and offered, and the marks of gpurun on it; who holds the lock of a cluster's rollout; and what
+    to run for nodes that are out of service.
 
     Exit codes: 0, or 1 where a node could not be read.
     """
     from runner.cli.work import terminal, use_vault
     from runner.inventory.load import load_inventory, select
-    from runner.reports.nodes import node_data, rollouts, table
+    from runner.reports.nodes import advice, node_data, rollouts, table
 
     use_vault(vault)
     hosts = select(load_inventory(inventories, project_folder()), "all", limit)
@@ -61,7 +62,7 @@ def nodes(
         click.echo(json.dumps(found, indent=2))
     else:
         say = terminal(output)
-        for line in [*table(found), *rollouts(found)]:
+        for line in [*table(found), *rollouts(found), *advice(found)]:
             say.line(line)
     return 1 if any("unknown" in node for node in found) else 0
 

@@ -14,8 +14,10 @@ from runner.engine.ending import Interrupted
 from runner.engine.evidence import collect
 from runner.engine.planning import PlannedStep
 from runner.engine.power import switch_power
+from runner.engine.unwinding import Unwinding
 from runner.engine.waiting import wait_on_host
-from runner.errors import GpurunError
+from runner.errors import GpurunError, UnreachableError
+from runner.hosts.errors import HostError
 from runner.inventory.model import LOCALHOST
 from runner.kube.state import ApplyObject, DeleteObject
 
@@ -89,5 +91,17 @@ def _reboot(work: Work, step: PlannedStep) -> None:
         if reboot.power_cycle is not None:
             here = work.delegates.connection(LOCALHOST.name)
             ask = partial(switch_power, here, reboot.power_cycle)
-        work.connection.reboot(reboot.timeout, ask)
+        try:
+            work.connection.reboot(reboot.timeout, ask)
+        except UnreachableError as error:
+            if not _rescues(work, step):
+                raise
+            work.away = True
+            raise HostError(error.message, error.hint) from error
     work.observed.clear()
+
+
+def _rescues(work: Work, step: PlannedStep) -> bool:
+    """Whether the play says what is to be done when the step fails."""
+    tasks = work.subject.play.section(step.key.section)
+    return Unwinding(tasks).catches(step.task)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from runner.engine.ending import Interrupted
 from runner.engine.events import Events
-from runner.engine.gates import disrupts, drain_mode
-from runner.engine.maintenance import Maintenance
+from runner.engine.gates import disrupts, drain_mode, frees_gpus
+from runner.engine.maintenance import Lock, Maintenance
 from runner.engine.planning import HostPlan
 from runner.errors import ClusterError
 from runner.facts.gpu_users import GpuUsers
@@ -23,11 +22,11 @@ from runner.kube import drain, maintenance
 from runner.kube.cluster import Cluster
 from runner.kube.kubeconfig import in_cluster
 from runner.kube.leases import NodeLease, read_leases
-from runner.kube.lock import ROLLOUT, NodeLock, RolloutLock, lease_name
+from runner.kube.lock import ROLLOUT, RolloutLock, lease_name
 from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import ClusterAction, ClusterAnswer, ClusterQuery, DrainMode, NodeState
-from runner.modules.base import Disruption, Unknown
+from runner.modules.base import Unknown
 
 
 class Clusters:
@@ -69,12 +68,15 @@ class Clusters:
         return (self._given[0] or _kubeconfig(host)) is not None
 
     def node(self, host: Host) -> NodeState | Unknown | None:
-        """The cluster's view of a host; the first call reads those of all hosts at once."""
+        """The cluster's view of a host; the first call reads those of all the play's hosts at
+        once, another host is read when it is asked for."""
         with self._reading:
             cluster = self.of(host)
             if cluster is None:
                 return None
-            if host.name not in self._nodes:
+            if host.name not in self._nodes and host not in self._hosts:
+                self._nodes.update(read_nodes(cluster, [host])[0])
+            elif host.name not in self._nodes:
                 together = [h for h in self._hosts if self.of(h) is cluster]
                 found, self._snapshots[cluster] = read_nodes(cluster, together)
                 self._nodes.update(found)
@@ -86,9 +88,9 @@ class Clusters:
         if cluster is None or not isinstance(node, NodeState) or not disrupts(plan):
             return None
         holders = plan.gpu_users.pods() if isinstance(plan.gpu_users, GpuUsers) else {}
-        options, mode = plan.play.drain, drain_mode(plan)
+        options, mode = plan.drain, drain_mode(plan)
         try:
-            return preview(self._snapshots[cluster], node, options, mode, holders)
+            return preview(self._snapshots[cluster], node, options, mode, holders, frees_gpus(plan))
         except ClusterError as error:
             return Unknown(str(error))
 
@@ -222,15 +224,14 @@ class NodeMaintenance(Maintenance):
         host: Host,
         node: NodeState,
         run: str,
-        holder: str,
+        lock: Lock,
         events: Events,
         stop: threading.Event,
-        lock_timeout: float,
         heir_of: str = "",
         rollout: RolloutLock | None = None,
     ) -> None:
         self._snapshot = snapshot
-        self._cluster = cluster = snapshot.cluster
+        self._cluster = snapshot.cluster
         self._host = host
         self._node = node.name
         self._run = run
@@ -238,17 +239,14 @@ class NodeMaintenance(Maintenance):
         self._events = events
         self._stop = stop
         self._rollout = rollout
-        self._lock = NodeLock(
-            cluster, self._node, run, holder, lock_timeout, stop, heir_of, self._progress
-        )
+        self._lock = lock
         self._entered = maintenance.RUN in node.annotations
 
-    def lock(self) -> AbstractContextManager[Any]:
+    def lock(self) -> Lock:
         return self._lock
 
     def lost(self) -> bool:
-        locks = [self._lock] + ([self._rollout] if self._rollout else [])
-        return any(lock.lost.is_set() for lock in locks)
+        return self._lock.lost() or (self._rollout is not None and self._rollout.lost.is_set())
 
     def enter(self, plan: HostPlan) -> None:
         """Cordon, drain, and pause GPU DaemonSets where the GPU must be free. A node that the run
@@ -260,7 +258,7 @@ class NodeMaintenance(Maintenance):
             return
         mode: DrainMode = drain_mode(plan)
         self._entered = True
-        cordon = maintenance.begin(self._cluster, self._node, self._run, plan.play.drain.taint)
+        cordon = maintenance.begin(self._cluster, self._node, self._run, plan.drain.taint)
         self._progress(cordon.note or f"cordoned {self._node}")
         # Pods first: a budget may hold them for long; monitoring lasts until they are gone.
         try:
@@ -275,7 +273,7 @@ class NodeMaintenance(Maintenance):
         drain.drain(
             self._snapshot,
             self._node,
-            plan.play.drain,
+            plan.drain,
             mode,
             self._progress,
             self._stop,
@@ -283,10 +281,14 @@ class NodeMaintenance(Maintenance):
             guard=lambda: maintenance.check_cordoned(self._cluster, self._node),
         )
         maintenance.check_cordoned(self._cluster, self._node)
-        # Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
-        if any(step.disruption == Disruption.GPU for step in plan.pending):
+        if frees_gpus(plan):
             maintenance.pause_daemonsets(
-                self._cluster, self._node, self._run, self._progress, self._stop
+                self._cluster,
+                self._node,
+                self._run,
+                self._progress,
+                self._stop,
+                plan.drain.skip_wait_for_delete_timeout if plan.unreachable else 0,
             )
 
     def resume_pods(self) -> None:

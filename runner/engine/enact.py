@@ -8,8 +8,8 @@ from runner.engine.batches import cluster_actions
 from runner.engine.boundaries import wait
 from runner.engine.ending import Drifted, HostResult, HostStatus, Interrupted, StepFailed
 from runner.engine.host_lock import HostTaken
-from runner.engine.planner import Progress, plan_verify
-from runner.engine.planning import PROBLEMS, HostPlan
+from runner.engine.planner import plan_verify
+from runner.engine.planning import PROBLEMS, HostPlan, Progress
 from runner.engine.tries import forget
 from runner.engine.work import Work
 from runner.errors import ClusterError, GpurunError, UnreachableError
@@ -25,11 +25,13 @@ class HostRun:
     def run(self) -> HostResult:
         """Work the host off. Never raises for anything that can happen to a host."""
         try:
-            with self.work.node.lock():
+            with self.work.locked():
                 return self._locked()
-        except ClusterError as error:
-            # Only taking the lock can end here: nothing was done.
+        except (ClusterError, HostTaken) as error:
+            # Only taking locks can end here: nothing was done.
             return HostResult(self._name, "denied", str(error))
+        except GpurunError as error:
+            return HostResult(self._name, "failed", str(error))
 
     def _locked(self) -> HostResult:
         work = self.work

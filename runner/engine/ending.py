@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.engine.planning import PlannedStep
 from runner.errors import GpurunError
+from runner.hosts.errors import LostError
 
 HostStatus = Literal[
     "ok", "changed", "skipped", "failed", "unreachable", "drifted", "unknown", "denied"
@@ -54,3 +55,17 @@ class Drifted(GpurunError):
 
 class Interrupted(GpurunError):
     """The run was asked to stop."""
+
+
+def lost_during(error: LostError, steps: Sequence[PlannedStep]) -> LostError:
+    """The loss of a connection, with the labels of tasks instead of the keys of commands."""
+    running = error.running or ""
+    at = next(
+        (n for n, s in enumerate(steps) if running.startswith((f"{s.key}#", f"{s.key}|"))), None
+    )
+    if at is None:
+        return error
+    before = f"; finished before: {', '.join(s.label for s in steps[:at])}" if at else ""
+    after = f"; '{steps[at].label}' and what follows it may have been done, whole or in part"
+    text = f"the connection was lost during '{steps[at].label}' ({error.why}){before}{after}"
+    return LostError(text, error.hint, error.finished, error.running, error.why)

@@ -28,7 +28,7 @@ class Gate:
 
 def drain_mode(plan: HostPlan) -> DrainMode:
     """Which pods must go: as the play says, else what its actual changes need."""
-    wanted = plan.play.drain.mode
+    wanted = plan.drain.mode
     if plan.disruption < Disruption.GPU:
         return "none"
     if wanted is not None:
@@ -39,6 +39,14 @@ def drain_mode(plan: HostPlan) -> DrainMode:
 def disrupts(plan: HostPlan) -> bool:
     """Whether pods must go for this plan."""
     return plan.disruption >= Disruption.GPU and drain_mode(plan) != "none"
+
+
+def frees_gpus(plan: HostPlan) -> bool:
+    """Whether GPU clients of the operator must go too.
+
+    Also where more may follow: a reboot that is only needed if a step on the GPUs fails.
+    """
+    return any(step.disruption == Disruption.GPU for step in plan.pending)
 
 
 def gate(

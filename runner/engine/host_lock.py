@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from shlex import quote
+from types import TracebackType
+from typing import Self
 
 from runner.engine.ending import Drifted
 from runner.engine.observe import Hosts
@@ -137,12 +139,16 @@ def host_lock_reason(lock: HostLock | Unknown | None, ours: Collection[str], wai
 class LockedHost:
     """A connection that changes the host only while this run holds its lock.
 
+    `with` lets the lock go in the end, once the last thread that entered has left; it is taken by
+    the first change, so that it costs no exec of its own, or by `take`.
+
     Args:
         run: id of the run; `heir_of`: one whose lock it may take over; "": none.
         holder: for people: "user@host pid N".
         become, user: whose lock it is.
         wait: seconds to wait for another holder, the first time.
         progress: told once for whom it waits.
+        order: its place among all locks.
     """
 
     connection: Hosts
@@ -154,7 +160,34 @@ class LockedHost:
     heir_of: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[str], None] = lambda text: None
+    order: str = "file"
     held: bool = False
+    users: int = 0
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> Self:
+        with self.turn:
+            self.users += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self.turn:
+            self.users -= 1
+            if not self.users:
+                self.unlock()
+
+    def take(self) -> None:
+        """Take the lock now. Raises as `change`."""
+        self.change([])
+
+    def lost(self) -> bool:
+        """A file is looked at by every change."""
+        return False
 
     def look(self, commands: list[Command]) -> dict[str, Result]:
         """As the connection: looking needs no lock."""

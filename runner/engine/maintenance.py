@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 from runner.engine.host_lock import LockedHost
 from runner.engine.observe import no_cluster
@@ -16,11 +16,54 @@ from runner.kube.state import ClusterQuery
 from runner.modules.base import Unknown
 
 
+class Lock(Protocol):
+    """The lock of one host, held while `with` runs."""
+
+    @property
+    def order(self) -> str:
+        """Where it stands among all locks: the same text for every run."""
+
+    def __enter__(self) -> Lock: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def take(self) -> None:
+        """Have it now, where entering leaves that to the first change."""
+
+    def lost(self) -> bool:
+        """Whether it can no longer be relied on."""
+
+
+class NoLock:
+    """Nobody else can come to this host."""
+
+    order = ""
+
+    def __enter__(self) -> NoLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def take(self) -> None: ...
+
+    def lost(self) -> bool:
+        return False
+
+
 class Maintenance:
     """What the engine asks of the cluster for one node; this one has no cluster."""
 
-    def lock(self) -> AbstractContextManager[Any]:
-        return nullcontext()
+    def lock(self) -> Lock:
+        return NoLock()
 
     def lost(self) -> bool:
         return False
@@ -51,8 +94,5 @@ class HostMaintenance(Maintenance):
 
     host: LockedHost
 
-    def lock(self) -> AbstractContextManager[Any]:
-        """The lock is taken by the first change, so that it costs no exec of its own."""
-        unlocking = ExitStack()
-        unlocking.callback(self.host.unlock)
-        return unlocking
+    def lock(self) -> Lock:
+        return self.host

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from runner.engine.planning import HostPlan, Needs
-from runner.errors import GpurunError
+from runner.engine.planning import HostPlan, Needs, seen_as
+from runner.errors import GpurunError, UnreachableError
 from runner.facts.kubernetes import NO_CLUSTER
+from runner.facts.system import REACHABLE_KEY
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.kube.state import NODE, ClusterQuery
 from runner.modules.base import Probe, Unknown
@@ -42,6 +43,8 @@ def observe(
     read_object: Callable[[ClusterQuery], Any] = no_cluster,
     delegate: Callable[[str], Hosts] = no_delegate,
     also: Iterable[Probe] = (),
+    also_there: Callable[[str], Sequence[Probe]] = lambda name: (),
+    ignore_unreachable: bool = False,
 ) -> HostPlan:
     """The complete plan of one host; `observed` gains what was read for it.
 
@@ -51,7 +54,10 @@ def observe(
         read_object: the cluster's answer to a module's `ClusterProbe`, or an `Unknown`.
         delegate: the connection to another host, by its name.
         also: what the first look reads as well; no look is made for it alone.
+        also_there: the same for the looks at another host.
+        ignore_unreachable: go on where the host does not answer, as the plan must know.
     """
+    seen = _look_or_not if ignore_unreachable else _look
     needed: list[str] = []
     for _ in range(MOST_LOOKS):
         answer = plan(observed)
@@ -62,15 +68,37 @@ def observe(
         if answer.cluster:
             observed[NODE] = read_node()
         if answer.probes:
-            observed.update(look(connection, [*answer.probes.values(), *also]))
+            observed.update(seen(connection, [*answer.probes.values(), *also], observed))
             also = ()
         for name, probes in answer.delegated.items():
-            found = look(delegate(name), probes.values())
-            observed.update({key: found[probe.key] for key, probe in probes.items()})
+            there = {seen_as(probe.key, name): probe for probe in also_there(name)}
+            wanted = {**there, **probes}
+            found = look(delegate(name), wanted.values())
+            observed.update({key: found[probe.key] for key, probe in wanted.items()})
     raise GpurunError(
         f"the plan still needs {', '.join(needed)} after {MOST_LOOKS} looks at the host",
         "a fact or variable of this play depends on itself",
     )
+
+
+def _look(
+    connection: Hosts, probes: Iterable[Probe], observed: Mapping[str, Any]
+) -> dict[str, Any]:
+    return look(connection, probes)
+
+
+def _look_or_not(
+    connection: Hosts, probes: Iterable[Probe], observed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As `look`; of a host that does not answer, what each probe says of such a host."""
+    why = observed.get(REACHABLE_KEY, "")
+    if not why:
+        try:
+            return look(connection, probes)
+        except UnreachableError as error:
+            why = error.message
+    states = {p.key: Unknown(why) if p.unreached is None else p.unreached for p in probes}
+    return {**states, REACHABLE_KEY: why}
 
 
 def look(connection: Hosts, probes: Iterable[Probe]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from runner.facts.gpu_users import GpuUsers
 from runner.inventory.model import Host
+from runner.kube.state import DrainOptions
 from runner.modules.base import (
     Arguments,
     Change,
@@ -97,6 +98,8 @@ class HostPlan:
     """The step that failed and that no `rescue` caught; the steps left are `always` tasks."""
     gpu_users: GpuUsers | Unknown | None = None
     """Who holds the host's GPUs; None: nothing is to be done that GPUs could notice."""
+    unreachable: str = ""
+    """Why the host does not answer; "": it does."""
 
     @property
     def problem(self) -> PlannedStep | None:
@@ -118,8 +121,17 @@ class HostPlan:
     @property
     def overrides_budgets(self) -> bool:
         """Whether pods would be deleted past their disruption budgets."""
-        drain = self.play.drain
+        drain = self.drain
         return drain.disable_eviction and drain.mode != "none" and self.disruption >= Disruption.GPU
+
+    @property
+    def drain(self) -> DrainOptions:
+        """How its node is drained. The kubelet of a host that does not answer may be dead too, and
+        end no pod: none is waited for past its grace period, as with kubectl's option."""
+        drain = self.play.drain
+        if not self.unreachable or drain.skip_wait_for_delete_timeout:
+            return drain
+        return replace(drain, skip_wait_for_delete_timeout=1)
 
     @property
     def disruption(self) -> Disruption:
@@ -153,3 +165,16 @@ class Done:
     changed: bool
     failed: bool = False
     """It failed, and the tasks of its block that follow are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work on a host has come.
+
+    Args:
+        done: what steps already applied left behind; those are not planned again.
+        tries: how often a step that waits for its `until` was looked at, where more than once.
+    """
+
+    done: Mapping[StepKey, Done] = field(default_factory=dict)
+    tries: Mapping[StepKey, int] = field(default_factory=dict)

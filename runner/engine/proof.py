@@ -38,12 +38,12 @@ def why(step: PlannedStep, number: int, result: BlockResult) -> str:
     if not result.do:
         return "failed before its first command"
     last = result.do[-1]
+    text = HIDDEN if step.task.no_log else last.error_text[-2000:]
     if last.timed_out:
         return (
             f"did not end within {_timeout(step, number, len(result.do)):g} s and was ended "
-            "(the task's 'timeout' sets how long it may take)"
+            "(the task's 'timeout' sets how long it may take)" + (f": {text}" if text else "")
         )
-    text = HIDDEN if step.task.no_log else last.error_text[-2000:]
     return f"failed with exit code {last.rc}" + (f": {text}" if text else "")
 
 

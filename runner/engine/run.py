@@ -13,20 +13,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.engine.clusters import Clusters, NodeMaintenance
-from runner.engine.delegates import Delegates
+from runner.engine.delegates import Delegates, found
 from runner.engine.enact import HostRun
-from runner.engine.ending import HostResult, Interrupted
+from runner.engine.ending import HostResult, HostStatus, Interrupted
 from runner.engine.events import Events
 from runner.engine.gates import Gate, disrupts, gate, lock_reason
 from runner.engine.gpu_users import users_probe
 from runner.engine.host_lock import KEY, LockedHost, host_lock_reason, lock_probe
 from runner.engine.kept import Keeper
+from runner.engine.locks import Locks, locked_elsewhere
 from runner.engine.maintenance import HostMaintenance, Maintenance
 from runner.engine.observe import observe
 from runner.engine.once import does_once, kept_once
 from runner.engine.parallel import in_parallel
-from runner.engine.planner import Progress, plan_host
-from runner.engine.planning import HostPlan, PlannedStep
+from runner.engine.planner import plan_host
+from runner.engine.planning import HostPlan, PlannedStep, Progress
 from runner.engine.rollback import NotUndone
 from runner.engine.rollouts import rollouts
 from runner.engine.secrets import read_secrets
@@ -46,13 +47,14 @@ from runner.engine.waves import ordered, too_many, waves
 from runner.engine.work import Work
 from runner.errors import GpurunError, UnreachableError
 from runner.facts.kubernetes import NO_CLUSTER
+from runner.facts.system import REACHABLE_KEY
 from runner.hosts.connection import Connection
 from runner.inventory.load import select
-from runner.inventory.model import Host, Inventory
+from runner.inventory.model import LOCALHOST, Host, Inventory
 from runner.kube.lock import ROLLOUT_OF
 from runner.kube.maintenance import RUN
 from runner.kube.state import NodeState
-from runner.modules.base import Unknown
+from runner.modules.base import Probe, Unknown
 from runner.playbook import controller
 from runner.playbook.document import Play, Playbook, TemplateText
 from runner.secrets.value import reveal
@@ -194,8 +196,7 @@ class Run:
         assert connection is not None
         tries = Tries(lambda text: self._events.emit("progress", host.name, text), self._stop)
         progress = Progress(tries=tries.counts)
-        users = users_probe(state.subject.play)
-        also = [lock_probe(users.become, users.user)] if clusters.node(host) is None else []
+        play = state.play
         while True:
             plan = observe(
                 lambda seen: plan_host(state.subject, seen, progress),
@@ -204,7 +205,9 @@ class Run:
                 lambda: _or_unknown(clusters.node(host)),
                 lambda query: clusters.look(host, query),
                 self._delegates.connection,
-                also,
+                _lock_probes(play, host, clusters),
+                lambda name: _lock_probes(play, found(name, self._inventory.hosts), clusters),
+                play.ignore_unreachable,
             )
             waiting = next((s for s in plan.steps if _is_awaited_precondition(s)), None)
             if waiting is None:
@@ -214,7 +217,7 @@ class Run:
 
     def _plan_one(self, state: HostState, clusters: Clusters) -> None:
         try:
-            state.connection = self._connected(state.host)
+            state.connection = self._reached(state)
             state.plan = self._observed(state, clusters)
             self._gate(state, clusters)
         except UnreachableError as error:
@@ -229,13 +232,30 @@ class Run:
         self._events.emit("host-planned", state.host.name, "", **planned(state))
 
     def _say_left(self, state: HostState, clusters: Clusters) -> None:
-        """A resumed run that cannot go on with a node says that it is still out of service."""
-        if not self._settings.resumed or state.result is None or state.result.status == "ok":
+        """A run that cannot go on with a node that it, or its predecessor, has left out of service
+        says so."""
+        heir_of = self._settings.heir_of(state.host.name)
+        if not (self._settings.resumed or heir_of) or state.result is None:
+            return
+        if state.result.status == "ok":
             return
         state.node = clusters.node(state.host)
-        if self._abandoned(state):
-            left = f"still cordoned by run {self._settings.run}"
+        if isinstance(state.node, NodeState) and self._abandoned(state):
+            holder = state.node.annotations[RUN]
+            left = f"still cordoned by run {holder}: gpurun resume {holder}"
             state.result = replace(state.result, left=left)
+
+    def _reached(self, state: HostState) -> Connection:
+        """The host's connection; of a host that does not answer, where the play goes on so."""
+        if not state.play.ignore_unreachable:
+            return self._connected(state.host)
+        why = ""
+        try:
+            self._connected(state.host)
+        except UnreachableError as error:
+            why = error.message
+        state.observed[REACHABLE_KEY] = why
+        return self._connections[state.host.name]
 
     def _connected(self, host: Host) -> Connection:
         with self._connecting:
@@ -267,13 +287,16 @@ class Run:
         )
         held = isinstance(state.node, NodeState) and state.node.annotations.get(RUN) == heir_of
         state.inherits = heir_of if held else ""
+        state.left_behind = self._settings.resumed and not held and self._abandoned(state)
         if (self._settings.resumed or heir_of) and isinstance(state.node, Unknown):
             holder = f"run {heir_of}" if heir_of else "this run"
             why = f"whether {holder} still holds the node is not known: {state.node}"
             state.gate = Gate("deny", (why,), "unknown")
         if state.gate.verdict == "deny":
             reason = "; ".join(state.gate.reasons)
-            state.result = HostResult(state.host.name, state.gate.status, reason)
+            away = bool(plan.unreachable) and state.gate.status == "unknown"
+            status: HostStatus = "unreachable" if away else state.gate.status
+            state.result = HostResult(state.host.name, status, reason)
         elif not plan.pending and not self._abandoned(state):
             rescued = "; ".join(f"rescued: {s.label}: {s.reason}" for s in plan.steps if s.fails)
             state.result = HostResult(state.host.name, "ok", rescued)
@@ -281,9 +304,16 @@ class Run:
     def _locked(self, state: HostState, clusters: Clusters) -> str:
         if state.plan is None or not state.plan.pending or isinstance(state.node, Unknown):
             return ""
+        if state.node is None and state.plan.unreachable:
+            return ""  # whoever approves the plan is told so
         settings = self._settings
         now, patience = datetime.now(UTC), settings.lock_timeout
         heir_of = settings.heir_of(state.host.name)
+        taken = locked_elsewhere(
+            state.plan, state.observed, clusters, self._inventory.hosts, settings
+        )
+        if taken:
+            return taken
         if state.node is None:
             return host_lock_reason(state.observed.get(KEY), (settings.run, heir_of), patience)
         lease = clusters.lock(state.host)
@@ -317,11 +347,30 @@ class Run:
                 lambda host, text: self._events.emit("progress", host, text),
                 self._ended,
             ) as clusters.rollouts:
-                self._waves(states, clusters)
+                self._waves(states, clusters, self._locks(states, clusters))
         finally:
             self._stop.gentle = False
 
-    def _waves(self, states: list[HostState], clusters: Clusters) -> None:
+    def _locks(self, states: Sequence[HostState], clusters: Clusters) -> Locks:
+        """The locks of the play's hosts, and of those that its tasks are delegated to."""
+
+        def owner(host: Host) -> tuple[bool, str]:
+            users = users_probe(_as_the_inventory_says(states[0].play, host))
+            return users.become, users.user
+
+        opened = {state.host.name: state.connection for state in states if state.connection}
+        return Locks(
+            clusters,
+            self._inventory.hosts,
+            self._settings,
+            _holder(),
+            owner,
+            lambda host: opened.get(host.name) or self._delegates.connection(host.name),
+            self._stop,
+            lambda host, text: self._events.emit("progress", host, text),
+        )
+
+    def _waves(self, states: list[HostState], clusters: Clusters, locks: Locks) -> None:
         work = [state for state in states if state.waits_for_work]
         leader = next((state for state in states if state.leads), None)
         failed = 0
@@ -339,7 +388,9 @@ class Run:
                 if leader is not None and not leader.leads_on:
                     self._not_led(group, leader)
                 else:
-                    self._in_parallel(group, lambda state: self._enact_one(state, states, clusters))
+                    self._in_parallel(
+                        group, lambda state: self._enact_one(state, states, clusters, locks)
+                    )
             failed += sum(1 for state in wave if not good(state.result))
 
     def _not_led(self, states: Sequence[HostState], leader: HostState) -> None:
@@ -356,12 +407,14 @@ class Run:
                 reason = f"{'; '.join(state.gate.reasons)}: not approved (--yes approves)"
                 self._ended(state, HostResult(state.host.name, "denied", reason))
 
-    def _enact_one(self, state: HostState, states: Sequence[HostState], clusters: Clusters) -> None:
+    def _enact_one(
+        self, state: HostState, states: Sequence[HostState], clusters: Clusters, locks: Locks
+    ) -> None:
         assert state.plan is not None and state.connection is not None
         if self._stop.is_set():
             self._ended(state, HostResult(state.host.name, "skipped", "not begun: stopped"))
             return
-        node = self._maintenance(state, clusters)
+        node = self._maintenance(state, clusters, locks)
         work = Work(
             state.subject,
             state.plan,
@@ -373,6 +426,7 @@ class Run:
             self._delegates,
             touched=self._abandoned(state),
             keeper=self._keeper,
+            locks=locks,
         )
         try:
             result = HostRun(work).run()
@@ -385,32 +439,19 @@ class Run:
             )
         self._ended(state, result)
 
-    def _maintenance(self, state: HostState, clusters: Clusters) -> Maintenance:
-        cluster, settings = clusters.of(state.host), self._settings
-        if cluster is None or not isinstance(state.node, NodeState):
-            assert state.connection is not None
-            users = users_probe(state.subject.play)
-            locked = LockedHost(
-                state.connection,
-                settings.run,
-                _holder(),
-                users.become,
-                users.user,
-                settings.lock_timeout,
-                settings.heir_of(state.host.name),
-                self._stop,
-                lambda text: self._events.emit("progress", state.host.name, text),
-            )
-            return HostMaintenance(locked)
+    def _maintenance(self, state: HostState, clusters: Clusters, locks: Locks) -> Maintenance:
+        lock, cluster = locks.of(state.host), clusters.of(state.host)
+        if isinstance(lock, LockedHost):
+            return HostMaintenance(lock)
+        assert cluster is not None and isinstance(state.node, NodeState)
         return NodeMaintenance(
             clusters.snapshot(state.host),
             state.host,
             state.node,
             self._settings.run,
-            _holder(),
+            lock,
             self._events,
             self._stop,
-            self._settings.lock_timeout,
             self._settings.heir_of(state.host.name),
             clusters.rollouts.get(cluster),
         )
@@ -454,6 +495,14 @@ def _as_the_inventory_says(play: Play, host: Host) -> Play:
     user = host.variables.get("ansible_become_user")
     plain = isinstance(user, str) and not isinstance(user, TemplateText)
     return replace(play, become_user=user) if plain and user else play
+
+
+def _lock_probes(play: Play, host: Host | None, clusters: Clusters) -> list[Probe]:
+    """The look at the lock of a host without a cluster."""
+    if host is None or host is LOCALHOST or clusters.node(host) is not None:
+        return []
+    users = users_probe(_as_the_inventory_says(play, host))
+    return [lock_probe(users.become, users.user)]
 
 
 def _is_awaited_precondition(step: PlannedStep) -> bool:

@@ -41,6 +41,9 @@ class HostState:
     inherits: str = ""
     """The run that left the node out of service, from which it is taken over and given back."""
 
+    left_behind: bool = False
+    """An earlier try of this run left the node out of service; this one gives it back."""
+
     leads: bool = False
     """It does what is done once for all hosts of the play."""
 

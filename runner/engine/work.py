@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from runner.engine.approved import check_within
-from runner.engine.batches import blocks, first_batch, is_boundary, undo_block
+from runner.engine.batches import blocks, first_batch, is_boundary
 from runner.engine.boundaries import act
 from runner.engine.delegates import Delegates
-from runner.engine.ending import Drifted, Interrupted, StepFailed
+from runner.engine.ending import Drifted, Interrupted, StepFailed, lost_during
 from runner.engine.events import Events
+from runner.engine.host_lock import LockedHost
 from runner.engine.kept import Keeper
+from runner.engine.locks import Locks, locks_of, together
 from runner.engine.maintenance import Maintenance
 from runner.engine.marks import Marks
 from runner.engine.no_log import HIDDEN
-from runner.engine.observe import Hosts, no_delegate, observe, parsed
+from runner.engine.observe import Hosts, no_delegate, observe
 from runner.engine.pending import owed_marks
-from runner.engine.planner import Progress, kept_after, plan_host
-from runner.engine.planning import Done, HostPlan, PlannedStep, StepKey, seen_as
-from runner.engine.proof import check_seen, output, why
-from runner.engine.restoring import way_back
-from runner.engine.results import failure, judged, judges_itself, reached
+from runner.engine.planner import kept_after, plan_host
+from runner.engine.planning import Done, HostPlan, PlannedStep, Progress, StepKey
+from runner.engine.reminding import reminded
+from runner.engine.restoring import put_back
+from runner.engine.results import failure
+from runner.engine.settling import settle_all
 from runner.engine.subject import Subject
 from runner.engine.tries import Tries, forget
 from runner.errors import GpurunError, UnreachableError
-from runner.hosts.script import BlockResult, Command, Result
+from runner.hosts.errors import LostError
+from runner.hosts.script import BlockResult, Command
 from runner.inventory.model import Host
-from runner.modules.base import Refused
-from runner.playbook.lookups import with_results
 
 
 @dataclass(slots=True)
@@ -64,13 +67,21 @@ class Work:
     """The plan is to be made anew before anything else is done."""
     keeper: Keeper | None = None
     """Keeps what is about to be changed; None: nothing can be rolled back."""
+    away: bool = False
+    """The host has not come back from a reboot, and the play says what is to be done then."""
+    locks: Locks | None = None
+    """Of the play's hosts and others; None: nobody else can come to those that tasks change."""
     marks: Marks = field(init=False)
     changes: list[PlannedStep] = field(default_factory=list)
     """The steps that have changed the play's own host, in order."""
 
     def __post_init__(self) -> None:
         self.plan = self.approved
+<<<<<<< HEAD
         self.tries = Tries(self.tell, self.stop)
+=======
+        self.tries = Tries(self.progress, self.stop)
+>>>>>>> main
         self.marks = Marks(self.subject.play, self.connection, owed_marks(self.observed))
 
     @property
@@ -88,6 +99,10 @@ class Work:
         """The failures that the play went on after."""
         failed = {step.key: step.reason for step in self.plan.steps if step.fails}
         return list((failed | {key: e.message for key, e in self.failures.items()}).values())
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Holds every lock that the plan needs. Raises GpurunError; nothing is held then."""
+        return together(self.node.lock(), locks_of(self.approved, self.locks))
 
     def check_stop(self) -> None:
         """Raise what ends the work before its next step, if anything does."""
@@ -119,6 +134,8 @@ class Work:
             self.outdated = False
         batch = first_batch([step for step in self.plan.steps if step.key not in self.done])
         if not batch:
+            if self.plan.problem is not None:
+                raise _stopped_by(self.plan.problem)
             if self.plan.failed is not None:
                 raise self.failures[self.plan.failed]
             self._settled_before(None)
@@ -159,7 +176,11 @@ class Work:
         shown = next((s for s in self.approved.steps if s.key == step.key), None)
         if shown is None or shown.messages != step.messages:
             for text in step.messages:
+<<<<<<< HEAD
                 self.tell(f"{step.label}: {text}")
+=======
+                self.progress(f"{step.label}: {text}")
+>>>>>>> main
 
     # -- failures -----------------------------------------------------------------------------
 
@@ -170,18 +191,23 @@ class Work:
             raise error
         self._settled_before(step)
         if step.key.section == "handlers":
-            error = self._put_back(step, error)
+            error = put_back(self, step, error)
         self.emit("step-failed", step, reason=error.message)
         result = {**failure(error.message, error.result), "changed": error.changed}
         ignored = step.task.ignore_errors
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
+<<<<<<< HEAD
             self.tell(f"{error.message}; ignored")
+=======
+            self.progress(f"{error.message}; ignored")
+>>>>>>> main
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
         if not step.task.blocks:
             raise error
+<<<<<<< HEAD
         self.tell(f"{error.message}; the rest of its block is left out")
         self.outdated = True
 
@@ -217,13 +243,22 @@ class Work:
         text = f"{error.message}; {note}"
         return StepFailed(text, error.hint, handler, error.result, error.changed)
 
+=======
+        self.progress(f"{error.message}; the rest of its block is left out")
+        self.outdated = True
+
+>>>>>>> main
     # -- changes on the host ------------------------------------------------------------------
 
     def _elsewhere(self, batch: list[PlannedStep]) -> None:
         """Changes of another host, which other hosts of the play may have made meanwhile: it is
         looked at again, and kept to this thread until they are done."""
         delegate = batch[0].delegate
-        with self.delegates.held(delegate):
+        # Held already, unless this host was not known before.
+        lock = self.locks.elsewhere(delegate) if self.locks else None
+        with self.delegates.held(delegate), lock or nullcontext():
+            if lock is not None and lock.lost():
+                raise StepFailed(f"the lock on {delegate} was lost; nothing more is done to it")
             for step in batch:
                 forget(self.observed, step)
             self.plan = self._planned_anew(fresh=False)
@@ -231,14 +266,15 @@ class Work:
             left = [s for s in self.plan.steps if s.key in keys and s.status == "change"]
             for step in left:
                 self.marks.make(step)
-            results = self._changed_by(left, self.delegates.connection(delegate))
-        self._settle_all(left, results)
+            there = lock if isinstance(lock, LockedHost) else self.delegates.connection(delegate)
+            results = self._changed_by(left, there)
+        settle_all(self, left, results)
         for step in batch:
             if step.key in self.done:
                 self.marks.remove(step)
 
     def _batch(self, batch: list[PlannedStep]) -> None:
-        self._settle_all(batch, self._changed_by(batch, self.connection))
+        settle_all(self, batch, self._changed_by(batch, self.connection))
 
     def _changed_by(self, batch: list[PlannedStep], connection: Hosts) -> dict[str, BlockResult]:
         """One exec: guard, do and re-read of every step."""
@@ -248,7 +284,12 @@ class Work:
         copies = self._keep(batch)
         touched_before, self.touched = self.touched, True
         wanted = [block for step in batch for block in blocks(play, step, copies)]
-        found = connection.change(wanted) if wanted else []
+        most = sum(command.timeout for block in wanted for command in block.do)
+        try:
+            with reminded(self.progress, ", ".join(step.label for step in batch), most):
+                found = connection.change(wanted) if wanted else []
+        except LostError as error:
+            raise lost_during(error, batch) from error
         results = {result.key: result for result in found}
         if all(result.status in ("drifted", "not run") for result in results.values()):
             self.touched = touched_before
@@ -259,110 +300,9 @@ class Work:
             return {}
         return self.keeper.keep(self.subject.play, self.subject.host.name, steps)
 
-    def _settle_all(self, batch: list[PlannedStep], results: Mapping[str, BlockResult]) -> None:
-        for step in batch:
-            found = [results[f"{step.key}#{n}"] for n in range(len(step.changes))]
-            try:
-                self._settle(step, found)
-            except StepFailed as error:
-                if not self.tries.again(step, error):
-                    raise
-                self.outdated = True
-                return
-
-    def _settle(self, step: PlannedStep, results: list[BlockResult]) -> None:
-        for number, result in enumerate(results):
-            if result.status == "drifted":
-                raise Drifted(
-                    f"{step.label}: the host is no longer as it was when this was planned",
-                    "run gpurun plan again to see what it is now",
-                )
-            if result.status == "not run":
-                raise StepFailed(f"{step.label}: was not run")
-            if result.status == "failed":
-                self._broken(step, number, result)
-                return
-        states = self._reread(step, results[-1])
-        try:
-            if all(change.predictable for change in step.changes):
-                check_seen(step, states)
-        except StepFailed as error:
-            raise StepFailed(error.message, step=step, changed=True) from None
-        last = results[-1].do[-1 - self._marks_after(step)]
-        self._finish(step, states, last)
-
     def reached_by(self, step: PlannedStep) -> Hosts:
         """The connection to the host that a step looks at and changes."""
         return self.delegates.connection(step.delegate) if step.delegate else self.connection
-
-    def _marks_after(self, step: PlannedStep) -> int:
-        return 1 if step.key.section == "handlers" and not step.delegate else 0
-
-    def _reread(self, step: PlannedStep, result: BlockResult) -> dict[str, Any]:
-        reread = result.reread or {}
-        return {
-            probe.key: parsed(probe, reread[f"{step.key}|{probe.key}"]) for probe in step.probes
-        }
-
-    def _finish(self, step: PlannedStep, states: Mapping[str, Any], last: Result) -> None:
-        unpredictable = any(not change.predictable for change in step.changes)
-        if unpredictable:
-            self.observed.clear()
-        self.observed.update({seen_as(key, step.delegate): s for key, s in states.items()})
-        printed = {"rc": last.rc, **output(last)} if unpredictable else {}
-        result = self._judged(step, {"changed": True, **self.tries.told(step), **printed})
-        self._take_back_notice(step, result)
-        self.done[step.key] = Done(result, changed=bool(result["changed"]))
-        self.changes.append(step)
-        self.emit("step-done", step)
-
-    def _judged(self, step: PlannedStep, result: Mapping[str, Any]) -> dict[str, Any]:
-        """The result as the task's own conditions see it."""
-        variables = with_results(step.variables, self.kept) | step.task.parameters
-        try:
-            told = judged(step.task, variables, result)
-            ends = reached(step.task, variables, told)
-        except Refused as error:
-            text = f"{step.label}: {HIDDEN if step.task.no_log else error}"
-            raise StepFailed(text, step=step, result=error.result, changed=True) from None
-        if not ends:
-            text = f"{step.label}: until does not hold: {' and '.join(step.task.until)}"
-            raise StepFailed(text, step=step, result=told, changed=True)
-        return told
-
-    def _take_back_notice(self, step: PlannedStep, result: Mapping[str, Any]) -> None:
-        """Handlers were marked before the step, which now says that it changed nothing."""
-        if result["changed"] or not step.notify:
-            return
-        notified = {
-            handler
-            for other in self.plan.steps
-            if other.key in self.done and self.done[other.key].result.get("changed")
-            for handler in other.task.notify
-        }
-        self.marks.take_back(step, notified)
-
-    def _broken(self, step: PlannedStep, number: int, result: BlockResult) -> None:
-        """A command of the step failed; unless the task itself judges what that means."""
-        last = result.do[-1] if result.do else Result(1)
-        marks = bool(step.notify and not number and not step.delegate)
-        ran = len(result.do) == len(step.changes[number].do) + marks
-        unpredictable = not step.changes[number].predictable
-        if judges_itself(step.task) and unpredictable and ran and not last.timed_out:
-            self._finish(step, self._reread(step, result), last)
-            self.marks.remove(step)
-            return
-        text = f"{step.label}: {why(step, number, result)}"
-        told = {"rc": last.rc, **output(last), **self.tries.told(step)}
-        raise StepFailed(text + self._undone(step, number), step=step, result=told, changed=True)
-
-    def _undone(self, step: PlannedStep, number: int) -> str:
-        undo = undo_block(step, number)
-        if undo is None or step.task.ignore_errors:
-            return ""
-        if self.reached_by(step).change([undo])[0].status == "done":
-            return "; what it had begun was undone"
-        return "; undoing what it had begun failed too"
 
     # -- boundaries ---------------------------------------------------------------------------
 
@@ -408,10 +348,9 @@ class Work:
         progress = Progress(self.done, self.tries.counts)
         plan = self.observe(lambda seen: plan_host(self.subject, seen, progress))
         problem = plan.problem
-        if problem:
+        if problem and not (plan.pending and _cleans_up(problem)):
             self.plan = plan
-            text = f"{problem.label}: {problem.reason}"
-            raise StepFailed(text, step=problem, result=problem.result)
+            raise _stopped_by(problem)
         check_within(self.approved, plan)
         return plan
 
@@ -425,19 +364,36 @@ class Work:
             node.read_node,
             node.read_object,
             self.delegates.connection,
+            ignore_unreachable=self.away or self.subject.play.ignore_unreachable,
         )
 
     def emit(self, kind: str, step: PlannedStep, **data: Any) -> None:
         """Tell what happens to a step."""
         self.events.emit(kind, self.subject.host.name, step.label, step=str(step.key), **data)
 
+<<<<<<< HEAD
     def tell(self, text: str) -> None:
         """Tell what happens to the host beside its steps."""
+=======
+    def progress(self, text: str) -> None:
+        """Tell how it goes, for a person."""
+>>>>>>> main
         self.events.emit("progress", self.subject.host.name, text)
 
 
 def _not_here(host: Host) -> Hosts:
     return no_delegate(host.name)
+
+
+def _stopped_by(problem: PlannedStep) -> StepFailed:
+    text = f"{problem.label}: {problem.reason}"
+    return StepFailed(text, step=problem, result=problem.result)
+
+
+def _cleans_up(step: PlannedStep) -> bool:
+    """A step that is there for a failure: what stands before it is done, also if it fails itself,
+    as a `fail` at the end of a `rescue` does."""
+    return any(part.kind != "block" for part in step.task.blocks)
 
 
 def _finishes(step: PlannedStep) -> bool:

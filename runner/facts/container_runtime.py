@@ -109,8 +109,8 @@ for process in /proc/[0-9]*; do
   [ -n "$file" ] || [ "$name" != containerd ] || file=DEFAULT
   unit=$(sed -n 's|^[0-9]*:\(name=systemd\)\{0,1\}:.*/\([^/]*\.service\).*$|\2|p' \
     "$process/cgroup" | head -n 1)
-  printf '%s %s %s %s\n' "$name" "$(base64 < "$process/cmdline" | tr -d '\n')" \
-    "$([ ! -f "$file" ] || head -c 262144 "$file" | base64 | tr -d '\n')" "$unit"
+  printf '%s %s %s %s\n' "$name" "$(base64 -w0 < "$process/cmdline")" \
+    "$([ ! -f "$file" ] || head -c 262144 "$file" | base64 -w0)" "$unit"
 done
 for name in containerd crio dockerd; do
   ! command -v "$name" > /dev/null || echo "installed $name"

@@ -60,7 +60,7 @@ class ContainerdState:
 _LOOK = r"""export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 program=$(command -v containerd) || { echo absent; exit 0; }
-encode() { base64 | tr -d '\n'; }
+encode() { base64 -w0; }
 printf 'program %s\n' "$(printf %s "$program" | encode)"
 printf 'version %s\n' "$("$program" --version 2>&1 | head -n 1)"
 if [ -e "$p" ]; then set -- --config "$p" config dump; else set -- config default; fi

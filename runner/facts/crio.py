@@ -35,7 +35,7 @@ class CrioState:
 _LOOK = r"""export LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 command -v crio > /dev/null && echo installed
-encode() { base64 | tr -d '\n'; }
+encode() { base64 -w0; }
 for file in "$p" "$d"/*; do
   [ -f "$file" ] || continue
   size=$(wc -c < "$file")

@@ -3,7 +3,7 @@ can be finished, and a finished one taken back, by another run of gpurun.
 
 Two files under `/var/lib/gpurun/driver`: `gpus.json`, the GPUs' MIG geometry and persistence mode
 and the services of the driver, is there as long as they are not as before again; `previous.json`,
-the driver's packages before the last change of version, stays.
+the driver's packages before the last change of version that was begun, stays.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """The driver before the last change of version. `packages`: part -> full package version."""
+    """The driver before the last change of version that was begun.
+
+    `packages`: part -> full package version.
+    """
 
     version: str
     flavour: str

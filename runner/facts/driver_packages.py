@@ -74,6 +74,7 @@ class DriverPackages:
         named: what was asked of apt, dependencies not included.
         available: installed part -> versions that sources offer.
         simulation: what apt would do.
+        offered: the driver's versions that sources offer, newest first; only where apt refused.
     """
 
     parts: Mapping[str, Package]
@@ -86,6 +87,7 @@ class DriverPackages:
     named: tuple[str, ...] = ()
     available: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     simulation: Simulation = field(default_factory=Simulation)
+    offered: tuple[str, ...] = ()
 
 
 def versions_of(packages: Mapping[str, str]) -> Mapping[str, str]:
@@ -189,6 +191,10 @@ rc=$?
 printf '%s\\n== ended %s\\n' "$out" "$rc"
 echo '== policy'
 [ -z "$have" ] || apt-cache policy -- $have
+[ "$rc" != 0 ] || exit 0
+echo '== offered'
+names=$(apt-cache pkgnames | grep -E '^(nvidia-driver-[0-9]+-server|cuda-drivers-[0-9]+)$')
+[ -z "$names" ] || apt-cache madison $names | cut -d '|' -f 2 | tr -d ' ' | sort -urV | head -n 8
 exit 0
 """
 
@@ -241,6 +247,7 @@ def parse(result: Result) -> DriverPackages:
         named=tuple(" ".join(parts["named"]).split()),
         available=dict(apt.available_in(parts["policy"])),
         simulation=apt.simulation_of(parts["simulation"], status),
+        offered=tuple(filter(None, map(upstream, parts.get("offered", ())))),
     )
 
 

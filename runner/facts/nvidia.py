@@ -66,6 +66,8 @@ class Gpu:
         recovery_action: what the driver asks for: "None", "Reset", "Reboot", "Drain P2P" or "Drain
             and Reset"; None where it does not say.
         minor: number of its device file, /dev/nvidia0; None unknown.
+        fabric: how far it has registered with the fabric manager of its NVSwitches: "Completed", or
+            what nvidia-smi shows instead ("In Progress"); None where it has no such fabric.
     """
 
     index: int
@@ -86,6 +88,7 @@ class Gpu:
     ecc_uncorrected: int | None = None
     recovery_action: str | None = None
     minor: int | None = None
+    fabric: str | None = None
 
 
 class Gpus(tuple[Gpu, ...]):
@@ -227,7 +230,17 @@ def _gpu(
         ecc_uncorrected=uncorrected_of(element.find("ecc_errors/volatile")),
         recovery_action=recovery_action_of(element),
         minor=int(minor) if minor.isdecimal() else None,
+        fabric=fabric_of(element),
     )
+
+
+def fabric_of(element: ElementTree.Element) -> str | None:
+    """The state of the registration; a status other than Success stands behind it."""
+    state = value_of(element.findtext("fabric/state"))
+    status = value_of(element.findtext("fabric/status"))
+    if state is None or state == "Not Supported":
+        return None
+    return state if status in (None, "Success") else f"{state}: {status}"
 
 
 def uncorrected_of(volatile: ElementTree.Element | None) -> int | None:
@@ -326,6 +339,7 @@ GPUS = Fact(
             "What the driver asks for: `None`, `Reset`, `Reboot`, `Drain P2P`, `Drain and Reset`.",
         ),
         ("minor", "number or none", "Of its device file, `0` of `/dev/nvidia0`."),
+        ("fabric", "text or none", "`Completed` once its NVSwitches work; none: it has none."),
     ),
 )
 

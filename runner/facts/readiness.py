@@ -61,7 +61,9 @@ for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock 
   [ -e "$f" ] || continue
   pid=$(sed -n "s/^.* POSIX .* WRITE \\([0-9]*\\) [^ ]*:$(stat -c %i "$f") .*/\\1/p" /proc/locks)
   for p in $pid; do
-    echo "pid $p: $(tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)holds $f"
+    said=$(tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)
+    [ "${#said}" -le 80 ] || said="$(printf '%.80s' "$said")... "
+    echo "pid $p: ${said}holds $f"
   done
 done
 echo looked"""

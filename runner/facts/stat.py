@@ -21,8 +21,8 @@ printf 'stat %s\n' "$s"
 [ ! -x "$p" ] || echo executable
 case $s in
 a*)
-  printf 'target %s\n' "$(readlink -n -- "$p" | base64 | tr -d '\n')"
-  printf 'source %s\n' "$(readlink -n -f -- "$p" | base64 | tr -d '\n')"
+  printf 'target %s\n' "$(readlink -n -- "$p" | base64 -w0)"
+  printf 'source %s\n' "$(readlink -n -f -- "$p" | base64 -w0)"
   ;;
 8*) if [ -n "$sum" ] && [ -r "$p" ]; then printf 'sum %s\n' "$("$sum" < "$p")" || exit 3; fi ;;
 esac

@@ -69,6 +69,17 @@ def parse_boot_id(result: Result) -> str:
     return boot_id
 
 
+REACHABLE_KEY = "reachable"
+
+REACHABLE = Fact(
+    REACHABLE_KEY,
+    "Whether the host answers: false only in plays that say `ignore_unreachable`, and in the "
+    "`rescue` of a reboot from which it has not come back.",
+    Probe(REACHABLE_KEY, ":", lambda result: ""),
+    lambda why: not why,
+)
+"""Its state is why the host does not answer; "": it does."""
+
 OS = Fact(
     "os",
     "Operating system: `id`, `version_id`, `codename`, `pretty` (from os-release).",

@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 __all__ = ["BecomeError", "Connection", "HostError", "LostError"]
 
 _BOOT_ID = Command("boot id", "cat /proc/sys/kernel/random/boot_id", timeout=10, become=False)
+_AGE = Command(
+    "age of its first process",
+    """\
+read -r line </proc/1/stat && read -r up _ </proc/uptime && set -- ${line##*) } || exit 1
+shift 19
+hz=$(getconf CLK_TCK) || hz=100
+echo $((${up%%.*} - $1 / hz))""",
+    timeout=10,
+    become=False,
+)
+"""In seconds; proc(5): field 22 of stat is when a process began, in clock ticks since boot."""
 _REBOOT = Command("reboot", "sync; systemctl reboot || reboot || shutdown -r now", timeout=30)
 _POLL = 1.0
 
@@ -139,17 +150,16 @@ class Connection:
             ask: makes it reboot from outside, by its power; None: it does so itself.
 
         Raises:
-            UnreachableError: it did not come back in time.
+            UnreachableError: it did not come back in time, or it has to reboot by itself and does
+                not answer.
             HostError: it refused to reboot. What `ask` raises.
         """
         if self.host.is_local:
             raise HostError(f"{self.host.name}: gpurun runs on this machine; it is not rebooted")
-        before = self._boot_id()
         if ask is not None:
-            ask()
-            self.close()
-            self._await_boot(before, time.monotonic() + timeout, timeout)
+            self._switch_power(ask, timeout)
             return
+        before = self._boot_id()
         deadline = time.monotonic() + timeout
         try:
             asked = self.look([_REBOOT])[_REBOOT.key]
@@ -161,13 +171,28 @@ class Connection:
         except UnreachableError:
             pass  # The session usually dies with the host.
         self.close()
-        self._await_boot(before, deadline, timeout)
+        self._await_boot(lambda: self._boot_id() != before, deadline, timeout)
 
-    def _await_boot(self, before: str, deadline: float, timeout: float) -> None:
+    def _switch_power(self, ask: Callable[[], None], timeout: float) -> None:
+        """Also of a host that does not answer: then its first process tells whether it booted."""
+        try:
+            before = self._boot_id()
+        except UnreachableError:
+            before = ""
+        began = time.monotonic()
+        ask()
+        self.close()
+
+        def booted() -> bool:
+            return self._boot_id() != before if before else self._age() <= time.monotonic() - began
+
+        self._await_boot(booted, time.monotonic() + timeout, timeout)
+
+    def _await_boot(self, booted: Callable[[], bool], deadline: float, timeout: float) -> None:
         last = "it still runs the old boot"
         while time.monotonic() < deadline:
             try:
-                if self._boot_id() != before:
+                if booted():
                     return
                 last = "it still runs the old boot"
             except GpurunError as error:
@@ -180,6 +205,15 @@ class Connection:
             f"{self.host.name}: has not come back within {timeout:g} s of its reboot; last: {last}",
             "Look at its console or BMC; raise the reboot task's timeout if it is only slow.",
         )
+
+    def _age(self) -> int:
+        result = self.look([_AGE])[_AGE.key]
+        if result.rc or not result.text.strip().isdigit():
+            raise HostError(
+                f"{self.host.name}: since when it runs is unknown: {printable(result.error_text)}",
+                "Without /proc/1/stat a boot cannot be proven whose predecessor did not answer.",
+            )
+        return int(result.text)
 
     def _boot_id(self) -> str:
         result = self.look([_BOOT_ID])[_BOOT_ID.key]
@@ -250,6 +284,7 @@ class Connection:
             "Look again before you change anything: `gpurun resume` does.",
             finished,
             running,
+            why,
         )
 
     def _shell(self, user: str) -> Shell:

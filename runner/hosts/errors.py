@@ -22,11 +22,18 @@ class LostError(UnreachableError):
     Attributes:
         finished: what the steps known to have ended did, by key, in their order.
         running: the step that may have been under way, and may have had its effect.
+        why: how the connection broke.
     """
 
     def __init__(
-        self, message: str, hint: str, finished: Mapping[str, Result], running: str | None
+        self,
+        message: str,
+        hint: str,
+        finished: Mapping[str, Result],
+        running: str | None,
+        why: str = "",
     ) -> None:
         super().__init__(message, hint)
+        self.why = why
         self.finished = dict(finished)
         self.running = running

@@ -19,14 +19,14 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import ClusterError
-from runner.kube.kubeconfig import load, printable, proxy
+from runner.kube.connection import Connection, Source, connect
+from runner.kube.kubeconfig import load, printable
 
 if TYPE_CHECKING:
     import httpx2
@@ -83,15 +83,6 @@ class RefusalError(ClusterError):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the connection's settings came from, for messages."""
-
-    server: str
-    file: str
-    context: str
-
-
 class Api:
     """Requests to one API server. Safe to share between threads; connects when first used.
 
@@ -104,9 +95,8 @@ class Api:
         self._kubeconfig = kubeconfig
         self._context = context
         self._lock = threading.Lock()
-        self._client: httpx2.Client | None = None
-        self._source = Source("", "", "")
-        self._token = ""
+        self._connection: Connection | None = None
+        self._source = Source()
         self.requests = 0
         """Requests sent so far."""
         self.clock_offset = timedelta(0)
@@ -124,9 +114,9 @@ class Api:
     def close(self) -> None:
         """Close the connections; the next request opens new ones."""
         with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.client.close()
 
     def get(self, path: str, asked: str) -> Json:
         """Read one object. `asked` says in words what is wanted ("read node gpu-1")."""
@@ -190,7 +180,7 @@ class Api:
         again = method == "GET" if repeatable is None else repeatable
         for delay in (*RETRY_DELAYS, None) if again else (None,):
             try:
-                return self._trusted(method, path, asked, body, content_type, query, timeout)
+                return self._once(method, path, asked, body, content_type, query, timeout)
             except RefusalError as error:
                 if error.code not in passing(method):
                     raise
@@ -203,24 +193,16 @@ class Api:
                 time.sleep(delay)
         raise AssertionError("the last attempt returns or raises")
 
-    def _trusted(self, *asked: Any) -> Json:
-        """One request; once more where its token is refused and the kubeconfig has a new one."""
-        try:
-            return self._once(*asked)
-        except RefusalError as error:
-            if error.code != 401 or not self._has_new_token():
-                raise
-        return self._once(*asked)
-
-    def _has_new_token(self) -> bool:
-        """Whether somebody has logged in anew. (Tokens of exec plugins and service accounts are
-        renewed by the client itself.)"""
-        config = load(self._kubeconfig, self._context)
-        token = str(config.user.token if config.user else "")
+    def _renewed(self, used: Connection) -> bool:
+        """Whether there is another connection to try: a plugin is asked again, or somebody has
+        logged in anew. (The client itself reads token files again.)"""
+        user = load(self._kubeconfig, self._context).user
+        token = (user and user.token) or ""
         with self._lock:
-            if token == self._token:
-                return False
-            self._client = None  # not closed: others may wait for its answers
+            if self._connection is used:
+                if not used.plugin and token == used.token:
+                    return False
+                self._connection = None  # not closed: others may wait for its answers
         return True
 
     @staticmethod
@@ -266,28 +248,32 @@ class Api:
         headers: Mapping[str, str],
         timeout: float | None,
     ) -> httpx2.Response:
-        """One request and what came back, whatever it says."""
+        """One request and what came back, whatever it says; sent once more where the credentials
+        are refused and there are new ones."""
         import httpx2
 
-        client = self._connected()
-        with self._lock:
-            self.requests += 1
-        try:
-            response = client.request(
-                method,
-                path,
-                params=params,
-                content=content,
-                headers=headers,
-                timeout=httpx2.Timeout(timeout or TIMEOUT, connect=10.0),
+        def send(connection: Connection) -> httpx2.Response:
+            with self._lock:
+                self.requests += 1
+            limits = httpx2.Timeout(timeout or TIMEOUT, connect=10.0)
+            return connection.client.request(
+                method, path, params=params, content=content, headers=headers, timeout=limits
             )
+
+        used = self._connected()
+        try:
+            response = send(used)
+            if response.status_code == 401 and self._renewed(used):
+                response = send(self._connected())
         except httpx2.TimeoutException as error:
             silence = self._silence(asked, f"no answer in time ({type(error).__name__})")
             silence.hung = True
             raise silence from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise self._silence(asked, printable(str(error)) or type(error).__name__) from error
-        except Exception as error:  # exec plugins and token files fail inside the request
+        except ClusterError:
+            raise
+        except Exception as error:  # token files fail inside the request
             raise ClusterError(
                 f"{self.server}: {asked}: no credentials: {printable(str(error))}",
                 f"check the user of context {self._source.context!r} in {self._source.file}",
@@ -363,32 +349,12 @@ class Api:
             # The header has whole seconds; below two seconds nothing can be said.
             self.clock_offset = offset if abs(offset) > timedelta(seconds=2) else timedelta(0)
 
-    def _connected(self) -> httpx2.Client:
+    def _connected(self) -> Connection:
         with self._lock:
-            if self._client is None:
-                self._client = self._connect()
-            return self._client
-
-    def _connect(self) -> httpx2.Client:
-        import httpx2
-        from lightkube.config.client_adapter import Client, ConnectionParams
-
-        config = load(self._kubeconfig, self._context)
-        self._source = Source(
-            config.cluster.server, str(config.fname or "service account"), config.context_name
-        )
-        self._token = str(config.user.token if config.user else "")
-        host = httpx2.URL(config.cluster.server).host
-        # As in Go's client, a proxy of the environment is never asked for this machine itself.
-        local = host in ("localhost", "::1") or host.startswith("127.")
-        try:
-            return Client(config, ConnectionParams(trust_env=not local, proxy=proxy(config)))
-        except Exception as error:  # ssl, base64 and file errors of whatever the file names
-            raise ClusterError(
-                f"{self._source.file}: context {config.context_name!r} cannot be used:"
-                f" {printable(str(error))}",
-                "check the certificates, keys and user of that context",
-            ) from error
+            if self._connection is None or self._connection.expired:
+                self._connection = connect(self._kubeconfig, self._context)
+                self._source = self._connection.source
+            return self._connection
 
 
 def passing(method: str) -> frozenset[int]:

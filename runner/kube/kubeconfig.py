@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +12,9 @@ from runner.errors import ClusterError
 
 if TYPE_CHECKING:
     from lightkube.config.kubeconfig import KubeConfig, SingleConfig
-    from lightkube.config.models import User
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds token, authority and namespace of its service account."""
-EXEC = "client.authentication.k8s.io/"
 
 
 def load(kubeconfig: Path | None, context: str | None) -> SingleConfig:
@@ -48,7 +45,7 @@ def load(kubeconfig: Path | None, context: str | None) -> SingleConfig:
         ) from error
     if config is None:
         raise ClusterError(f"{name}: no context is chosen", "set current-context in it")
-    user = _with_exec_v1(config.user or User())
+    user = config.user or User()
     if user.token_file:  # as kubectl, relative to the file that names it
         user.token_file = str(config.abs_file(user.token_file))
     return config._replace(user=user)
@@ -110,22 +107,6 @@ def _read(path: Path | None) -> KubeConfig:
     if path:
         return KubeConfig.from_file(path)
     return KubeConfig.from_service_account(SERVICE_ACCOUNT)
-
-
-def _with_exec_v1(user: User) -> User:
-    """Let credential plugins of API version v1 through, which lightkube refuses by name.
-
-    The token is in the same place as in v1beta1; v1 plugins expect the request in a variable.
-    """
-    from lightkube.config.models import NameValue
-
-    if user.exec and user.exec.apiVersion == f"{EXEC}v1":
-        spec = {"interactive": False}
-        info = {"apiVersion": f"{EXEC}v1", "kind": "ExecCredential", "spec": spec}
-        extra = NameValue("KUBERNETES_EXEC_INFO", json.dumps(info))
-        user.exec.env = [*(user.exec.env or []), extra]
-        user.exec.apiVersion = f"{EXEC}v1beta1"
-    return user
 
 
 def printable(text: str, most: int = 500) -> str:

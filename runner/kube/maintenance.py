@@ -245,11 +245,19 @@ def inherit(cluster: Cluster, node: str, old: str, new: str) -> None:
 
 
 def pause_daemonsets(
-    cluster: Cluster, node: str, run: str, progress: Progress, stop: threading.Event
+    cluster: Cluster,
+    node: str,
+    run: str,
+    progress: Progress,
+    stop: threading.Event,
+    skip_wait: int = 0,
 ) -> tuple[str, ...]:
     """Make NVIDIA's operator take its GPU clients off the node, and wait until they are gone.
 
     Labels paused by a run that died are taken over, so that they are restored in the end.
+
+    Args:
+        skip_wait: seconds past its grace period from which a pod is not waited for; 0: never.
 
     Returns:
         namespace/name of the DaemonSets that were there.
@@ -275,8 +283,10 @@ def pause_daemonsets(
     progress(f"node {node}: paused {', '.join(sorted(placed.values())) or 'no DaemonSet'}")
 
     def missing() -> str:
-        left = [p.state.full_name for p in cluster.pods_on(node) if p.owner_uid in placed]
-        return f"{', '.join(left)} still there" if left else ""
+        left = [p for p in cluster.pods_on(node) if p.owner_uid in placed]
+        now = cluster.api.now()
+        left = [p for p in left if not 0 < skip_wait < p.overdue(now)]
+        return f"{', '.join(p.state.full_name for p in left)} still there" if left else ""
 
     wait_until(
         missing,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from runner.kube import taints
 from runner.kube.budgets import Budget, guarding
 from runner.kube.eviction import WORKERS, Answer, Kind, evict
+from runner.kube.maintenance import CLIENTS, pauses
 from runner.kube.parse import Pod
 from runner.kube.selecting import Selector, at_work, grace_of, held_up
 from runner.kube.snapshot import Snapshot
@@ -27,6 +28,7 @@ class DrainPreview:
         grace: the longest grace period of those pods, in seconds.
         warnings: what a person should know of the pods that go (lost local data).
         taint: what becomes of the taint that the options name; "": they name none.
+        pauses: DaemonSets that NVIDIA's operator is made to take off the node meanwhile.
     """
 
     evict: tuple[PodState, ...] = ()
@@ -36,6 +38,7 @@ class DrainPreview:
     grace: float = 0.0
     warnings: tuple[str, ...] = ()
     taint: str = ""
+    pauses: tuple[str, ...] = ()
 
 
 def preview(
@@ -44,6 +47,7 @@ def preview(
     options: DrainOptions,
     mode: DrainMode,
     holders: Mapping[str, str] | None = None,
+    frees_gpus: bool = False,
 ) -> DrainPreview:
     """Look at what a drain would do, asking the server itself (dry run) about evictions.
 
@@ -52,6 +56,7 @@ def preview(
 
     Args:
         holders: UID of a pod -> what of the GPUs its processes hold, as seen on the node.
+        frees_gpus: GPU clients of the operator are taken off the node too.
 
     Raises:
         ClusterError: the API server is down, or refuses to be asked.
@@ -91,7 +96,16 @@ def preview(
         grace=float(max((grace_of(pod, options) for pod in selection.evict), default=0)),
         warnings=tuple(warnings),
         taint=taints.previewed(node, options.taint),
+        pauses=_paused(snapshot, node) if frees_gpus else (),
     )
+
+
+def _paused(snapshot: Snapshot, node: NodeState) -> tuple[str, ...]:
+    """The DaemonSets that `pause_daemonsets` would name."""
+    if not any(key in node.labels for key in CLIENTS):
+        return ()
+    placed = snapshot.daemonsets()
+    return tuple(sorted(ds.full_name for ds in placed if pauses(ds.selector, node.labels)))
 
 
 def _kept_off(snapshot: Snapshot, node: NodeState, text: str) -> list[str]:

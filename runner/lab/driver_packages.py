@@ -170,9 +170,12 @@ if [ ! -d "/lib/modules/$(uname -r)/build" ]; then
 fi
 echo "Building module nvidia/{driver} for $(uname -r)"
 sleep "$(cat /etc/lab/dkms-seconds 2>/dev/null || echo 0)"
-if [ -e /etc/lab/dkms-fail ] && ! grep -q ' {driver} ' /proc/driver/nvidia/version; then
-  echo "Error! Bad return status for module build on kernel: $(uname -r)" >&2
-  exit 10
+if ! grep -q ' {driver} ' /proc/driver/nvidia/version; then
+  if [ -e /etc/lab/dkms-fail ]; then
+    echo "Error! Bad return status for module build on kernel: $(uname -r)" >&2
+    exit 10
+  fi
+  [ ! -e /etc/lab/dkms-hang ] || sleep infinity
 fi
 echo "{driver} {flavour}" >{module}
 """
@@ -183,6 +186,7 @@ DAEMON = """\
 """
 
 FABRIC_CHECK = """\
+case $1 in -v | --version) echo 'Fabric Manager version is : {driver}'; exit 0 ;; esac
 loaded=$(grep -o '[0-9][0-9][0-9]\\.[0-9.]*' /proc/driver/nvidia/version | head -n 1)
 if [ "$loaded" != {driver} ]; then
   echo "fabric manager NVIDIA GPU driver interface version {driver} don't match with driver" \\

@@ -142,9 +142,15 @@ def dkms_fail(target: Node) -> None:
     mark(target, "dkms-fail", True)
 
 
+def dkms_hang(target: Node) -> None:
+    """The build of any module but that of the loaded driver does not end, nor does dpkg."""
+    mark(target, "dkms-hang", True)
+
+
 def dkms_ok(target: Node) -> None:
     """Kernel modules can be built again."""
-    mark(target, "dkms-fail", False)
+    for name in ("dkms-fail", "dkms-hang"):
+        mark(target, name, False)
 
 
 def secure_boot(target: Node) -> None:
@@ -187,6 +193,20 @@ def apt_lock(target: Node) -> None:
 def apt_unlock(target: Node) -> None:
     """Nothing holds dpkg's locks any more."""
     inside(target, "kill $(cat /run/lab/unattended-upgrade.pid)")
+
+
+MIRROR = "mirror-seconds"
+
+
+def slow_mirror(target: Node) -> None:
+    """The apt repository is found and does not answer: whatever apt reads of it takes an hour."""
+    mark(target, MIRROR, True)
+    (target.root / "etc/lab" / MIRROR).write_text("3600\n")
+
+
+def fast_mirror(target: Node) -> None:
+    """The apt repository answers at once."""
+    mark(target, MIRROR, False)
 
 
 REPOSITORY = "/srv/lab-repo"
@@ -241,6 +261,32 @@ def driver_mismatch(target: Node) -> None:
     inside(target, f"DEBIAN_FRONTEND=noninteractive apt-get -qq install {package} >/dev/null")
 
 
+def fabric_mismatch(target: Node) -> None:
+    """GPUs behind NVSwitches whose fabric manager is of another version than the loaded driver."""
+    gpu.join(target.root, 4)
+    on_disk = _driver_on_disk(target)
+    _fabric_manager(target, next(d for d in driver_packages.DRIVERS[1:] if d != on_disk))
+
+
+def fabric_match(target: Node) -> None:
+    """The fabric manager is of the version of the driver on disk, and runs if that is loaded."""
+    _fabric_manager(target, _driver_on_disk(target))
+
+
+def _driver_on_disk(target: Node) -> str:
+    return (target.root / driver_packages.VERSION_FILE.lstrip("/")).read_text().strip()
+
+
+def _fabric_manager(target: Node, driver: str) -> None:
+    package = f"{driver_packages.FABRIC_MANAGER}-{driver_packages.driver_branch(driver)}"
+    wanted = f"{package}={driver_packages.full_version(driver)}"
+    inside(
+        target,
+        f"DEBIAN_FRONTEND=noninteractive apt-get -qq --allow-downgrades install {wanted} "
+        f">/dev/null && systemctl start {driver_packages.FABRIC_MANAGER}",
+    )
+
+
 def inside(target: Node, shell: str) -> None:
     """Run shell text in the node, as its root."""
     run([*node.enter_command(running_leader(target)), "/bin/sh", "-c", shell])
@@ -275,6 +321,7 @@ NODE_FAULTS: dict[str, Callable[[Node], None]] = {
     "power-on": power_on,
     "no-reboot": no_reboot,
     "dkms-fail": dkms_fail,
+    "dkms-hang": dkms_hang,
     "dkms-ok": dkms_ok,
     "headers": headers,
     "no-headers": no_headers,
@@ -282,11 +329,15 @@ NODE_FAULTS: dict[str, Callable[[Node], None]] = {
     "no-secure-boot": no_secure_boot,
     "apt-lock": apt_lock,
     "apt-unlock": apt_unlock,
+    "slow-mirror": slow_mirror,
+    "fast-mirror": fast_mirror,
     "repo-gone": repo_gone,
     "repo-back": repo_back,
     "driver-held": driver_held,
     "driver-free": driver_free,
     "driver-mismatch": driver_mismatch,
+    "fabric-mismatch": fabric_mismatch,
+    "fabric-match": fabric_match,
     "reset-needed": reset_needed,
     "no-reset": no_reset,
     "resets": resets,

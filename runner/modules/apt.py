@@ -247,8 +247,7 @@ class _Task:
         )
 
     def _command(self, key: str, shell: str) -> Command:
-        timeout = 900.0 if self.context.timeout is None else self.context.timeout
-        return Command(key, shell, b"", timeout, self.context.become)
+        return self.context.command(key, shell, 900.0)
 
     def _holds(self) -> tuple[Command, ...]:
         if self.args.hold is None:

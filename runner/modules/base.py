@@ -81,6 +81,8 @@ class Probe:
     Probes with equal keys are run once per host and share their state, so that tasks on the same
     thing see each other's planned changes. `parse` raises `Unknown` for what it cannot read.
     `brief`, as of a `Command`, is for our own looks: False for those that a playbook words.
+    `unreached` is the state of a host that does not answer, in plays that go on with such hosts;
+    None: `Unknown`.
     """
 
     key: str
@@ -91,6 +93,7 @@ class Probe:
     become: bool = True
     brief: bool = True
     user: str = "root"
+    unreached: Any = None
 
     def command(self) -> Command:
         return Command(
@@ -276,6 +279,18 @@ class Context:
     environment: Mapping[str, str] = field(default_factory=dict)
     secret_in: Callable[[str], str] = lambda text: ""
     user: str = "root"
+
+    def command(self, key: str, shell: str, seconds: float = 120.0) -> Command:
+        """A command that runs as the task says.
+
+        Args:
+            seconds: its deadline where the task has no `timeout`.
+        """
+        return Command(key, shell, b"", self.seconds(seconds), self.become)
+
+    def seconds(self, most: float) -> float:
+        """The task's `timeout`, or, where it has none, `most`."""
+        return most if self.timeout is None else self.timeout
 
 
 class Module(ABC, Generic[A]):

@@ -162,7 +162,7 @@ eval "$e"; unset n l e
 def _look(script: str, args: ExecuteArguments, context: Context, given: bytes = b"") -> Probe:
     """A probe that runs a script of the playbook; its key tells equal looks from others."""
     shell, stdin = text_for_host(script, args, context, given)
-    timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
+    timeout = context.seconds(DEFAULT_TIMEOUT)
     digest = look_digest(shell, stdin, timeout, context)
     parse = partial(_seen, script)
     return Probe(f"look:{digest}", shell, parse, timeout, stdin, context.become, brief=False)
@@ -274,7 +274,7 @@ def _change(
 ) -> Change:
     text = _unless_done(args) + _expecting(args, args.script(context))
     shell, stdin = text_for_host(text, args, context, args.input(context))
-    timeout = DEFAULT_TIMEOUT if context.timeout is None else context.timeout
+    timeout = context.seconds(DEFAULT_TIMEOUT)
     return Change(
         summary=f"run {args.shown(context)}",
         do=(Command(name, shell, stdin, timeout, context.become),),

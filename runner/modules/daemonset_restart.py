@@ -79,7 +79,11 @@ handlers:
                 Change(
                     summary=f"restart DaemonSet {args.namespace}/{args.name} on {node.name} "
                     f"(pod {', '.join(pods) or 'paused by an unfinished run'})",
-                    do=(RestartDaemonSetPod(args.namespace, args.name, _timeout(args, context)),),
+                    do=(
+                        RestartDaemonSetPod(
+                            args.namespace, args.name, context.seconds(args.timeout)
+                        ),
+                    ),
                     risk=Risk.MEDIUM,
                     before={"pods": pods},
                     after={"pods": "a new Ready pod (name known after change)"},
@@ -91,15 +95,11 @@ handlers:
 def _of_all(args: DaemonsetRestartArguments, context: Context) -> Change:
     return Change(
         summary=f"restart DaemonSet {args.namespace}/{args.name} on every node",
-        do=(RestartDaemonSet(args.namespace, args.name, _timeout(args, context)),),
+        do=(RestartDaemonSet(args.namespace, args.name, context.seconds(args.timeout)),),
         risk=Risk.MEDIUM,
         before={"pods": "all"},
         after={"pods": "new Ready pods (names known after change)"},
     )
-
-
-def _timeout(args: DaemonsetRestartArguments, context: Context) -> float:
-    return args.timeout if context.timeout is None else context.timeout
 
 
 def _owned(pod: Any, args: DaemonsetRestartArguments) -> bool:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from runner.facts.apt import FLAGS
-from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -220,9 +219,8 @@ def _then_read(change: Change, args: Deb822RepositoryArguments, context: Context
     """The change, after which apt reads this source alone."""
     if not args.enabled:
         return change
-    timeout = 300.0 if context.timeout is None else context.timeout
     shell = _READ.format(flags=FLAGS, file=quote(args.sources))
-    read = Command("update", shell, b"", timeout, context.become)
+    read = context.command("update", shell, 300.0)
     return replace(change, do=(*change.do, read), summary=f"{change.summary}; apt-get update of it")
 
 

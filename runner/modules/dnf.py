@@ -198,7 +198,7 @@ def _exact(step: RpmStep, args: DnfArguments) -> str:
 def _transaction(args: DnfArguments, specs: Iterable[str], context: Context) -> Command:
     verb = "install" if args.state == "present" else "remove"
     words = ["dnf", "-y", UNLOCKED, *args.erasing.split(), verb, "--", *map(quote, specs)]
-    return _command(verb, loud_failure(" ".join(words)), context)
+    return context.command(verb, loud_failure(" ".join(words)), 900.0)
 
 
 def _lock(args: DnfArguments, context: Context) -> tuple[Command, ...]:
@@ -208,7 +208,7 @@ def _lock(args: DnfArguments, context: Context) -> tuple[Command, ...]:
     names = " ".join(args.name)
     shell = f"dnf -q -C versionlock delete {names} >/dev/null 2>&1"
     shell += f"; dnf -q -C versionlock add {names}" if args.lock else "; true"
-    return (_command("lock", shell, context),)
+    return (context.command("lock", shell, 900.0),)
 
 
 def _locks_only(args: DnfArguments, state: RpmState, context: Context) -> Change | None:
@@ -232,7 +232,7 @@ def _after_update(args: DnfArguments, state: RpmState, context: Context) -> Chan
     return Change(
         summary=f"dnf makecache, then install {' '.join(specs)} (not known of yet)",
         do=(
-            _command("update", loud_failure("dnf -y makecache --refresh"), context),
+            context.command("update", loud_failure("dnf -y makecache --refresh"), 900.0),
             _transaction(args, specs, context),
             *_lock(args, context),
         ),
@@ -264,11 +264,6 @@ def _guard(state: RpmState) -> str:
         f"[ \"$(rpm -q --qf '%{{NAME}} %{{EPOCHNUM}}:%{{VERSION}}-%{{RELEASE}}\\n' -- {names} |\n"
         f"    grep -v ' is not installed$' | LC_ALL=C sort)\" = {quote(has)} ]"
     )
-
-
-def _command(key: str, shell: str, context: Context) -> Command:
-    timeout = 900.0 if context.timeout is None else context.timeout
-    return Command(key, shell, b"", timeout, context.become)
 
 
 def _moves(steps: Sequence[RpmStep]) -> str:

@@ -19,7 +19,6 @@ from runner.facts.driver_history import (
 )
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpus
 from runner.facts.system import BOOT_ID
-from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -125,9 +124,8 @@ def _change(driver: Driver, observed: Mapping[str, Any], context: Context) -> Ch
     record: Before | None = new_record(observed)
     known: Before | None = observed[BEFORE_KEY] or record
     start = _in_order({*services.active, *(known.services if known else ())})
-    timeout = 300.0 if context.timeout is None else context.timeout
     keep = (driver_history.keep("gpus.json", record, context.become),) if record else ()
-    reload = Command("reload", _script(start), b"", timeout, context.become)
+    reload = context.command("reload", _script(start), 300.0)
     before = driver.loaded or "none"
     return Change(
         summary=f"load NVIDIA driver {driver.installed} in place of {before}"

@@ -61,7 +61,7 @@ class EvictPodsModule(Module[EvictPodsArguments]):
         if not pods:
             return Outcome(result={"pods": []})
         names = [pod.full_name for pod in pods]
-        timeout = args.timeout if context.timeout is None else context.timeout
+        timeout = context.seconds(args.timeout)
         action = EvictPods(
             tuple(pod.uid for pod in pods), args.delete_emptydir_data, args.force, timeout
         )

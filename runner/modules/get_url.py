@@ -89,7 +89,7 @@ class GetUrl(Module[GetUrlArguments]):
 
 
 def _download(args: GetUrlArguments, state: FileState, backup: str, context: Context) -> Command:
-    seconds = args.timeout if context.timeout is None else context.timeout
+    seconds = context.seconds(args.timeout)
     plain = not (args.headers or args.url_username or not args.validate_certs)
     command = shell.download(
         state.path,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from runner.facts.nvidia import GPUS, GPUS_KEY, Gpu, Gpus
-from runner.hosts.script import Command, Result
+from runner.hosts.script import Result
 from runner.modules.base import (
     Arguments,
     Change,
@@ -146,7 +146,7 @@ def _start(daemon: Daemon, context: Context) -> Change:
     words = {True: "active", False: "inactive"}
     return Change(
         summary=f"{' and '.join(verbs)} {DAEMON}",
-        do=(_command("daemon", shell, context),),
+        do=(context.command("daemon", shell),),
         risk=Risk.LOW,
         disruption=Disruption.NONE,
         before={DAEMON: words[daemon.active], "at_boot": daemon.at_boot},
@@ -161,14 +161,9 @@ def _set(gpus: Gpus, wrong: Sequence[Gpu], on: bool, context: Context) -> Change
     words = {True: "on", False: "off"}
     return Change(
         summary=f"GPU {', '.join(str(gpu.index) for gpu in wrong)}: persistence mode {words[on]}",
-        do=(_command("mode", f"nvidia-smi -i {quote(uuids)} -pm {int(on)}", context),),
+        do=(context.command("mode", f"nvidia-smi -i {quote(uuids)} -pm {int(on)}"),),
         before={f"{gpu.index} {gpu.uuid}": words[not on] for gpu in wrong},
         after={f"{gpu.index} {gpu.uuid}": words[on] for gpu in wrong},
         overlay={GPUS_KEY: after},
-        undo=(_command("undo", f"nvidia-smi -i {quote(uuids)} -pm {int(not on)}", context),),
+        undo=(context.command("undo", f"nvidia-smi -i {quote(uuids)} -pm {int(not on)}"),),
     )
-
-
-def _command(key: str, shell: str, context: Context) -> Command:
-    timeout = 120.0 if context.timeout is None else context.timeout
-    return Command(key, shell, b"", timeout, context.become)

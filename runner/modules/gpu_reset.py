@@ -17,7 +17,6 @@ from runner.facts.gpu_users import GpuUsers
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
 from runner.facts.pci import PCI_GPUS, PciGpu
 from runner.facts.system import BOOT_ID
-from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -270,9 +269,8 @@ def _change(
 ) -> Change:
     record: Before | None = new_record(observed)
     stop = _stopped(observed)
-    timeout = 300.0 if context.timeout is None else context.timeout
     keep = (driver_history.keep("gpus.json", record, context.become),) if record else ()
-    reset = Command("reset", script(gpus, stop), b"", timeout, context.become)
+    reset = context.command("reset", script(gpus, stop), 300.0)
     seen: Gpus = observed[GPUS_SEEN_KEY]
     after = Gpus([_after(gpu) if gpu in gpus else gpu for gpu in seen])
     more = f" ({why})" if why else ""

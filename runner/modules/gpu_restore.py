@@ -15,8 +15,8 @@ from runner.facts.driver_history import (
     Before,
     Services,
 )
+from runner.facts.fabric_manager import FABRIC_MANAGER, FABRIC_MANAGER_KEY, UNIT, FabricManager
 from runner.facts.nvidia import DRIVER, DRIVER_KEY, GPUS_KEY, Driver, Gpu, Gpus
-from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -49,7 +49,8 @@ class GpuRestore(Module[GpuRestoreArguments]):
     is kept there is nothing to do, so it also finishes what an interrupted run has left.
 
     A node that has not all the GPUs it had, a service that does not become active and new Xids in
-    the kernel log make it fail.
+    the kernel log make it fail. A fabric manager that did not run before, though it should at boot,
+    is started where GPUs wait for it: it may not have fitted the driver from before.
     """
 
     name = "gpu_restore"
@@ -59,13 +60,14 @@ class GpuRestore(Module[GpuRestoreArguments]):
     examples = ("- name: MIG, persistence mode and services as before\n  gpu_restore: {}\n",)
 
     def probes(self, args: GpuRestoreArguments, context: Context) -> Sequence[Probe]:
-        assert DRIVER.probe
+        assert DRIVER.probe and FABRIC_MANAGER.probe
         become = context.become
         return (
             replace(DRIVER.probe, become=become),
             driver_history.gpus_seen_probe(become),
             driver_history.services_probe(become),
             driver_history.before_probe(become),
+            replace(FABRIC_MANAGER.probe, become=become),
         )
 
     def plan(
@@ -107,10 +109,17 @@ def _changes(
     cold = [gpu for had, gpu in pairs if had.persistence and gpu.persistence_mode is False]
     services: Services = observed[SERVICES_KEY]
     idle = [name for name in before.services if name not in services.active]
+    if UNIT not in idle and _waits_for_fabric(gpus, observed[FABRIC_MANAGER_KEY]):
+        idle.append(UNIT)
     if idle:
         yield _start(idle, services, context)
     if cold and "nvidia-persistenced" not in idle:
         yield _persistence(cold, context)
+
+
+def _waits_for_fabric(gpus: Gpus, manager: FabricManager) -> bool:
+    waits = any(gpu.fabric not in (None, "Completed") for gpu in gpus)
+    return waits and manager.enabled and not manager.active
 
 
 def _mig(gpus: Gpus, steps: Sequence[Step]) -> Change:
@@ -126,7 +135,7 @@ def _start(names: Sequence[str], services: Services, context: Context) -> Change
     active = (*services.active, *names)
     return Change(
         summary=f"start {', '.join(names)}",
-        do=(_command("start", "\n".join(lines), context),),
+        do=(context.command("start", "\n".join(lines)),),
         disruption=Disruption.SERVICE,
         before=dict.fromkeys(names, "inactive"),
         after=dict.fromkeys(names, "active"),
@@ -138,7 +147,7 @@ def _persistence(gpus: Sequence[Gpu], context: Context) -> Change:
     uuids = ",".join(gpu.uuid for gpu in gpus)
     return Change(
         summary=f"GPU {', '.join(str(gpu.index) for gpu in gpus)}: persistence mode on",
-        do=(_command("persistence", f"nvidia-smi -i {quote(uuids)} -pm 1", context),),
+        do=(context.command("persistence", f"nvidia-smi -i {quote(uuids)} -pm 1"),),
         before={str(gpu.index): "off" for gpu in gpus},
         after={str(gpu.index): "on" for gpu in gpus},
     )
@@ -155,8 +164,8 @@ def _finish(before: Before, context: Context) -> Change:
         path=path,
     )
     return Change(
-        summary="GPUs and services are as before: what was kept of them is removed",
-        do=(_command("finish", shell, context),),
+        summary="see that GPUs and services are as before, then remove what was kept of them",
+        do=(context.command("finish", shell),),
         guard=f"[ -e {path} ]",
         before={path: "there"},
         after={path: "gone"},
@@ -183,8 +192,3 @@ now=$(printf '%s\\n' "$log" | grep 'NVRM: Xid' | grep -vc '): 154,')
     fail 'the kernel log has new Xids' "$(printf '%s\\n' "$log" | grep 'NVRM: Xid' | tail -n 5)"
 rm -f {path}
 """
-
-
-def _command(key: str, shell: str, context: Context) -> Command:
-    timeout = 120.0 if context.timeout is None else context.timeout
-    return Command(key, shell, b"", timeout, context.become)

@@ -179,7 +179,7 @@ handlers:
     def plan(
         self, args: KubernetesObjectArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
-        timeout = args.timeout if context.timeout is None else context.timeout
+        timeout = context.seconds(args.timeout)
         manifests = _manifests(args, context)
         outcomes = [
             _one(args, item, observed[_key(_query(args, item))], timeout, _made(manifests[:number]))

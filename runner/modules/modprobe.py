@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from runner.facts import apt
 from runner.facts.kernel_modules import PLANNED, ModuleState, canonical, key, planned_probe, probe
-from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
     Change,
@@ -209,13 +208,13 @@ def _load(
     later = " (once this play has brought it)" if state.kind == "missing" else ""
     return Change(
         summary=f"load kernel module {args.name}{f' {args.params}' if args.params else ''}{later}",
-        do=(_command("load", f"modprobe -- {quote(args.name)} {words}".rstrip(), context),),
+        do=(context.command("load", f"modprobe -- {quote(args.name)} {words}".rstrip()),),
         guard=_guard(state.name, False),
         before={"module": args.name, "state": state.kind},
         after={"module": args.name, "state": "loaded"},
         overlay={key(args.name): after, PLANNED: {*observed[PLANNED], state.name}},
         predictable=state.kind != "missing",
-        undo=(_command("unload", f"modprobe -r -- {quote(args.name)}", context),),
+        undo=(context.command("unload", f"modprobe -r -- {quote(args.name)}"),),
     )
 
 
@@ -226,20 +225,15 @@ def _unload(args: ModprobeArguments, state: ModuleState, context: Context) -> Ch
     used = f" (now held by {state.users})" if state.users else ""
     return Change(
         summary=f"unload kernel module {args.name}{used}",
-        do=(_command("unload", f"modprobe -r -- {quote(args.name)}", context),),
+        do=(context.command("unload", f"modprobe -r -- {quote(args.name)}"),),
         guard=_guard(state.name, True),
         risk=Risk.MEDIUM,
         disruption=Disruption.GPU if nvidia else Disruption.NONE,
         before={"module": args.name, "state": "loaded"},
         after={"module": args.name, "state": "available"},
         overlay={key(args.name): replace(state, kind="available", users=0)},
-        undo=(_command("load", f"modprobe -- {quote(args.name)}", context),),
+        undo=(context.command("load", f"modprobe -- {quote(args.name)}"),),
     )
-
-
-def _command(key: str, shell: str, context: Context) -> Command:
-    timeout = 120.0 if context.timeout is None else context.timeout
-    return Command(key, shell, timeout=timeout, become=context.become)
 
 
 def _guard(name: str, loaded: bool) -> str:

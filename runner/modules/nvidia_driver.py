@@ -136,7 +136,7 @@ class _Task:
         self._refuse_unfinished()
         steps, error = self.state.simulation.steps, self.state.simulation.error
         if error:
-            raise Refused(f"apt cannot do this: {error}{_advice(error)}")
+            raise Refused(f"apt cannot do this: {error}{_advice(error, self.state.offered)}")
         after = self._after(steps)
         self._refuse_result(steps, after)
         self._refuse_build(steps)
@@ -305,8 +305,7 @@ class _Task:
         return self._command(key, says_why(install_words(flags, specs)))
 
     def _command(self, key: str, shell: str) -> Command:
-        timeout = 1800.0 if self.context.timeout is None else self.context.timeout
-        return Command(key, shell, b"", timeout, self.context.become)
+        return self.context.command(key, shell, self.args.timeout)
 
     def _holds(self, verb: str, names: Iterable[str]) -> tuple[Command, ...]:
         words = " ".join(map(quote, sorted(names)))
@@ -325,15 +324,10 @@ class _Task:
         # Maintainer scripts stop them; what was kept of the GPUs goes only when all is as before.
         after = [f"systemctl start {name}" for name in services.active]
         after += [f"rm -f {driver_history.FOLDER}/gpus.json"] if "gpus.json" in kept else []
-        previous: Previous | None = self.observed[driver_history.PREVIOUS_KEY]
-        history: tuple[Command, ...] = ()
-        if "previous.json" in kept and previous is not None:
-            history = (driver_history.keep("previous.json", previous, self.context.become),)
-        elif "previous.json" in kept:
-            after += [f"rm -f {driver_history.FOLDER}/previous.json"]
+        # previous.json stays: what the host has then is the driver from before, and driver-rollback
+        # proves it and gives the node back.
         return (
             self._command("back", shell),
-            *history,
             *self._holds("hold", held),
             *((self._command("as before", " && ".join(after)),) if after else ()),
         )
@@ -380,7 +374,8 @@ def _matching(versions: Mapping[str, str]) -> Mapping[str, str]:
     return {name: v for name, v in found.items() if not name.startswith("nvidia-firmware-")}
 
 
-def _advice(error: str) -> str:
-    if "Unable to locate" in error or "was not found" in error:
-        return "; are the package lists new (`apt-get update`), and is its source there?"
-    return ""
+def _advice(error: str, offered: Sequence[str]) -> str:
+    if "Unable to locate" not in error and "was not found" not in error:
+        return ""
+    known = f" Sources offer {', '.join(offered)}" if offered else ""
+    return f"; are the package lists new (`apt-get update`), and is its source there?{known}"

@@ -46,6 +46,10 @@ class NvidiaDriverArguments(Arguments):
         False, description="Go on where no source offers the installed version any more."
     )
 
+    timeout: float = Field(
+        1800.0, gt=0, description="Seconds that fetching, installing and undoing may each take."
+    )
+
     @model_validator(mode="after")
     def _one_of_two(self) -> NvidiaDriverArguments:
         if (self.version is None) == (self.branch is None):

@@ -79,7 +79,7 @@ class PodCheck(Module[PodCheckArguments]):
                     f"{name} is a secret, and everyone who may read pods of {args.namespace} would "
                     "see it: let the image read it from a Secret of the cluster"
                 )
-        timeout = args.timeout if context.timeout is None else context.timeout
+        timeout = context.seconds(args.timeout)
         return Outcome(waits=(CheckPod(args.namespace, pod_spec(args), timeout),))
 
 

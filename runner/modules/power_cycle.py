@@ -9,9 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from runner.facts.driver_history import GPUS_SEEN_KEY, gpus_after_boot
-from runner.facts.readiness import REQUIRED_KEY, RebootRequired
-from runner.facts.system import BOOT_ID
+from runner.facts.system import BOOT_ID, REACHABLE_KEY
 from runner.hosts.script import Command
 from runner.modules.base import (
     Arguments,
@@ -26,7 +24,9 @@ from runner.modules.base import (
     Risk,
 )
 from runner.modules.command import exported
-from runner.modules.reboot import same_boot
+from runner.modules.reboot import boot_change
+
+BOOT_KEY = "power_cycle:boot_id"
 
 
 class PowerCycleArguments(Arguments):
@@ -53,8 +53,12 @@ class PowerCycle(Module[PowerCycleArguments]):
 
     Nothing is shut down: every pod goes first, file systems are as after a loss of power. The
     disruption is `reboot`, the risk high. Like `reboot` it acts in every apply, or when it is
-    notified as a handler: give it a `when`. The host has to answer before; for one that does not,
-    switch its power by hand.
+    notified as a handler: give it a `when`.
+
+    In a play with `ignore_unreachable`, and in the `rescue` of a `reboot` from which the host has
+    not come back, the host need not answer before. Its boot id is not known then: it counts as
+    another boot when its first process is younger than the command. A host that is off may need
+    another command than one that hangs: many BMCs refuse `power cycle` for it.
     """
 
     name = "power_cycle"
@@ -74,12 +78,12 @@ class PowerCycle(Module[PowerCycleArguments]):
 
     def probes(self, args: PowerCycleArguments, context: Context) -> Sequence[Probe]:
         assert BOOT_ID.probe
-        return (replace(BOOT_ID.probe, become=context.become),)
+        return (replace(BOOT_ID.probe, key=BOOT_KEY, become=context.become, unreached=""),)
 
     def plan(
         self, args: PowerCycleArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
-        boot_id: str = observed["boot_id"]
+        boot_id: str = observed[BOOT_KEY]
         result = {"boot_id": boot_id}
         if not context.notified:
             return Outcome(result=result)
@@ -93,21 +97,9 @@ class PowerCycle(Module[PowerCycleArguments]):
 
 
 def _change(args: PowerCycleArguments, boot_id: str, context: Context) -> Change:
-    timeout = args.timeout if context.timeout is None else context.timeout
     shown = shlex.join(args.command)
     shell, stdin = exported(context)
     command = Command("power_cycle", shell + shown, stdin, args.command_timeout, become=False)
-    return Change(
-        summary=f"power cycle, from here: {shown}",
-        do=(Reboot(timeout, command),),
-        guard=same_boot(boot_id),
-        risk=Risk.HIGH,
-        disruption=Disruption.REBOOT,
-        before={"boot_id": boot_id},
-        after={"boot_id": "known after change"},
-        overlay={
-            "boot_id": "",
-            REQUIRED_KEY: RebootRequired(False),
-            GPUS_SEEN_KEY: gpus_after_boot(),
-        },
-    )
+    how = Reboot(context.seconds(args.timeout), command)
+    change = boot_change(f"power cycle, from here: {shown}", how, boot_id)
+    return replace(change, overlay={**change.overlay, BOOT_KEY: "", REACHABLE_KEY: ""})

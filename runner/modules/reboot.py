@@ -74,26 +74,30 @@ class RebootModule(Module[RebootArguments]):
         if not wanted:
             return Outcome(result=result)
         asked = f" (asked for by {', '.join(required.packages)})" if required.packages else ""
-        timeout = args.timeout if context.timeout is None else context.timeout
-        return Outcome(
-            changes=(
-                Change(
-                    summary=f"reboot{asked}",
-                    do=(Reboot(timeout),),
-                    guard=same_boot(boot_id),
-                    risk=Risk.HIGH,
-                    disruption=Disruption.REBOOT,
-                    before={"boot_id": boot_id},
-                    after={"boot_id": "known after change"},
-                    overlay={
-                        "boot_id": "",
-                        REQUIRED_KEY: RebootRequired(False),
-                        GPUS_SEEN_KEY: gpus_after_boot(),
-                    },
-                ),
-            ),
-            result=result,
-        )
+        change = boot_change(f"reboot{asked}", Reboot(context.seconds(args.timeout)), boot_id)
+        return Outcome((change,), result=result)
+
+
+def boot_change(summary: str, how: Reboot, boot_id: str) -> Change:
+    """Another boot of the host, by itself or by its power, and what is known after it.
+
+    Args:
+        boot_id: of the boot that it runs; "": not known.
+    """
+    return Change(
+        summary=summary,
+        do=(how,),
+        guard=same_boot(boot_id),
+        risk=Risk.HIGH,
+        disruption=Disruption.REBOOT,
+        before={"boot_id": boot_id or "unknown"},
+        after={"boot_id": "known after change"},
+        overlay={
+            "boot_id": "",
+            REQUIRED_KEY: RebootRequired(False),
+            GPUS_SEEN_KEY: gpus_after_boot(),
+        },
+    )
 
 
 def same_boot(boot_id: str) -> str:

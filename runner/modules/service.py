@@ -172,7 +172,7 @@ def _once_installed(args: ServiceArguments, context: Context) -> Change:
 
 
 def _command(verb: str, state: ServiceState, context: Context) -> Command:
-    timeout = 120.0 if context.timeout is None else context.timeout
+    timeout = context.seconds(120.0)
     unit = shlex.quote(state.unit)
     if verb in ("start", "stop", "restart", "reload"):
         shell = _script(verb, unit)

@@ -130,7 +130,7 @@ class Uri(Module[UriArguments]):
         if not args.read_only:
             return ()
         shell, stdin = _request(args, context, _ANSWER)
-        timeout = _seconds(args, context) + 10
+        timeout = context.seconds(args.timeout) + 10
         key = f"uri:{look_digest(shell, stdin, timeout, context)}"
         parse = partial(parse_answer, args.url)
         return (Probe(key, shell, parse, timeout, stdin, context.become, brief=False),)
@@ -143,7 +143,9 @@ class Uri(Module[UriArguments]):
         good = "|".join(str(status) for status in args.status_code)
         expected = quote(f"expected {' or '.join(map(str, args.status_code))}")
         shell, stdin = _request(args, context, _JUDGE.format(good=good, expected=expected))
-        command = Command("request", shell, stdin, _seconds(args, context) + 10, context.become)
+        command = Command(
+            "request", shell, stdin, context.seconds(args.timeout) + 10, context.become
+        )
         return Outcome(
             changes=(
                 Change(
@@ -154,10 +156,6 @@ class Uri(Module[UriArguments]):
                 ),
             )
         )
-
-
-def _seconds(args: UriArguments, context: Context) -> float:
-    return args.timeout if context.timeout is None else context.timeout
 
 
 _REQUEST = """\
@@ -190,7 +188,7 @@ exit 1
 
 def _request(args: UriArguments, context: Context, then: str) -> tuple[str, bytes]:
     """The sh text and the standard input of a request."""
-    options = curl_options(args, _seconds(args, context))
+    options = curl_options(args, context.seconds(args.timeout))
     if args.method == "HEAD":
         options.append("head")
     elif args.method != "GET":

@@ -103,7 +103,7 @@ class WaitAllocatableModule(Module[WaitAllocatableArguments]):
         node = read_node(observed)
         wanted = _wanted(args, observed, node)
         there = {name: allocatable(node, name) for name in wanted}
-        timeout = args.timeout if context.timeout is None else context.timeout
+        timeout = context.seconds(args.timeout)
         waits = tuple(
             WaitAllocatable(name, count, timeout)
             for name, count in wanted.items()

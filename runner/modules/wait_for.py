@@ -96,7 +96,7 @@ class WaitFor(Module[WaitForArguments]):
     def plan(
         self, args: WaitForArguments, observed: Mapping[str, Any], context: Context
     ) -> Outcome:
-        timeout = args.timeout if context.timeout is None else context.timeout
+        timeout = context.seconds(args.timeout)
         most = _SLICE + args.sleep + args.connect_timeout + 10
         look = Command(
             "wait", script(args, min(_SLICE, timeout)), timeout=most, become=context.become

@@ -264,11 +264,22 @@ def _escalated(
         why = f"{asked.why}; {_times(len(boots))} rebooted for it in {hours}, which did not help"
         higher = Rung.POWER_CYCLE if limits.power_cycles else Rung.HAND_OVER
         asked = Ruling(higher, why, asked.code)
-    cuts = {a.boot_id for a in recent if a.action == "power_cycle"} - {log.boot_id}
+    cuts = power_cycles(asked.code, log, history, limits)
     if asked.rung is Rung.POWER_CYCLE and len(cuts) >= limits.power_cycles:
         why = f"{asked.why}; its power was switched {_times(len(cuts))}, which did not help either"
         asked = Ruling(Rung.HAND_OVER, why, asked.code)
     return asked
+
+
+def power_cycles(code: int, log: KernelLog, history: Sequence[Attempt], limits: Limits) -> set[str]:
+    """The boots that a loss of power has ended for an XID in the period, but for this one."""
+    return {
+        a.boot_id
+        for a in history
+        if (a.code, a.action) == (code, "power_cycle")
+        and log.clock - a.when <= limits.period
+        and a.boot_id != log.boot_id
+    }
 
 
 def _times(count: int) -> str:

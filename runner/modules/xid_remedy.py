@@ -11,9 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from runner.facts import xid_history
 from runner.facts.gpu_health import GPU_HEALTH, HEALTH_KEY, Health
 from runner.facts.xid_catalog import catalog
+from runner.facts.xid_history import Attempt
 from runner.facts.xids import XIDS, XIDS_KEY, KernelLog
 from runner.modules.base import Arguments, Context, Module, Outcome, Probe, Refused
-from runner.modules.xid_decision import ACTIONS, Decision, Limits, Rung, Uncatalogued, decide
+from runner.modules.xid_decision import (
+    ACTIONS,
+    Decision,
+    Limits,
+    Rung,
+    Uncatalogued,
+    decide,
+    power_cycles,
+)
 
 HOUR = 3600.0
 
@@ -79,7 +88,8 @@ class XidRemedy(Module[XidRemedyArguments]):
     Registered: `action` (the highest rung on the node: `none`, `observe`, `restart_workload`,
     `reset_gpu`, `reboot`, `power_cycle` or `hand_over`), `reason`, `gpus` (each with something to
     say: `pci`, `uuid`, `action`, `why`, `xids`), `reset` (UUIDs), `pods` (UIDs), `code` (the XID
-    that decided), and `attempts`, for `xid_record`.
+    that decided), `power_cycles_left` (for that XID in the period, should a reboot not bring the
+    node back), and `attempts`, for `xid_record`.
 
     Sources: NVIDIA's XID catalogue and error recovery guide; the number of reboots as in gpud.
     """
@@ -121,13 +131,17 @@ class XidRemedy(Module[XidRemedyArguments]):
         own = {
             code: entry.model_dump(exclude_unset=True) for code, entry in args.xid_catalog.items()
         }
+        history: tuple[Attempt, ...] = observed[xid_history.HISTORY_KEY]
         try:
-            decisions = decide(health, log, observed[xid_history.HISTORY_KEY], catalog(own), limits)
+            decisions = decide(health, log, history, catalog(own), limits)
         except Uncatalogued as error:
             raise Refused(str(error)) from None
         _refuse_silence(health, decisions)
         told = [one for one in decisions if one.rung > Rung.NONE]
-        return Outcome(result=_result(told, log), messages=tuple(map(_shown, told)))
+        result = _result(told, log)
+        cuts = power_cycles(result["code"], log, history, limits)
+        result["power_cycles_left"] = max(0, limits.power_cycles - len(cuts))
+        return Outcome(result=result, messages=tuple(map(_shown, told)))
 
 
 def _refuse_silence(health: Health, decisions: Sequence[Decision]) -> None:

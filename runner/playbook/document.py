@@ -202,6 +202,15 @@ class Play:
     """Defaults of the roles that it lists or imports: below the inventory."""
     path: Path | None = None
     """Its file, where that is not the playbook's own (`import_playbook`)."""
+    ignore_unreachable: bool = False
+    """Hosts that do not answer are planned too; their tasks ask for `facts.reachable`."""
+
+    def section(
+        self, name: Literal["preconditions", "tasks", "handlers", "verify"]
+    ) -> tuple[Task, ...]:
+        """The tasks of one section."""
+        found: tuple[Task, ...] = getattr(self, name)
+        return found
 
     @property
     def every_task(self) -> tuple[Task, ...]:

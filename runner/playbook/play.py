@@ -104,6 +104,7 @@ def read_play(
         max_failed_percent=rollout.max_failed_percent,
         order=read_order(fields),
         path=path if len(files) > 1 else None,
+        ignore_unreachable=fields.flag("ignore_unreachable") or False,
         **sections,
     )
 

@@ -140,6 +140,7 @@ def _play() -> dict[str, Any]:
         "no_log": _FLAG_OR_TEMPLATE,
         "timeout": _SECONDS,
         "ignore_errors": _FLAG,
+        "ignore_unreachable": _FLAG,
         "any_errors_fatal": _FLAG,
         "max_fail_percentage": _PERCENT,
         "order": {"enum": list(ORDERS)},

@@ -10,6 +10,7 @@ from runner.engine.no_log import HIDDEN
 from runner.engine.planning import HostPlan, PlannedStep
 from runner.facts.base import plain
 from runner.facts.gpu_users import GpuUsers
+from runner.kube.state import NodeState
 from runner.modules.base import Change, Unknown
 from runner.reports.diffs import changed_keys, diff_text
 
@@ -50,7 +51,8 @@ def host_plan(state: HostState) -> dict[str, Any]:
         "changes": [c for step in plan.steps for c in step_changes(state.host.name, step)],
         "waits": [text for step in plan.steps for text in _waits(step)],
         "messages": [
-            *_taken_over(state),
+            *_unreachable(plan, state.node),
+            *_given_back(state),
             *(f"{s.label}: {text}" for s in plan.steps for text in _messages(s, plan.pending)),
         ],
         "skipped": [
@@ -59,11 +61,31 @@ def host_plan(state: HostState) -> dict[str, Any]:
     }
 
 
-def _taken_over(state: HostState) -> list[str]:
-    """Of a node that an earlier run left out of service, and that comes back with this one."""
-    if not state.inherits or state.gate.verdict == "deny":
+def _unreachable(plan: HostPlan, node: NodeState | Unknown | None) -> list[str]:
+    """Of a host that does not answer, and is worked on all the same."""
+    if not plan.unreachable or not plan.pending:
         return []
-    return [f"the node is taken over from run {state.inherits}, and given back at the end"]
+    texts = [
+        f"the host does not answer ({plan.unreachable}): what else is to be done is known once it "
+        "is back"
+    ]
+    if node is None:
+        texts.append("its lock cannot be seen: make sure that no other run works on it")
+    return texts
+
+
+def _given_back(state: HostState) -> list[str]:
+    """Of a node that an earlier run left out of service, and that comes back with this one."""
+    if not _comes_back(state) or state.gate.verdict == "deny":
+        return []
+    if state.inherits:
+        return [f"the node is taken over from run {state.inherits}, and given back at the end"]
+    return ["this run has left the node out of service before; it is given back at the end"]
+
+
+def _comes_back(state: HostState) -> bool:
+    """Whether something is to be done even if no task has anything to do."""
+    return bool(state.inherits) or state.left_behind
 
 
 def _messages(step: PlannedStep, pending: Sequence[PlannedStep]) -> list[str]:
@@ -88,7 +110,7 @@ def _plan_status(state: HostState) -> str:
     assert plan is not None
     if state.result is not None and state.result.status != "ok":
         return state.result.status
-    return "pending" if plan.pending or state.inherits else "ok"
+    return "pending" if plan.pending or _comes_back(state) else "ok"
 
 
 def _drain(state: HostState) -> dict[str, Any] | None:
@@ -107,6 +129,7 @@ def _drain(state: HostState) -> dict[str, Any] | None:
         "warnings": list(preview.warnings),
         "grace_seconds": preview.grace,
         "taint": preview.taint,
+        "pauses": list(preview.pauses),
     }
 
 
@@ -194,7 +217,7 @@ def _status(state: HostState, applied: bool) -> str:
         return state.result.status
     if applied:
         return "skipped"
-    return "pending" if state.plan and (state.plan.pending or state.inherits) else "ok"
+    return "pending" if state.plan and (state.plan.pending or _comes_back(state)) else "ok"
 
 
 def report(run: str, states: Sequence[HostState], applied: bool) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from runner.facts.kubernetes import NO_CLUSTER
+from runner.hosts.display import names
 from runner.kube.leases import NodeLease
-from runner.kube.maintenance import CORDONED_AT, CORDONED_BY
+from runner.kube.maintenance import CORDON_REASON, CORDONED_AT, CORDONED_BY, RUN
 from runner.kube.parse import FINISHED, is_gpu_resource, quantity
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
@@ -106,6 +107,34 @@ def rollouts(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
             text = f"unknown: {lock['unknown']}" if "unknown" in lock else _lock_text(lock)
             held.setdefault(text + since, []).append(node["host"])
     return [f"rollout lock of {_these(hosts)}: {text}" for text, hosts in held.items()]
+
+
+def advice(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to do about nodes that are out of service; hosts of one advice together."""
+    told: dict[str, list[str]] = {}
+    for node in nodes:
+        text = "" if "unknown" in node else _advice(node)
+        if text:
+            told.setdefault(text, []).append(node["host"])
+    return [f"{names(hosts)}: {text}" for text, hosts in told.items()]
+
+
+def _advice(node: Mapping[str, Any]) -> str:
+    notes, lock, cordon = node["annotations"], node["lock"], node["cordoned"]
+    run = notes.get(RUN, "")
+    if run and lock and lock.get("run") == run and not lock["expired"]:
+        return f"run {run} works there; if it was killed: gpurun resume {run}"
+    if run:
+        return f"left out of service by run {run}: gpurun resume {run}"
+    if CORDON_REASON in notes:
+        reason = notes[CORDON_REASON]
+        return f"out of service for good ({reason}); once it is mended: gpurun apply gpu-online"
+    if cordon:
+        who = cordon["by"] or "somebody else"
+        return (
+            f"cordoned by {who}: ask there; to prove it and give it back: gpurun apply node-return"
+        )
+    return ""
 
 
 def _these(hosts: Sequence[str]) -> str:

@@ -104,6 +104,8 @@ class Terminal:
         named = names(hosts)
         if status == "ok":
             self.line(f"  {named}: nothing to do", style)
+        elif status == "pending" and not changes:
+            self.line(f"  {named}: nothing to change", style)
         elif status == "pending":
             self.line(
                 f"  {named}: {_count(len(changes), 'change')}, "
@@ -161,6 +163,8 @@ class Terminal:
                 self._sentence(f"      {owner}: {', '.join(pods)}")
         elif "evict" in drain:
             self.line("    drain: no pod has to go")
+        if drain.get("pauses"):
+            self._sentence(f"    drain: pauses {', '.join(drain['pauses'])} meanwhile")
         for kind in ("unknown", "taint", "warnings", "waits", "blocked"):
             texts = drain.get(kind) or ()
             for text in [texts] if isinstance(texts, str) else texts:

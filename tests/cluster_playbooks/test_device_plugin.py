@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from runner.lab.kube.seed import DEVICE_PLUGIN
 from tests.cluster_playbooks.world import World
 
@@ -139,28 +137,3 @@ def test_the_whole_daemonset_restarts_once_however_many_hosts_ask(
     after = plugin_pods(world)
     assert set(after) == set(before) and not set(after.values()) & set(before.values())
     assert plugin(world)["metadata"]["generation"] == generation + 1
-
-
-@pytest.mark.parametrize(("replicas", "ended"), [("4", {"changed"}), ("1", {"denied"})])
-def test_shared_by_mps(world: World, replicas: str, ended: set[str]) -> None:
-    found, told = world.run("mps.yaml", replicas=replicas)
-    assert found == ended, told
-    if ended == {"changed"}:
-        assert [world.offers(node) for node in world.hosts] == ["8", "8"]
-        assert world.run("mps.yaml", replicas=replicas)[0] == {"ok"}
-        assert world.run("time-slicing-off.yaml")[0] == {"changed"}
-        assert [world.offers(node) for node in world.hosts] == ["2", "2"]
-
-
-def test_mps_needs_a_plugin_that_knows_it(world: World) -> None:
-    def old(item: dict[str, Any]) -> dict[str, Any]:
-        text = "nvcr.io/nvidia/k8s-device-plugin:v0.14.0"
-        spec = item["spec"]["template"]["spec"]
-        containers = [{**spec["containers"][0], "image": text}]
-        template = {**item["spec"]["template"], "spec": {**spec, "containers": containers}}
-        return {**item, "spec": {**item["spec"], "template": template}}
-
-    world.lab.edit("DaemonSet", DEVICE_PLUGIN, old, KUBE_SYSTEM)
-    world.lab.settle()
-    ended, told = world.run("mps.yaml")
-    assert ended == {"denied"} and "MPS needs v0.15.0 or later" in told, told

@@ -58,7 +58,11 @@ def test_only_after_a_pod_has_seen_a_gpu(world: World) -> None:
 
 def test_a_node_whose_gpus_are_all_in_use_needs_no_such_pod(world: World) -> None:
     for number in range(2):
-        spec = {"containers": [{"name": "c", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
+        spec = {
+            "containers": [
+                {"name": "c", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+            ]
+        }
         world.lab.create(
             {
                 "kind": "Pod",

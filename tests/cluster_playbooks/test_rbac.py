@@ -13,12 +13,13 @@ from click.testing import CliRunner
 from runner.cli.capacity import capacity
 from runner.cli.nodes import nodes, unlock
 from runner.cli.rbac import rbac
-from runner.lab.kube import api
+from runner.lab.kube import authorization
 from runner.lab.kube.authorization import Access, allowed
 from runner.lab.kube.requests import User
+from tests.cluster_playbooks.test_named_configs import give_config_manager
 from tests.cluster_playbooks.test_rdma import DEVICES, MODULES
 from tests.cluster_playbooks.world import World
-from tests.kube.credentials import kubeconfig_with
+from tests.lab_kube.credentials import kubeconfig_with
 
 ACCOUNT = "system:serviceaccount:gpurun:gpurun"
 
@@ -64,7 +65,7 @@ def asked(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     for item in documents():
         world.lab.create(item)
-    monkeypatch.setattr(api, "allowed", judge)
+    monkeypatch.setattr(authorization, "allowed", judge)
     token = world.lab.account("gpurun", "gpurun")
     world.kubeconfig = kubeconfig_with(world.lab, tmp_path / "account", token=token)
     yield seen
@@ -93,13 +94,16 @@ def test_enough_for_every_playbook_and_verb_and_nothing_too_much(
         ("node-return.yaml", {"check_image": "cuda:12"}),
         ("time-slicing.yaml", {}),
         ("time-slicing-off.yaml", {}),
-        ("mps.yaml", {}),
-        ("time-slicing-off.yaml", {}),
         ("device-plugin-rollback.yaml", {}),
         ("device-plugin-restart.yaml", {}),
+        ("time-slicing.yaml", {"config_name": "shared"}),
+        ("time-slicing-off.yaml", {"config_name": "shared"}),
+        ("mps.yaml", {}),
         ("rdma-shared-plugin.yaml", {}),
         (str(other), {}),
     ):
+        if playbook == "device-plugin-restart.yaml":
+            give_config_manager(world)  # whose account and role an administrator makes
         ended, told = world.run(playbook, **variables)
         assert ended <= {"changed", "ok"} and "changed" in ended, f"{playbook}: {told}"
     world.run("capacity-report.yaml")

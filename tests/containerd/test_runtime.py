@@ -7,7 +7,9 @@ names its version.
 
 from __future__ import annotations
 
-import sys
+import json
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +22,53 @@ from runner.hosts.script import Command
 from runner.modules.base import Disruption, Refused, Risk
 from runner.modules.files.state import FileState, ancestors, with_content
 from tests.files.local import Local, overlaid, run
+from tests.programs import Answer, answer_for
 
 MODULE = "containerd_runtime"
 CRI = 'plugins."io.containerd.grpc.v1.cri"'
 
-PROGRAM = """#!{python} -IS
-import glob, json, pathlib, sys, tomllib
-def toml(value):
+DEFAULT = f"""\
+version = 2
+[{CRI}.containerd]
+default_runtime_name = "runc"
+[{CRI}.containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+options = {{ SystemdCgroup = false }}
+"""
+
+
+def toml(value: Any) -> str:
     if not isinstance(value, dict):
         return json.dumps(value)
-    return "{{" + ", ".join(json.dumps(k) + " = " + toml(v) for k, v in value.items()) + "}}"
-if sys.argv[1] == "--version":
-    print("containerd containerd.io 1.7.27 05044ec0a9a")
-elif sys.argv[1:] == ["config", "default"]:
-    print('version = 2')
-    print('[{cri}.containerd]')
-    print('default_runtime_name = "runc"')
-    print('[{cri}.containerd.runtimes.runc]')
-    print('runtime_type = "io.containerd.runc.v2"')
-    print('options = {{ SystemdCgroup = false }}')
-else:
-    text = pathlib.Path(sys.argv[2]).read_text()
-    data = tomllib.loads(text)
+    return "{" + ", ".join(json.dumps(k) + " = " + toml(v) for k, v in value.items()) + "}"
+
+
+def containerd_says(_: str, arguments: Sequence[str]) -> Answer:
+    """What `containerd ARGUMENTS` answers."""
+    if arguments[0] == "--version":
+        return 0, "containerd containerd.io 1.7.27 05044ec0a9a\n", ""
+    if list(arguments) == ["config", "default"]:
+        return 0, DEFAULT, ""
+    try:
+        text = Path(arguments[1]).read_text()
+        data = tomllib.loads(text)
+        patterns = [Path(pattern) for pattern in data.get("imports", [])]
+        files = [str(f) for each in patterns for f in sorted(each.parent.glob(each.name))]
+        for file in files:
+            imported = tomllib.loads(Path(file).read_text())
+            data.setdefault("plugins", {}).update(imported.get("plugins", {}))
+    except (OSError, ValueError) as error:
+        return 1, "", f"containerd: {error}\n"
     if "refuse" in text:
-        sys.exit("containerd: this line is refused")
-    files = [f for pattern in data.get("imports", []) for f in sorted(glob.glob(pattern))]
-    for file in files:
-        imported = tomllib.loads(pathlib.Path(file).read_text())
-        data.setdefault("plugins", {{}}).update(imported.get("plugins", {{}}))
-    data["imports"] = [sys.argv[2], *files]
-    for key, value in data.items():
-        print(key, "=", toml(value))
-"""
+        return 1, "", "containerd: this line is refused\n"
+    data["imports"] = [arguments[1], *files]
+    return 0, "".join(f"{key} = {toml(value)}\n" for key, value in data.items()), ""
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Local:
-    program = tmp_path / "bin" / "containerd"
-    program.parent.mkdir()
-    program.write_text(PROGRAM.format(python=sys.executable, cri=CRI.replace("'", '"')))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    programs = answer_for(["containerd"], tmp_path, containerd_says)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     root = tmp_path / "host"
     (root / "conf.d").mkdir(parents=True)
     return Local(root, extra={KEY: Daemons(())})

@@ -15,6 +15,7 @@ from runner.facts.driver_history import (
     Services,
 )
 from runner.facts.driver_packages import DriverPackages, parse
+from runner.facts.fabric_manager import FABRIC_MANAGER_KEY, FabricManager
 from runner.facts.nvidia import DRIVER_KEY, Driver, Gpu, Gpus, Instance
 from runner.hosts.script import Result
 from runner.modules.base import Context, Outcome
@@ -63,6 +64,7 @@ def host(
         DRIVER_KEY: driver,
         GPUS_SEEN_KEY: gpus,
         SERVICES_KEY: Services(active, ("nvidia", "nvidia_uvm"), 0),
+        FABRIC_MANAGER_KEY: FabricManager(),
         BEFORE_KEY: None,
         PREVIOUS_KEY: None,
         "boot_id": BOOT,

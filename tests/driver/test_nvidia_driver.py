@@ -90,7 +90,7 @@ def test_packages_of_the_driver_that_is_loaded_end_a_mismatch(boot_id: str) -> N
     restored = [change.summary for change in plan("gpu_restore", after).changes]
     lost = ["GPU 0: MIG off -> 2x 1g.10gb"] if boot_id != BOOT else []
     assert restored[:-1] == [*lost, "start nvidia-persistenced"], "the loaded driver keeps MIG"
-    assert restored[-1].startswith("GPUs and services are as before")
+    assert restored[-1].startswith("see that GPUs and services are as before")
 
 
 def test_of_a_driver_that_does_not_work_nothing_can_be_kept() -> None:
@@ -107,15 +107,13 @@ def test_the_undo_installs_what_was_there_and_starts_what_ran() -> None:
 
 
 @pytest.mark.parametrize("known", [None, Previous("535.161.07", "open", {})])
-def test_the_undo_brings_the_way_back_of_before(known: Previous | None) -> None:
+def test_after_the_undo_the_way_back_leads_to_what_the_host_has(known: Previous | None) -> None:
+    """So that driver-rollback gives the node back instead of going further back, or nowhere."""
     observed = host(gpus=GPUS, more={PREVIOUS_KEY: known})
     change = only(plan("nvidia_driver", with_packages(observed, look(), version=NEW), version=NEW))
-    kept = {one.key: one.stdin for one in change.undo if isinstance(one, Command)}
-    if known:
-        assert json.loads(kept["keep previous.json"])["version"] == "535.161.07"
-    else:
-        assert "keep previous.json" not in kept
-        assert change.undo[-1].shell.endswith("rm -f /var/lib/gpurun/driver/previous.json")
+    assert json.loads(command(change, "keep previous.json").stdin)["version"] == OLD
+    undone = [one for one in change.undo if isinstance(one, Command)]
+    assert not any("previous.json" in one.key + one.shell for one in undone)
 
 
 INST = "Inst nvidia-utils-570-server (570.86.15-0ubuntu1 gpurun-lab:localhost [amd64])"
@@ -168,10 +166,14 @@ def test_a_package_that_only_leads_to_another_branch_is_refused() -> None:
         ask(name="look_550_to_565", branch=565)
 
 
-def test_a_version_that_nobody_offers_says_what_to_look_at() -> None:
+def test_a_version_that_nobody_offers_says_what_to_look_at_and_what_there_is() -> None:
     lost = "E: Unable to locate package nvidia-driver-570-server\n== ended 100"
-    with pytest.raises(Refused, match="are the package lists new"):
+    with pytest.raises(Refused, match="are the package lists new") as caught:
         ask(("== ended 0", lost))
+    assert "Sources offer" not in str(caught.value)
+    offered = "== offered\n580.65.06-0ubuntu1\n550.90.07-0ubuntu1\n== policy\n"
+    with pytest.raises(Refused, match=r"Sources offer 580\.65\.06, 550\.90\.07$"):
+        ask(("== ended 0", lost), ("== policy\n", offered))
 
 
 def test_instances_split_by_hand_could_not_be_made_again() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from runner.facts import driver_history
 from runner.facts.driver_history import BEFORE_KEY, SERVICES_KEY, Before, Services
+from runner.facts.fabric_manager import FABRIC_MANAGER_KEY, FabricManager
 from runner.facts.nvidia import GPUS_KEY, Driver, Gpus
 from runner.hosts.script import Command, Result
 from runner.modules.base import Context, Disruption, Outcome, Refused, Risk, Unknown
@@ -122,11 +123,31 @@ def test_mig_services_and_persistence_come_back_and_the_record_goes_last() -> No
         "GPU 0: MIG off -> 7x 1g.10gb; GPU 1: MIG no instances -> 7x 1g.10gb",
         "start nvidia-dcgm",
         "GPU 0, 1: persistence mode on",
-        "GPUs and services are as before: what was kept of them is removed",
+        "see that GPUs and services are as before, then remove what was kept of them",
     ]
     for change in outcome.changes:
         observed.update(change.overlay)
     assert plan("gpu_restore", observed).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("fabric", "manager", "starts"),
+    [
+        ("In Progress", FabricManager(NEW, enabled=True), True),
+        ("In Progress", FabricManager(NEW), False),
+        ("In Progress", FabricManager(NEW, active=True, enabled=True), False),
+        ("Completed", FabricManager(NEW, enabled=True), False),
+        (None, FabricManager(NEW, enabled=True), False),
+    ],
+    ids=["waits", "somebody has disabled it", "runs", "joined", "no NVSwitches"],
+)
+def test_gpus_that_wait_for_the_fabric_manager_get_it(
+    fabric: str | None, manager: FabricManager, starts: bool
+) -> None:
+    gpus = Gpus([replace(one, fabric=fabric) for one in GPUS])
+    more = {BEFORE_KEY: record(), FABRIC_MANAGER_KEY: manager}
+    outcome = plan("gpu_restore", host(WORKING, gpus, (), more=more))
+    assert ("start nvidia-fabricmanager" in summaries(outcome)) is starts
 
 
 def test_the_daemon_sets_persistence_mode_itself() -> None:

@@ -60,6 +60,7 @@ class OneHost:
             self.observed,
             self.local,
             lambda: self.node,
+            ignore_unreachable=self.subject.play.ignore_unreachable,
         )
 
     def apply(

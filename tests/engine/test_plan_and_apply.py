@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.engine.approved import check_within
 from runner.engine.ending import Drifted
 from runner.engine.maintenance import Maintenance
+from runner.hosts.errors import LostError
 from runner.hosts.script import Command
 from tests.engine.plays import OneHost, statuses
 
@@ -249,6 +251,23 @@ def test_a_touched_host_that_broke_stays_out_of_service_and_says_so(two: OneHost
     result = two.apply(plan, Node())
     assert result.status == "unreachable"
     assert result.left == "node gpu-1 stays cordoned"
+
+
+def test_a_lost_connection_names_the_task_and_what_was_done_before(
+    two: OneHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = two.plan()
+    first, second = [step.label for step in plan.steps]
+    running = f"{plan.steps[1].key}#0/guard"
+
+    def change(blocks: Any) -> Any:
+        raise LostError("lost", "look again", {}, running, "no answer for 15 s")
+
+    monkeypatch.setattr(two.local, "change", change)
+    reason = two.apply(plan).reason
+    assert f"the connection was lost during '{second}' (no answer for 15 s)" in reason
+    assert f"finished before: {first}" in reason and "look again" in reason
+    assert "#0" not in reason
 
 
 def test_verify_failing_is_a_failure_of_the_host(tmp_path: Path) -> None:

@@ -372,3 +372,26 @@ def test_what_only_a_reboot_makes_possible_is_planned_after_it(tmp_path: Path) -
     assert result.status == "changed", result
     assert ["reboot"] in one.local.changes
     assert needed.read_text() == "old\nnew\n"
+
+
+def test_a_rescue_is_done_before_the_fail_at_its_end(tmp_path: Path) -> None:
+    one = OneHost(
+        tmp_path,
+        f"""
+- hosts: all
+  tasks:
+    - name: whole
+      block:
+        - {{name: first, shell: "false"}}
+      rescue:
+        - {{name: note, copy: {{dest: {tmp_path}/note, content: noted}}}}
+        - {{name: end, fail: {{msg: "it is over: {{{{ ansible_failed_task.name }}}}"}}}}
+      always:
+        - {{name: always, shell: "echo always >> {tmp_path}/ran"}}
+    - {{name: after, shell: "echo after >> {tmp_path}/ran"}}
+""",
+    )
+    result = one.apply()
+    assert (result.status, result.reason) == ("failed", "end: it is over: first")
+    assert (tmp_path / "note").read_text() == "noted"
+    assert ran(tmp_path) == ["always"]

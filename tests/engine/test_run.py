@@ -206,3 +206,18 @@ def test_a_host_s_own_drain_options_win_over_the_play_s(tmp_path: Path) -> None:
     assert plans["own"] is not None and plans["plain"] is not None
     assert plans["own"].play.drain == DrainOptions(mode="none", force=True, timeout=5.0)
     assert plans["plain"].play.drain == DrainOptions(force=True, timeout=60.0)
+
+
+def test_a_play_may_say_what_is_done_with_hosts_that_do_not_answer(tmp_path: Path) -> None:
+    power, late = "power_cycle: {command: ['true']}", "stat: {path: /x}"
+    for tasks, status in (((power, late), ""), ((late, power), "unreachable")):
+        text = "- hosts: all\n  ignore_unreachable: true\n  drain: {mode: none}\n  tasks:\n"
+        whole = Whole(tmp_path, [host("down", tmp_path)])
+        path = tmp_path / "playbook.yaml"
+        path.write_text(text + "".join(f"    - {task}\n" for task in tasks))
+        whole.playbook = load_playbook(path)
+        states = whole.run("plan")
+        assert results(states) == {"down": status}
+        (told,) = report("test", states, False)["hosts"]
+        assert "down: connection refused" in str(told)
+        assert ("make sure that no other run works on it" in str(told)) is (not status)

@@ -26,13 +26,20 @@ from tests.engine.plays import OneHost, statuses
 from tests.engine.test_run import Connection
 
 NOTHING_TO_DO = "- name: x\n  hosts: all\n  tasks:\n    - debug: {msg: nothing}\n"
+NOT_READY = NOTHING_TO_DO + "  preconditions:\n    - assert: {that: false, msg: not ready}\n"
 
 
-def nothing_to_do(folder: Path, node: Any, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Run:
+def nothing_to_do(
+    folder: Path,
+    node: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    playbook: str = NOTHING_TO_DO,
+    **settings: Any,
+) -> Run:
     """A run with one host, for which nothing is to do, while the cluster says `node` of it."""
     monkeypatch.setattr(engine, "Connection", Connection)
     monkeypatch.setattr(Clusters, "node", lambda self, host: node)
-    (folder / "playbook.yaml").write_text(NOTHING_TO_DO)
+    (folder / "playbook.yaml").write_text(playbook)
     host = Host("a", "192.0.2.1", Origin("hosts.yaml", 1, 1))
     return Run(
         load_playbook(folder / "playbook.yaml"),
@@ -85,6 +92,37 @@ def test_a_dry_run_shows_a_node_that_would_be_taken_over_and_given_back(
     said = "the node is taken over from run other, and given back at the end"
     shown = (host["status"], said in host["messages"])
     assert shown == (("pending", True) if holder == "other" else ("denied", False))
+
+
+def test_what_a_resumed_run_gives_back_is_in_its_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = NodeState("a", unschedulable=True, annotations={RUN: "mine"})
+    run = nothing_to_do(tmp_path, node, monkeypatch, resumed=True)
+    (host,) = report("mine", run.plan(), applied=False)["hosts"]
+    said = "this run has left the node out of service before; it is given back at the end"
+    assert (host["status"], host["messages"][0]) == ("pending", said)
+
+
+@pytest.mark.parametrize(
+    ("holder", "settings", "left"),
+    [
+        ("mine", {"resumed": True}, "still cordoned by run mine: gpurun resume mine"),
+        (
+            "other",
+            {"predecessor": "other", "heirs": frozenset("a")},
+            "still cordoned by run other: gpurun resume other",
+        ),
+        ("third", {"predecessor": "other", "heirs": frozenset("a")}, ""),
+    ],
+)
+def test_a_node_that_cannot_be_gone_on_with_is_named_with_the_run_that_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str, settings: Any, left: str
+) -> None:
+    node = NodeState("a", unschedulable=True, annotations={RUN: holder})
+    (state,) = nothing_to_do(tmp_path, node, monkeypatch, NOT_READY, **settings).apply()
+    assert state.result is not None
+    assert (state.result.status, state.result.left) == ("denied", left)
 
 
 @pytest.mark.parametrize("become", [True, False])

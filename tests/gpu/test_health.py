@@ -9,6 +9,7 @@ import pytest
 from runner.facts.base import load_fact
 from runner.facts.nvidia import Gpus, parse_gpus
 from runner.hosts.script import Result
+from runner.lab.gpu import add_client, join
 from tests.gpu.test_facts import look
 from tests.gpu.transcripts import Node, transcript
 
@@ -83,3 +84,32 @@ def test_every_name_of_a_gpu_is_documented() -> None:
     fact = load_fact("gpus")
     (gpu,) = fact.export(changed())
     assert {name for name, *_ in fact.fields} == set(gpu)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "fabric"),
+    [
+        ("N/A", "N/A", None),
+        ("Not Supported", "N/A", None),
+        ("Completed", "Success", "Completed"),
+        ("In Progress", "N/A", "In Progress"),
+        ("Completed", "Insufficient Resources", "Completed: Insufficient Resources"),
+    ],
+)
+def test_the_fabric_of_nvswitches(state: str, status: str, fabric: str | None) -> None:
+    told = "<fabric>\n            <state>{}</state>\n            <status>{}</status>"
+    (gpu,) = changed((told.format("N/A", "N/A"), told.format(state, status)))
+    assert gpu.fabric == fabric
+
+
+@pytest.mark.parametrize(("model", "waits"), [("H100-80", "In Progress"), ("A100-80", None)])
+def test_the_simulated_fabric_waits_for_its_manager(
+    tmp_path: Path, model: str, waits: str | None
+) -> None:
+    node = Node(tmp_path, model)
+    assert [gpu.fabric for gpu in parse_gpus(look(node))] == [None]
+    join(tmp_path, 4)
+    assert [gpu.fabric for gpu in parse_gpus(look(node))] == [waits]
+    add_client(tmp_path, "nvidia-fabricmanager", 7, "nv-fabricmanager", [0])
+    joined = "Completed" if waits else None
+    assert [gpu.fabric for gpu in parse_gpus(look(node))] == [joined]

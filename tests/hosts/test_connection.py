@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from benchmarks.counting_proxy import CountingProxy
 from runner.errors import UnreachableError
 from runner.hosts import connection as connection_module
 from runner.hosts import shell
-from runner.hosts.connection import Connection, HostError, LostError
+from runner.hosts.connection import _AGE, Connection, HostError, LostError
 from runner.hosts.script import Block, Command, Result
 from tests.hosts.conftest import Sshd
 
@@ -308,3 +309,39 @@ class TestReboot:
     ) -> None:
         with pytest.raises(HostError, match="boot id is unknown"):
             self.reboot(sshd, monkeypatch, [1])
+
+    def power_cycle(
+        self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch, told: list[str | int | Exception]
+    ) -> None:
+        real = Connection.reboot
+        monkeypatch.setattr(
+            Connection, "reboot", lambda self, timeout: real(self, timeout, lambda: None)
+        )
+        self.reboot(sshd, monkeypatch, told, timeout=0.5)
+
+    def test_a_power_cycle_is_another_boot_id_too(
+        self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        down = UnreachableError("refuses connections")
+        told: list[str | int | Exception] = ["boot-1", "boot-1", down, "boot-2", "x"]
+        self.power_cycle(sshd, monkeypatch, told)
+        assert told == ["x"]
+
+    def test_of_a_host_that_did_not_answer_its_first_process_tells(
+        self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        down = UnreachableError("refuses connections")
+        told: list[str | int | Exception] = [down, down, "86400", "0", "x"]
+        self.power_cycle(sshd, monkeypatch, told)
+        assert told == ["x"]
+
+    def test_a_host_that_answers_again_by_itself_has_not_lost_its_power(
+        self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(UnreachableError, match="still runs the old boot"):
+            self.power_cycle(sshd, monkeypatch, [UnreachableError("down"), "86400"])
+
+    def test_the_age_of_the_first_process_is_read_from_proc(self) -> None:
+        done = subprocess.run(["sh", "-c", _AGE.shell], capture_output=True, text=True, check=True)
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        assert 0 <= int(done.stdout) <= uptime

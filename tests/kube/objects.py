@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from tests.kube.names import NODE, NS
 
 RECORDED = Path(__file__).with_name("recorded")
 
@@ -15,11 +18,15 @@ def recorded(name: str) -> tuple[int, dict[str, Any]]:
     return answer["status"], answer["body"]
 
 
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def pod(
     name: str,
     *,
-    namespace: str = "default",
-    node: str = "gpu-1",
+    namespace: str = NS,
+    node: str = NODE,
     owner: str = "ReplicaSet",
     owner_name: str = "web",
     owner_uid: str = "",
@@ -31,13 +38,18 @@ def pod(
     mirror: bool = False,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A v1 Pod bound to a node. `owner` "": no controller."""
+    """A v1 Pod bound to a node, running and ready.
+
+    Args:
+        owner: kind of its controller; "": it has none.
+        owner_uid: of that; "" leaves it to whoever stores the pod.
+    """
     resources = {"limits": {"nvidia.com/gpu": str(gpus)}} if gpus else {}
     meta: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels or {}}
     if owner:
         api = "apps/v1"
         reference = {"apiVersion": api, "kind": owner, "name": owner_name, "controller": True}
-        meta["ownerReferences"] = [{**reference, "uid": owner_uid or f"uid-{owner_name}"}]
+        meta["ownerReferences"] = [{**reference, "uid": owner_uid}]
     if mirror:
         meta["annotations"] = {"kubernetes.io/config.mirror": "x"}
     return {
@@ -47,11 +59,14 @@ def pod(
         "spec": {
             "nodeName": node,
             "terminationGracePeriodSeconds": grace,
-            "containers": [{"name": "c", "image": "x", "resources": resources}],
+            "containers": [{"name": "c", "image": "registry.invalid/x:1", "resources": resources}],
             **({"volumes": [{"name": "scratch", "emptyDir": {}}]} if empty_dir else {}),
             **spec,
         },
-        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]},
+        "status": {
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": str(phase == "Running")}],
+        },
     }
 
 

@@ -20,20 +20,24 @@ from runner.kube.state import (
     WaitAllocatable,
 )
 from runner.kube.waiting import StoppedError
+from tests.kube.names import NODE, NS, OTHER, node_name
 from tests.kube.objects import pod
-from tests.kube.world import DEADLINE, World
+from tests.kube.world import DEADLINE, World, labels_of
 
 GPU = "nvidia.com/gpu"
+LATER = -5.0
+"""The change begins later than whatever there is was made."""
 
 
 def do(world: World, action: ClusterAction, progress: Any = None, ago: float = 60.0) -> None:
     since = datetime.now(UTC) - timedelta(seconds=ago)
     told = progress or world.progress
-    world.cluster.perform("gpu-1", action, since=since, progress=told, stop=world.stop)
+    world.cluster.perform(NODE, action, since=since, progress=told, stop=world.stop)
 
 
 def offer(world: World, number: int) -> None:
-    world.change("Node", "gpu-1", status={"allocatable": {GPU: str(number)}})
+    offered = {GPU: str(number)}
+    world.change("Node", NODE, status={"capacity": offered, "allocatable": offered})
 
 
 @pytest.fixture(autouse=True)
@@ -45,41 +49,42 @@ class TestEvictPods:
     def test_those_named_go_and_the_others_stay(self, world: World) -> None:
         first = world.pod(pod("a"))["metadata"]["uid"]
         world.pod(pod("b"))
-        world.run_controllers()
+        world.kubelet()
         do(world, EvictPods((first, "gone-before")))
-        assert not world.has("Pod", "a", "default") and world.has("Pod", "b", "default")
+        assert not world.has("Pod", "a") and world.has("Pod", "b")
         do(world, EvictPods((first,)))
 
     def test_a_pod_that_may_not_go_is_named(self, world: World) -> None:
         uid = world.pod(pod("a", owner=""))["metadata"]["uid"]
-        with pytest.raises(ClusterError, match=r"pods could not be evicted: .*default/a"):
+        with pytest.raises(ClusterError, match=rf"pods could not be evicted: .*{NS}/a"):
             do(world, EvictPods((uid,)))
 
 
 class TestReadNodes:
     def test_all_nodes_without_their_pods(self, world: World) -> None:
-        world.node("gpu-2")
+        world.node(2)
         world.pod(pod("a"))
         found = world.cluster.look(NodesQuery())
         assert isinstance(found, tuple)
-        assert [(node.name, node.pods) for node in found] == [("gpu-1", ()), ("gpu-2", ())]
+        ours = [(node.name, node.pods) for node in found if node.name in (NODE, OTHER)]
+        assert ours == [(NODE, ()), (OTHER, ())]
 
     def test_nodes_with_their_pods_in_two_requests(self, world: World) -> None:
-        world.node("gpu-2")
+        world.node(2)
         world.pod(pod("b", gpus=2))
         world.pod(pod("a"))
-        world.pod(pod("elsewhere", node="gpu-3"))
-        found = world.cluster.read_nodes(["gpu-2", "missing", "gpu-1"])
-        assert list(found) == ["gpu-2", "gpu-1"]
-        assert [each.name for each in found["gpu-1"].pods] == ["a", "b"]
-        assert found["gpu-1"].pods[1].gpu_requests == {GPU: 2}
-        assert found["gpu-2"].pods == ()
-        assert world.cluster.api.requests == 2
+        world.pod(pod("elsewhere", node=node_name(3)))
+        found = world.cluster.read_nodes([OTHER, "missing", NODE])
+        assert list(found) == [OTHER, NODE]
+        assert [each.name for each in found[NODE].pods] == ["a", "b"]
+        assert found[NODE].pods[1].gpu_requests == {GPU: 2}
+        assert found[OTHER].pods == ()
+        assert world.requests == 2
 
     @pytest.mark.parametrize("name", ["", "../pods", "gpu-1?x=y", "a,b=c", "GPU-1", "gpu-1\n"])
     def test_what_cannot_be_a_node_is_not_asked_for(self, world: World, name: str) -> None:
         assert world.cluster.read_nodes([name]) == {}
-        assert world.cluster.api.requests == 0
+        assert world.requests == 0
 
     def test_threads_may_share_a_cluster(self, world: World) -> None:
         found: list[int] = []
@@ -87,7 +92,7 @@ class TestReadNodes:
 
         def read() -> None:
             together.wait(DEADLINE)
-            found.append(len(world.cluster.read_nodes(["gpu-1"])))
+            found.append(len(world.cluster.read_nodes([NODE])))
 
         threads = [threading.Thread(target=read) for _ in range(8)]
         for thread in threads:
@@ -99,9 +104,10 @@ class TestReadNodes:
 
 class TestLabels:
     def test_set_and_removed(self, world: World) -> None:
-        world.change("Node", "gpu-1", metadata={"labels": {"old": "1", "kept": "2"}})
+        before = labels_of(world.change("Node", NODE, metadata={"labels": {"old": "1"}}))
         do(world, SetLabels({"old": None, "new": "3"}))
-        assert world.get("Node", "gpu-1")["metadata"]["labels"] == {"kept": "2", "new": "3"}
+        kept = {key: value for key, value in before.items() if key != "old"}
+        assert labels_of(world.get("Node", NODE)) == {**kept, "new": "3"}
 
     def test_a_label_the_api_refuses(self, world: World) -> None:
         with pytest.raises(RefusalError) as caught:
@@ -117,10 +123,10 @@ class TestTaint:
     }
 
     def taints(self, world: World) -> list[dict[str, str]]:
-        return list(world.get("Node", "gpu-1")["spec"].get("taints", []))
+        return list(world.get("Node", NODE)["spec"].get("taints", []))
 
     def test_set_replaced_and_removed_beside_others(self, world: World) -> None:
-        world.change("Node", "gpu-1", spec={"taints": [self.OTHER]})
+        world.change("Node", NODE, spec={"taints": [self.OTHER]})
         do(world, SetTaint("repair", "NoSchedule"))
         do(world, SetTaint("repair", "NoSchedule", "ecc"))
         set_ = {"key": "repair", "effect": "NoSchedule", "value": "ecc"}
@@ -140,7 +146,7 @@ class TestWaitAllocatable:
 
     def test_what_is_there_is_seen_twice(self, world: World) -> None:
         do(world, self.wait(8))
-        assert world.cluster.api.requests >= 2
+        assert world.requests >= 2
 
     def test_it_waits_for_the_plugin(self, world: World) -> None:
         do(world, self.wait(7), world.when("8 so far", lambda: offer(world, 7)))
@@ -176,70 +182,60 @@ class TestWaitAllocatable:
 
 
 class TestRestartDaemonSetPod:
-    ACTION = RestartDaemonSetPod("gpu-operator", "plugin", DEADLINE)
+    ACTION = RestartDaemonSetPod(NS, "plugin", DEADLINE)
 
     @pytest.fixture(autouse=True)
-    def daemonset(self, world: World) -> None:
-        item = {
-            "metadata": {"name": "plugin", "namespace": "gpu-operator"},
-            "spec": {"template": {"spec": {"nodeSelector": {}}}},
-        }
-        world.put("DaemonSet", item)
+    def plugin(self, world: World) -> str:
+        """Name of the pod of the DaemonSet on the node."""
+        world.daemonset("plugin")
+        return str(world.daemon_pod("plugin")["metadata"]["name"])
 
-    def daemon_pod(self, world: World, age: float, ready: bool = True) -> str:
-        item = world.daemon_pod(world.get("DaemonSet", "plugin", "gpu-operator"), "gpu-1", ready)
-        return str(world.pod(item, age)["metadata"]["name"])
-
-    def test_the_old_pod_is_deleted_and_a_ready_one_awaited(self, world: World) -> None:
-        old = self.daemon_pod(world, age=3600)
-        world.run_controllers()
-        do(world, self.ACTION)
-        assert not world.has("Pod", old, "gpu-operator")
-        (new,) = world.cluster.pods_on("gpu-1")
+    def test_the_old_pod_is_deleted_and_a_ready_one_awaited(
+        self, world: World, plugin: str
+    ) -> None:
+        world.kubelet()
+        do(world, self.ACTION, ago=LATER)
+        assert not world.has("Pod", plugin)
+        (new,) = world.cluster.pods_on(NODE)
         assert new.state.ready and new.state.owner_name == "plugin"
 
-    def test_a_pod_created_since_counts_as_restarted(self, world: World) -> None:
-        fresh = self.daemon_pod(world, age=5)
+    def test_a_pod_created_since_counts_as_restarted(self, world: World, plugin: str) -> None:
         do(world, self.ACTION, ago=60)
-        assert world.has("Pod", fresh, "gpu-operator")
+        assert world.has("Pod", plugin)
         assert world.said == []
 
-    def test_a_fresh_pod_that_is_not_ready_is_awaited(self, world: World) -> None:
-        fresh = self.daemon_pod(world, age=5, ready=False)
-        status = {"conditions": [{"type": "Ready", "status": "True"}]}
-        become_ready = world.when(
-            "is not Ready",
-            lambda: world.change("Pod", fresh, "gpu-operator", status=status),
-        )
+    def test_a_fresh_pod_that_is_not_ready_is_awaited(self, world: World, plugin: str) -> None:
+        world.daemon_pod("plugin", ready=False)
+        become_ready = world.when("is not Ready", lambda: world.daemon_pod("plugin"))
         do(world, self.ACTION, become_ready, ago=60)
-        assert world.has("Pod", fresh, "gpu-operator")
+        assert world.has("Pod", plugin)
 
-    def test_the_servers_clock_decides_what_is_old(self, world: World) -> None:
-        """A pod of ten seconds ago is not new because our clock is a minute slow."""
-        old = self.daemon_pod(world, age=10)
-        world.cluster.api._note_clock = lambda date: None  # type: ignore[method-assign]
-        world.cluster.api.clock_offset = timedelta(seconds=60)
-        world.run_controllers()
-        do(world, self.ACTION, ago=65)
-        assert not world.has("Pod", old, "gpu-operator")
+    def test_the_servers_clock_decides_what_is_old(self, world: World, plugin: str) -> None:
+        """A pod of before the run is not new because our clock is a minute slow."""
+        world.proxy.ahead = 60
+        world.cluster.node(NODE)
+        world.kubelet()
+        do(world, self.ACTION, ago=5)
+        assert not world.has("Pod", plugin)
 
-    def test_no_new_pod_in_time_is_told(self, world: World) -> None:
-        self.daemon_pod(world, age=3600)
-        deleted = world.when("deleting", lambda: None)
+    def test_no_new_pod_in_time_is_told(self, world: World, plugin: str) -> None:
         with pytest.raises(ClusterError, match="still terminating"):
-            do(world, RestartDaemonSetPod("gpu-operator", "plugin", 0.1), deleted)
-        world.finish_terminating()
+            do(world, RestartDaemonSetPod(NS, "plugin", 0.1), ago=LATER)
+        # Its successor finds the node taken, so that none comes.
+        kept_off = {"key": "example.com/kept-off", "effect": "NoSchedule"}
+        world.change("Node", NODE, spec={"taints": [kept_off]})
+        world.kubelet_works()
+        world.until(lambda: not world.has("Pod", plugin), "the pod is gone")
         with pytest.raises(ClusterError, match="no new pod yet"):
-            do(world, RestartDaemonSetPod("gpu-operator", "plugin", 0.1))
+            do(world, RestartDaemonSetPod(NS, "plugin", 0.1), ago=LATER)
 
     def test_a_deletion_whose_answer_is_lost_is_done_once(self, world: World) -> None:
-        self.daemon_pod(world, age=3600)
         world.fault(kind="lose", method="DELETE")
-        world.run_controllers()
-        do(world, self.ACTION)
-        assert len(world.cluster.pods_on("gpu-1")) == 1
+        world.kubelet()
+        do(world, self.ACTION, ago=LATER)
+        assert len(world.cluster.pods_on(NODE)) == 1
 
     def test_a_missing_daemonset(self, world: World) -> None:
         with pytest.raises(RefusalError, match="not found") as caught:
-            do(world, RestartDaemonSetPod("gpu-operator", "none"))
+            do(world, RestartDaemonSetPod(NS, "none"))
         assert "get daemonsets" in caught.value.hint

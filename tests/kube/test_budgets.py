@@ -10,11 +10,12 @@ from runner.kube.api import Api, RefusalError
 from runner.kube.budgets import matches, parse_budget
 from runner.kube.eviction import Kind, classify
 from runner.kube.parse import parse_pod
+from tests.kube.names import NS
 from tests.kube.objects import pod, recorded, stored
 
 
 def budget(spec: dict[str, Any], **status: int) -> dict[str, Any]:
-    meta = {"name": "keep", "namespace": "default"}
+    meta = {"name": "keep", "namespace": NS}
     return {"metadata": meta, "spec": spec, "status": status}
 
 

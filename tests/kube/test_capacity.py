@@ -7,6 +7,7 @@ import json
 from click.testing import CliRunner, Result
 
 from runner.cli.capacity import capacity
+from tests.kube.names import NODE, OTHER
 from tests.kube.objects import pod
 from tests.kube.world import World
 
@@ -14,21 +15,20 @@ PRODUCT = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB"}
 
 
 def call(world: World, *arguments: str) -> Result:
-    given = [*arguments, "-i", "gpu-1,gpu-2,", "--kubeconfig", str(world.kubeconfig)]
+    given = [*arguments, "-i", f"{NODE},{OTHER},", "--kubeconfig", str(world.kubeconfig)]
     return CliRunner().invoke(capacity, given, standalone_mode=False)
 
 
 def nodes(world: World) -> None:
-    for name in ("gpu-1", "gpu-2"):
-        world.node(name, gpus=4)
-        world.change("Node", name, metadata={"labels": PRODUCT})
+    for number in (1, 2):
+        world.node(number, gpus=4, labels=PRODUCT)
     world.pod(pod("train", gpus=3))
     world.pod(pod("done", gpus=4, phase="Succeeded"))
 
 
 def test_offered_used_free_and_totals(world: World) -> None:
     nodes(world)
-    world.change("Node", "gpu-2", spec={"unschedulable": True})
+    world.cordon(OTHER)
     found = json.loads(call(world, "-o", "json").stdout)
     first, second = found["nodes"]
     assert (first["allocatable"], first["used"], first["free"]) == (4, 3, 1)
@@ -47,12 +47,12 @@ def test_the_table(world: World) -> None:
     nodes(world)
     lines = [line.split() for line in call(world).stdout.splitlines()]
     assert lines[0][:4] == ["NODE", "KIND", "RESOURCE", "ALLOCATABLE"]
-    assert lines[1] == ["gpu-1", "NVIDIA-A100-SXM4-40GB", "nvidia.com/gpu", "4", "3", "1"]
+    assert lines[1] == [NODE, "NVIDIA-A100-SXM4-40GB", "nvidia.com/gpu", "4", "3", "1"]
     assert lines[-1] == ["TOTAL", "NVIDIA-A100-SXM4-40GB", "nvidia.com/gpu", "8", "3", "5"]
 
 
 def test_what_cannot_be_read_is_said(world: World) -> None:
-    world.node("gpu-1")
+    world.node()
     answer = call(world)
     assert answer.return_value == 1
-    assert "gpu-2: unknown: the cluster has no node 'gpu-2'" in answer.stdout
+    assert f"{OTHER}: unknown: the cluster has no node '{OTHER}'" in answer.stdout

@@ -9,9 +9,10 @@ import pytest
 from runner.kube.filters import Selection, select
 from runner.kube.parse import parse_pod
 from runner.kube.state import DrainMode, DrainOptions
+from tests.kube.names import NS
 from tests.kube.objects import pod, stored
 
-DAEMONSETS = {"default/plugin"}
+DAEMONSETS = {f"{NS}/plugin"}
 
 
 def chosen(
@@ -34,20 +35,20 @@ def test_a_managed_pod_goes() -> None:
 def test_daemonset_pods_stay_and_are_named() -> None:
     selection = chosen(pod("p", owner="DaemonSet", owner_name="plugin"), pod("a"))
     assert names(selection) == ["a"]
-    assert selection.ignored == ("ignoring DaemonSet-managed Pods: default/p",)
+    assert selection.ignored == (f"ignoring DaemonSet-managed Pods: {NS}/p",)
 
 
 def test_daemonset_pods_are_an_error_when_they_may_not_be_ignored() -> None:
     options = DrainOptions(ignore_daemonsets=False)
     selection = chosen(pod("p", owner="DaemonSet", owner_name="plugin"), options=options)
     assert selection.errors == (
-        "cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore): default/p",
+        f"cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore): {NS}/p",
     )
 
 
 def test_a_pod_of_a_daemonset_that_is_gone_needs_force() -> None:
     orphan = pod("p", owner="DaemonSet", owner_name="old")
-    assert chosen(orphan).errors == ('cannot delete daemonsets.apps "old" not found: default/p',)
+    assert chosen(orphan).errors == (f'cannot delete daemonsets.apps "old" not found: {NS}/p',)
     assert names(chosen(orphan, options=DrainOptions(force=True))) == ["p"]
 
 
@@ -58,18 +59,17 @@ def test_mirror_pods_stay_silently() -> None:
 def test_local_storage_needs_permission() -> None:
     selection = chosen(pod("a", empty_dir=True))
     assert selection.errors == (
-        "cannot delete Pods with local storage (use --delete-emptydir-data to override): default/a",
+        f"cannot delete Pods with local storage (use --delete-emptydir-data to override): {NS}/a",
     )
     allowed = chosen(pod("a", empty_dir=True), options=DrainOptions(delete_emptydir_data=True))
     assert names(allowed) == ["a"]
-    assert allowed.warnings == ("deleting Pods with local storage: default/a",)
+    assert allowed.warnings == (f"deleting Pods with local storage: {NS}/a",)
 
 
 def test_a_pod_without_controller_needs_force() -> None:
     selection = chosen(pod("a", owner=""), pod("b", owner=""))
     assert selection.errors == (
-        "cannot delete Pods that declare no controller (use --force to override):"
-        " default/a, default/b",
+        f"cannot delete Pods that declare no controller (use --force to override): {NS}/a, {NS}/b",
     )
     assert names(chosen(pod("a", owner=""), options=DrainOptions(force=True))) == ["a"]
 
@@ -105,7 +105,7 @@ def test_gpu_mode_knows_gpus_of_init_containers() -> None:
 
 def test_a_gpu_daemonset_is_told_since_it_keeps_the_gpu_open() -> None:
     selection = chosen(pod("p", owner="DaemonSet", owner_name="plugin", gpus=1), mode="gpu")
-    assert selection.ignored == ("ignoring DaemonSet-managed Pods: default/p",)
+    assert selection.ignored == (f"ignoring DaemonSet-managed Pods: {NS}/p",)
 
 
 def test_excluded_namespaces_stay_and_are_named() -> None:

@@ -15,29 +15,36 @@ from runner.kube import api
 from runner.kube.cluster import Cluster
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
+from tests.kube.names import NODE, OTHER, PREFIX, node_name
 from tests.kube.world import World
 
 H100 = "NVIDIA-H100-80GB-HBM3"
 
 
+CPU = node_name("cpu")
+
+
 def put_node(world: World, name: str, address: str = "", **labels: str) -> None:
+    """A node with this address; `__` of a label's name stands for a slash, `_` for a dot."""
     named = {key.replace("__", "/").replace("_", "."): text for key, text in labels.items()}
+    world.node(name, labels=named)
     addresses = [{"type": "Hostname", "address": f"{name}.host"}]
     if address:
         addresses.insert(0, {"type": "InternalIP", "address": address})
-    status = {"addresses": addresses, "capacity": {}, "allocatable": {}}
-    world.put("Node", {"metadata": {"name": name, "labels": named}, "status": status})
+    world.change("Node", node_name(name), status={"addresses": addresses})
 
 
 @pytest.fixture
 def cluster(world: World) -> World:
-    put_node(world, "gpu-1", "10.0.0.1", nvidia_com__gpu_product=H100, zone="a")
-    put_node(world, "gpu-2", "10.0.0.2", nvidia_com__gpu_product="Tesla-T4", zone="b")
-    put_node(world, "cpu-1", "10.0.0.3", nvidia_com__gpu_count="0", zone="a")
+    put_node(world, "1", "10.0.0.1", nvidia_com__gpu_product=H100, zone="a")
+    put_node(world, "2", "10.0.0.2", nvidia_com__gpu_product="Tesla-T4", zone="b")
+    put_node(world, "cpu", "10.0.0.3", nvidia_com__gpu_count="0", zone="a")
     return world
 
 
 def load(folder: Path, world: World, text: str = "", kubeconfig: str = "") -> Inventory:
+    """The inventory of a file with this text; of all nodes, it takes those made here."""
+    text += "" if "label_selector" in text else f"\nlabel_selector: gpurun-test={PREFIX}"
     path = folder / "cluster.yaml"
     path.write_text(f"plugin: kubernetes\nkubeconfig: {kubeconfig or world.kubeconfig}\n{text}\n")
     return load_inventory([str(path)], folder)
@@ -58,22 +65,22 @@ vars: {ansible_user: ops, greeting: "{{ inventory_hostname }}"}
 """
     found = load(tmp_path, cluster, text.replace("context: lab", ""))
     assert {name: host.address for name, host in found.hosts.items()} == {
-        "cpu-1": "10.0.0.3",
-        "gpu-1": "10.0.0.1",
-        "gpu-2": "10.0.0.2",
+        CPU: "10.0.0.3",
+        NODE: "10.0.0.1",
+        OTHER: "10.0.0.2",
     }
-    assert found.groups["NVIDIA_H100_80GB_HBM3"] == ("gpu-1",)
-    assert found.groups["Tesla_T4"] == ("gpu-2",)
-    assert found.groups["gpu_count_0"] == ("cpu-1",), "0 is no name by itself"
-    assert found.groups["hopper"] == ("gpu-1",)
-    assert found.groups["east"] == ("cpu-1",), "all labels of a list are needed"
-    assert set(found.groups["kubernetes"]) == {"gpu-1", "gpu-2", "cpu-1"}
-    host = found.hosts["gpu-1"]
-    assert (host.user, host.node_name) == ("ops", "gpu-1")
+    assert found.groups["NVIDIA_H100_80GB_HBM3"] == (NODE,)
+    assert found.groups["Tesla_T4"] == (OTHER,)
+    assert found.groups["gpu_count_0"] == (CPU,), "0 is no name by itself"
+    assert found.groups["hopper"] == (NODE,)
+    assert found.groups["east"] == (CPU,), "all labels of a list are needed"
+    assert set(found.groups["kubernetes"]) == {NODE, OTHER, CPU}
+    host = found.hosts[NODE]
+    assert (host.user, host.node_name) == ("ops", NODE)
     assert host.variables["kubernetes_labels"]["zone"] == "a"
     assert host.variables["kubeconfig"] == str(cluster.kubeconfig)
     chosen = select(found, f"nvidia.com/gpu.product={H100}")
-    assert [host.name for host in chosen] == ["gpu-1"]
+    assert [host.name for host in chosen] == [NODE]
 
 
 def test_a_run_uses_the_same_cluster(
@@ -84,36 +91,33 @@ def test_a_run_uses_the_same_cluster(
     (host,) = found.hosts.values()
     node = Clusters([host]).node(host)
     assert isinstance(node, NodeState)
-    assert node.name == "gpu-2"
+    assert node.name == OTHER
 
 
 @pytest.mark.parametrize(
     ("address", "expected"),
-    [("InternalIP", "10.0.0.1"), ("Hostname", "gpu-1.host"), ("name", "gpu-1")],
+    [("InternalIP", "10.0.0.1"), ("Hostname", "1.host"), ("name", "")],
 )
 def test_addresses(tmp_path: Path, cluster: World, address: str, expected: str) -> None:
-    assert load(tmp_path, cluster, f"address: {address}").hosts["gpu-1"].address == expected
+    assert load(tmp_path, cluster, f"address: {address}").hosts[NODE].address == (expected or NODE)
 
 
 def test_other_sources_add_to_the_nodes(tmp_path: Path, cluster: World) -> None:
     (tmp_path / "group_vars").mkdir()
     (tmp_path / "group_vars" / "kubernetes.yaml").write_text("ansible_user: file\n")
     (tmp_path / "host_vars").mkdir()
-    (tmp_path / "host_vars" / "gpu-1.yaml").write_text("ansible_host: bastion-side\n")
+    (tmp_path / "host_vars" / f"{NODE}.yaml").write_text("ansible_host: bastion-side\n")
     load(tmp_path, cluster, "vars: {ansible_user: ops}\nlabel_selector: zone=a")
-    (tmp_path / "more.ini").write_text("[canary]\ngpu-1\n")
+    (tmp_path / "more.ini").write_text(f"[canary]\n{NODE}\n")
     found = load_inventory([str(tmp_path / "cluster.yaml"), str(tmp_path / "more.ini")], tmp_path)
-    assert found.groups["canary"] == ("gpu-1",)
-    assert (found.hosts["gpu-1"].user, found.hosts["gpu-1"].address) == ("file", "bastion-side")
+    assert found.groups["canary"] == (NODE,)
+    assert (found.hosts[NODE].user, found.hosts[NODE].address) == ("file", "bastion-side")
 
 
-def test_labels_are_data(tmp_path: Path, cluster: World) -> None:
-    put_node(cluster, "odd", "10.0.0.8", zone="{{ 1 + 1 }}")
-    host = load(tmp_path, cluster).hosts["odd"]
-    assert host.variables["kubernetes_labels"]["zone"] == "{{ 1 + 1 }}"
+def test_an_address_is_data(tmp_path: Path, cluster: World) -> None:
     put_node(cluster, "evil", "{{ lookup('pipe', 'id') }}")
     said = problem(tmp_path, cluster)
-    assert "host evil: ansible_host has a template, and what a program or a cluster says is" in said
+    assert "-evil: ansible_host has a template, and what a program or a cluster says is" in said
 
 
 def test_many_nodes_are_read_page_by_page(
@@ -127,10 +131,10 @@ def test_many_nodes_are_read_page_by_page(
     ("text", "message"),
     [
         ("label_selector: zone=nowhere", "no node matches zone=nowhere\n    kubectl get nodes"),
-        ("label_selector: 'zone=('", "cluster.yaml:1:9: https://"),
+        ("label_selector: 'zone=('", "cluster.yaml:1:9: http://"),
         ("labelselector: x", "cluster.yaml:3:1: plugin kubernetes has no key labelselector\n"),
         ("address: internal", "cluster.yaml:3:10: address: one of InternalIP, ExternalIP"),
-        ("address: ExternalIP", "node cpu-1 has no address of type ExternalIP; it has: InternalIP"),
+        ("address: ExternalIP", "has no address of type ExternalIP; it has: InternalIP"),
         ("groups_from_labels: zone", "a list of labels is expected, or a mapping"),
         ("groups_from_labels: {zone: 1}", "a prefix must be text, found the number 1"),
         ("groups: {a: zone}", "group a: label=value is expected"),
@@ -154,7 +158,7 @@ def test_a_missing_kubeconfig(tmp_path: Path, cluster: World) -> None:
 def test_a_server_that_refuses_or_is_down(tmp_path: Path, cluster: World) -> None:
     cluster.fault(code=403, message="nodes is forbidden: User x cannot list resource nodes")
     said = problem(tmp_path, cluster)
-    assert said.startswith("cluster.yaml:1:9: https://127.0.0.1")
+    assert said.startswith("cluster.yaml:1:9: http://127.0.0.1")
     assert "nodes is forbidden" in said
     assert len(said.splitlines()) <= 2
     cluster.fault(kind="drop", count=None)
@@ -185,13 +189,18 @@ def node_of(world: World, host: Host) -> str:
 
 
 def test_the_node_of_a_host(world: World) -> None:
-    for name in ("gpu1", "gpu2.example.com", "gpu3.a.com", "gpu3.b.com", "10"):
+    one, two, three = (node_name(name) for name in ("gpu1", "gpu2", "gpu3"))
+    for name in ("gpu1", "gpu2.example.com", "gpu3.a.com", "gpu3.b.com"):
         world.node(name)
-    assert node_of(world, host("gpu1")) == "gpu1"
-    assert node_of(world, host("gpu1.example.com")) == "gpu1", "a long name of a short one"
-    assert node_of(world, host("gpu2")) == "gpu2.example.com", "a short name of a long one"
-    assert node_of(world, host("x", kubernetes_node="gpu2")) == "gpu2.example.com"
-    assert "'gpu3' may be any of gpu3.a.com, gpu3.b.com" in node_of(world, host("gpu3"))
-    assert "no node 'gpu2.example.org'" in node_of(world, host("gpu2.example.org"))
-    assert "no node 'gpu'" in node_of(world, host("gpu"))
-    assert "no node '10.0.0.1'" in node_of(world, host("10.0.0.1")), "not the node 10"
+    assert node_of(world, host(one)) == one
+    assert node_of(world, host(f"{one}.example.com")) == one, "a long name of a short one"
+    assert node_of(world, host(two)) == f"{two}.example.com", "a short name of a long one"
+    assert node_of(world, host("x", kubernetes_node=two)) == f"{two}.example.com"
+    assert f"'{three}' may be any of {three}.a.com, {three}.b.com" in node_of(world, host(three))
+    assert f"no node '{two}.example.org'" in node_of(world, host(f"{two}.example.org"))
+    none = node_name("gpu")
+    assert f"no node '{none}'" in node_of(world, host(none))
+
+
+def test_an_address_is_not_shortened() -> None:
+    assert host("10.0.0.1").node_names == ("10.0.0.1",), "not the node 10"

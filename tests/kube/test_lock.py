@@ -13,23 +13,30 @@ from runner.kube import lock
 from runner.kube.cluster import Cluster
 from runner.kube.lock import LockedError, NodeLock, lease_name
 from runner.kube.waiting import StoppedError
-from runner.lab.kube.kinds import KIND
+from tests.kube.names import NODE
 from tests.kube.world import DEADLINE, World
+
+LEASE = f"gpurun-{NODE}"
+
+
+@pytest.fixture(autouse=True)
+def _lease(world: World) -> None:
+    world.removes("Lease", LEASE, "kube-system")
 
 
 def node_lock(world: World, run: str = "run-1", wait: float = 0.0, **more: Any) -> NodeLock:
-    return NodeLock(world.cluster, "gpu-1", run, f"me@here {run}", wait, **more)
+    return NodeLock(world.cluster, NODE, run, f"me@here {run}", wait, **more)
 
 
 def lease(world: World) -> dict[str, Any]:
-    return world.get("Lease", "gpurun-gpu-1", "kube-system")
+    return world.get("Lease", LEASE, "kube-system")
 
 
 def held_by_another(world: World, age: float = 0.0, duration: int = 60) -> None:
     """A lease as another run's process left it `age` seconds ago."""
     renewed = datetime.now(UTC) - timedelta(seconds=age)
     meta = {
-        "name": "gpurun-gpu-1",
+        "name": LEASE,
         "namespace": "kube-system",
         "annotations": {"gpurun.dev/run": "other"},
     }
@@ -39,7 +46,7 @@ def held_by_another(world: World, age: float = 0.0, duration: int = 60) -> None:
         "acquireTime": "2026-01-01T00:00:00.000000Z",
         "renewTime": renewed.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
     }
-    world.put("Lease", {"metadata": meta, "spec": spec})
+    world.create("Lease", {"metadata": meta, "spec": spec}, "kube-system")
 
 
 def test_the_lease_names_who_holds_it(world: World) -> None:
@@ -68,7 +75,7 @@ def test_another_run_is_named_with_since_when(world: World) -> None:
     with pytest.raises(LockedError) as caught, node_lock(world):
         pass
     assert caught.value.message == (
-        "node gpu-1 is locked by you@there 7 other (run other) since 2026-01-01T00:00:00.000000Z"
+        f"node {NODE} is locked by you@there 7 other (run other) since 2026-01-01T00:00:00.000000Z"
     )
     assert (caught.value.run, caught.value.holder) == ("other", "you@there 7 other")
     assert isinstance(caught.value, ClusterError)
@@ -138,7 +145,7 @@ def test_whose_clock_is_ahead_is_watched_for_one_duration(world: World) -> None:
 
 def test_a_killed_run_takes_its_own_lock_back_at_once(world: World) -> None:
     held_by_another(world)
-    with NodeLock(Cluster(world.kubeconfig), "gpu-1", "other", "me@here 9 other"):
+    with NodeLock(Cluster(world.kubeconfig), NODE, "other", "me@here 9 other"):
         assert lease(world)["spec"]["holderIdentity"] == "me@here 9 other"
 
 
@@ -155,10 +162,7 @@ class TestRenewal:
 
     def await_renewal(self, world: World) -> None:
         before = lease(world)["spec"]["renewTime"]
-        version = world.store.version
-        while lease(world)["spec"]["renewTime"] == before:
-            assert world.store.wait(version, DEADLINE), "not renewed"
-            version = world.store.version
+        world.until(lambda: lease(world)["spec"]["renewTime"] != before, "it is renewed")
 
     def test_it_is_renewed_while_held(self, world: World) -> None:
         with node_lock(world) as held:
@@ -174,27 +178,25 @@ class TestRenewal:
 
     def test_an_edit_by_somebody_else_does_not_lose_it(self, world: World) -> None:
         with node_lock(world) as held:
-            world.change("Lease", "gpurun-gpu-1", "kube-system", metadata={"labels": {"a": "b"}})
+            world.change("Lease", LEASE, "kube-system", metadata={"labels": {"a": "b"}})
             self.await_renewal(world)
             assert not held.lost.is_set()
 
     def test_a_long_silence_loses_it(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lock, "DURATION", 0.2)
+        monkeypatch.setattr(lock, "DURATION", 1)
         with node_lock(world) as held:
             world.fault(kind="drop", path="leases", count=None)
             assert held.lost.wait(DEADLINE)
-            world.server.faults.clear()
+            world.proxy.faults.clear()
 
     @pytest.mark.parametrize("how", ["taken", "deleted"])
     def test_taken_or_deleted_it_is_lost_at_once(self, world: World, how: str) -> None:
         with node_lock(world) as held:
             if how == "taken":
-                with world.store.lock:
-                    spec = {**lease(world)["spec"], "holderIdentity": "thief"}
-                    world.change("Lease", "gpurun-gpu-1", "kube-system", spec=spec)
+                thief = {"holderIdentity": "thief"}
+                world.change("Lease", LEASE, "kube-system", spec=thief)
             else:
-                with world.store.lock:
-                    world.store.remove(KIND["Lease"], lease(world))
+                world.delete("Lease", LEASE, "kube-system")
             assert held.lost.wait(DEADLINE)
         if how == "taken":
             assert lease(world)["spec"]["holderIdentity"] == "thief", "not ours to release"

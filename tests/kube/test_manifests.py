@@ -2,73 +2,74 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from runner.errors import ClusterError
-from runner.kube.cluster import Cluster
 from runner.kube.objects import not_rolled_out
-from runner.lab.kube.cluster import LabCluster
-from runner.lab.kube.seed import stateful_set
 from runner.modules.base import Context, Outcome, Refused
 from runner.modules.kubernetes_object import KubernetesObject, KubernetesObjectArguments
-from tests.kube.world import DEADLINE
+from tests.kube.names import NODE, NS, node_name
+from tests.kube.world import DEADLINE, MINE, World
 
 MODULE = KubernetesObject()
-TWO = """\
+MONITORING = """\
 apiVersion: v1
 kind: Namespace
-metadata: {name: monitoring, labels: {part: gpu}}
+metadata: {name: MONITORING, labels: {part: gpu}}
 ---
 # what is empty is no document
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: one, namespace: monitoring, labels: {part: gpu}}
+metadata: {name: one, namespace: MONITORING, labels: {part: gpu}}
 data: {since: 2026-01-01, threshold: "{{ limit }}"}
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: two, namespace: monitoring, labels: {part: gpu}}
+metadata: {name: two, namespace: MONITORING, labels: {part: gpu}}
 """
+_numbers = itertools.count(1)
 
 
 @pytest.fixture
-def lab(quick: None) -> Iterator[LabCluster]:
-    with LabCluster(nodes=["gpu1"]) as lab:
-        yield lab
+def place(world: World) -> str:
+    """A namespace of the test's own, which it makes: that of a test before is still ending."""
+    name = node_name(f"monitoring-{next(_numbers)}")
+    world.removes("Namespace", name)
+    return name
 
 
 @pytest.fixture
-def cluster(lab: LabCluster) -> Iterator[Cluster]:
-    cluster = Cluster(lab.kubeconfig)
-    yield cluster
-    cluster.close()
+def two(place: str) -> str:
+    """The file."""
+    return MONITORING.replace("MONITORING", place)
 
 
 def context(text: str) -> Context:
     return Context(
-        "gpu1",
+        NODE,
         read=lambda name: text.encode(),
         template=lambda body, name: body.replace("{{ limit }}", "85"),
     )
 
 
-def plan(cluster: Cluster, text: str, **arguments: Any) -> Outcome:
+def plan(world: World, text: str, **arguments: Any) -> Outcome:
     args = KubernetesObjectArguments(**{"src": "all.yaml", "timeout": DEADLINE, **arguments})
     probes = MODULE.cluster_probes(args, context(text))
-    return MODULE.plan(args, {p.key: cluster.look(p.query) for p in probes}, context(text))
+    return MODULE.plan(args, {p.key: world.cluster.look(p.query) for p in probes}, context(text))
 
 
-def apply(cluster: Cluster, outcome: Outcome) -> list[str]:
+def apply(world: World, outcome: Outcome) -> list[str]:
     for change in outcome.changes:
         for action in change.do:
-            cluster.perform(
-                "gpu1",
+            world.cluster.perform(
+                NODE,
                 action,  # type: ignore[arg-type]
                 since=datetime.now(UTC),
                 progress=lambda text: None,
@@ -83,42 +84,42 @@ def without(text: str, number: int) -> str:
 
 
 def test_all_of_a_file_in_its_order_also_into_a_namespace_that_it_makes(
-    lab: LabCluster, cluster: Cluster
+    world: World, two: str, place: str
 ) -> None:
-    assert apply(cluster, plan(cluster, TWO)) == [
-        "create Namespace monitoring",
-        "create ConfigMap monitoring/one",
-        "create ConfigMap monitoring/two",
+    assert apply(world, plan(world, two)) == [
+        f"create Namespace {place}",
+        f"create ConfigMap {place}/one",
+        f"create ConfigMap {place}/two",
     ]
-    one = lab.get("ConfigMap", "one", "monitoring")
-    assert one and one["data"] == {"since": "2026-01-01", "threshold": "{{ limit }}"}
-    assert plan(cluster, TWO) == Outcome()
+    one = world.get("ConfigMap", "one", place)
+    assert one["data"] == {"since": "2026-01-01", "threshold": "{{ limit }}"}
+    assert plan(world, two) == Outcome()
 
 
-def test_a_template_is_rendered_and_a_plain_file_is_not(lab: LabCluster, cluster: Cluster) -> None:
-    apply(cluster, plan(cluster, TWO, src="", template="all.yaml.j2"))
-    one = lab.get("ConfigMap", "one", "monitoring")
-    assert one and one["data"]["threshold"] == "85"
+def test_a_template_is_rendered_and_a_plain_file_is_not(world: World, two: str, place: str) -> None:
+    apply(world, plan(world, two, src="", template="all.yaml.j2"))
+    one = world.get("ConfigMap", "one", place)
+    assert one["data"]["threshold"] == "85"
 
 
 def test_what_is_given_no_more_is_deleted_where_gpurun_owns_it(
-    lab: LabCluster, cluster: Cluster
+    world: World, two: str, place: str
 ) -> None:
-    apply(cluster, plan(cluster, TWO, prune="part=gpu"))
-    theirs = {"name": "theirs", "namespace": "monitoring", "labels": {"part": "gpu"}}
-    lab.create({"kind": "ConfigMap", "metadata": theirs})
-    assert plan(cluster, TWO, prune="part=gpu") == Outcome()
-    outcome = plan(cluster, without(TWO, 3), prune="part=gpu")
+    apply(world, plan(world, two, prune="part=gpu"))
+    theirs = {"name": "theirs", "labels": {"part": "gpu"}}
+    world.create("ConfigMap", {"metadata": theirs}, place)
+    assert plan(world, two, prune="part=gpu") == Outcome()
+    outcome = plan(world, without(two, 3), prune="part=gpu")
     (change,) = outcome.changes
     assert change.risk.name == "HIGH" and change.diff and change.diff.after is None
-    assert apply(cluster, outcome) == ["delete ConfigMap monitoring/two"]
-    assert lab.get("ConfigMap", "two", "monitoring") is None
-    assert lab.get("ConfigMap", "theirs", "monitoring"), "what others made stays"
+    assert apply(world, outcome) == [f"delete ConfigMap {place}/two"]
+    assert not world.has("ConfigMap", "two", place)
+    assert world.has("ConfigMap", "theirs", place), "what others made stays"
 
 
-def test_prune_without_the_label_in_the_file_is_refused(cluster: Cluster) -> None:
+def test_prune_without_the_label_in_the_file_is_refused(world: World, two: str) -> None:
     with pytest.raises(Refused, match="has not the labels part=other"):
-        plan(cluster, TWO, prune="part=other")
+        plan(world, two, prune="part=other")
 
 
 @pytest.mark.parametrize(
@@ -127,16 +128,13 @@ def test_prune_without_the_label_in_the_file_is_refused(cluster: Cluster) -> Non
         ("a: [", "all.yaml: while parsing"),
         ("", "holds no manifest"),
         ("- x", "document 1 is no mapping"),
-        (TWO + "---\nkind: Pod\n", "document 4: apiVersion is needed"),
-        (
-            TWO + TWO.replace("apiVersion", "---\napiVersion", 1),
-            "Namespace monitoring is there twi",
-        ),
+        (MONITORING + "---\nkind: Pod\n", "document 4: apiVersion is needed"),
+        (MONITORING + "---\n" + MONITORING, "Namespace MONITORING is there twice"),
     ],
 )
-def test_every_mistake_of_a_file_is_told(cluster: Cluster, text: str, words: str) -> None:
+def test_every_mistake_of_a_file_is_told(world: World, text: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
-        plan(cluster, text)
+        plan(world, text)
 
 
 @pytest.mark.parametrize(
@@ -155,30 +153,54 @@ def test_arguments_that_do_not_fit(arguments: dict[str, Any], words: str) -> Non
         KubernetesObjectArguments(**{"src": "all.yaml", **arguments})
 
 
-def test_a_secrets_data_is_in_no_plan(lab: LabCluster, cluster: Cluster) -> None:
+def test_a_secrets_data_is_in_no_plan(world: World) -> None:
     secret = """\
 apiVersion: v1
 kind: Secret
-metadata: {name: registry, namespace: default}
+metadata: {name: registry, namespace: NS}
 stringData: {password: hunter2-hunter2}
-"""
-    outcome = plan(cluster, secret)
+""".replace("NS", NS)
+    world.removes("Secret", "registry")
+    outcome = plan(world, secret)
     (change,) = outcome.changes
     assert change.diff and change.diff.sensitive
     assert "hunter2" not in repr(change.do) + change.summary
-    apply(cluster, outcome)
-    assert plan(cluster, secret) == Outcome()
+    apply(world, outcome)
+    assert plan(world, secret) == Outcome()
 
 
-def test_a_stateful_set_is_waited_for(lab: LabCluster, cluster: Cluster) -> None:
-    import json
+def test_a_stateful_set_is_waited_for(world: World) -> None:
+    world.node()
+    world.removes("StatefulSet", "db")
+    world.kubelet()
+    for image in ("registry.invalid/db:1", "registry.invalid/db:2"):
+        apply(world, plan(world, json.dumps(database(image))))
+    images = {
+        pod["spec"]["containers"][0]["image"]
+        for pod in world.found("Pod", labels="app=db")
+        if "deletionTimestamp" not in pod["metadata"]
+    }
+    assert images == {"registry.invalid/db:2"}
 
-    item = {"apiVersion": "apps/v1", **stateful_set("db", 2)}
-    apply(cluster, plan(cluster, json.dumps(item)))
-    item["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.example/db:2"
-    apply(cluster, plan(cluster, json.dumps(item)))
-    images = {pod["spec"]["containers"][0]["image"] for pod in lab.list("Pod", "default")}
-    assert images == {"registry.example/db:2"}
+
+def database(image: str) -> dict[str, Any]:
+    labels = {"app": "db"}
+    container = {"name": "db", "image": image}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [container], "nodeSelector": MINE},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "db", "namespace": NS},
+        "spec": {
+            "replicas": 2,
+            "serviceName": "db",
+            "selector": {"matchLabels": labels},
+            "template": template,
+        },
+    }
 
 
 def workload(kind: str, spec: dict[str, Any], **status: Any) -> dict[str, Any]:

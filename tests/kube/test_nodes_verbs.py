@@ -1,4 +1,4 @@
-"""`gpurun nodes` and `gpurun unlock` against the lab's API."""
+"""`gpurun nodes` and `gpurun unlock`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from runner.engine.unlocking import refusal
 from runner.errors import GpurunError
 from runner.kube.leases import NodeLease
 from runner.kube.lock import NodeLock, RolloutLock
-from runner.kube.maintenance import begin
+from runner.kube.maintenance import begin, end, keep_cordoned
+from tests.kube.names import NODE, OTHER
 from tests.kube.objects import pod
 from tests.kube.world import World
 
@@ -24,7 +25,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def call(world: World, verb: Any, *arguments: str) -> Result:
-    given = [*arguments, "-i", "gpu-1,gpu-2,", "--kubeconfig", str(world.kubeconfig)]
+    given = [*arguments, "-i", f"{NODE},{OTHER},", "--kubeconfig", str(world.kubeconfig)]
     return CliRunner().invoke(verb, given, standalone_mode=False)
 
 
@@ -33,7 +34,16 @@ def shown(world: World) -> dict[str, Any]:
     return {entry["host"]: entry for entry in answer}
 
 
-def lease(world: World, holder: str, age: float, name: str = "gpurun-gpu-1") -> None:
+LEASE = f"gpurun-{NODE}"
+
+
+@pytest.fixture(autouse=True)
+def _leases(world: World) -> None:
+    for name in (LEASE, "gpurun.rollout"):
+        world.removes("Lease", name, "kube-system")
+
+
+def lease(world: World, holder: str, age: float, name: str = LEASE) -> None:
     renewed = (datetime.now(UTC) - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     spec = {"holderIdentity": holder, "leaseDurationSeconds": 60, "renewTime": renewed}
     meta = {
@@ -41,11 +51,11 @@ def lease(world: World, holder: str, age: float, name: str = "gpurun-gpu-1") -> 
         "namespace": "kube-system",
         "annotations": {"gpurun.dev/run": "run-1"},
     }
-    world.put("Lease", {"metadata": meta, "spec": spec})
+    world.create("Lease", {"metadata": meta, "spec": spec}, "kube-system")
 
 
 def holder(world: World) -> str | None:
-    found = world.get("Lease", "gpurun-gpu-1", "kube-system")["spec"].get("holderIdentity")
+    found = world.get("Lease", LEASE, "kube-system")["spec"].get("holderIdentity")
     return None if found is None else str(found)
 
 
@@ -53,9 +63,9 @@ class TestNodes:
     def test_an_idle_node_and_one_the_cluster_lacks(self, world: World) -> None:
         world.node()
         found = shown(world)
-        assert found["gpu-1"] == {
-            "host": "gpu-1",
-            "node": "gpu-1",
+        assert found[NODE] == {
+            "host": NODE,
+            "node": NODE,
             "ready": True,
             "cordoned": None,
             "lock": None,
@@ -63,14 +73,14 @@ class TestNodes:
             "gpus": {"nvidia.com/gpu": {"allocatable": 8, "used": 0}},
             "annotations": {},
         }
-        assert "no node 'gpu-2'" in found["gpu-2"]["unknown"]
+        assert f"no node '{OTHER}'" in found[OTHER]["unknown"]
 
     def test_a_node_a_run_works_on(self, world: World) -> None:
         world.node()
         world.pod(pod("train", gpus=3))
-        with NodeLock(world.cluster, "gpu-1", "run-1", "me@here pid 7"):
-            begin(world.cluster, "gpu-1", "run-1")
-            node = shown(world)["gpu-1"]
+        with NodeLock(world.cluster, NODE, "run-1", "me@here pid 7"):
+            begin(world.cluster, NODE, "run-1")
+            node = shown(world)[NODE]
             table = call(world, nodes).stdout
         assert node["cordoned"]["run"] == "run-1" and node["cordoned"]["since"]
         assert (node["lock"]["holder"], node["lock"]["run"]) == ("me@here pid 7", "run-1")
@@ -79,31 +89,46 @@ class TestNodes:
         assert node["gpus"]["nvidia.com/gpu"] == {"allocatable": 8, "used": 3}
         assert node["annotations"]["gpurun.dev/run"] == "run-1"
         assert "by run run-1 since" in table and "gpu 3/8" in table
+        assert f"{NODE}: run run-1 works there; if it was killed: gpurun resume run-1" in table
+
+    def test_what_to_run_for_nodes_that_are_out_of_service(self, world: World) -> None:
+        world.node()
+        begin(world.cluster, NODE, "run-1")
+        left = f"{NODE}: left out of service by run run-1: gpurun resume run-1"
+        assert left in call(world, nodes).stdout
+        end(world.cluster, NODE, "run-1")
+        assert NODE + ":" not in call(world, nodes).stdout
+        keep_cordoned(world.cluster, NODE, "GPU 3 lost, case 4711")
+        told = call(world, nodes).stdout
+        assert "for good (GPU 3 lost, case 4711)" in told and "gpurun apply gpu-online" in told
 
     def test_what_somebody_else_cordoned(self, world: World) -> None:
         world.node()
-        world.change("Node", "gpu-1", spec={"unschedulable": True})
-        assert shown(world)["gpu-1"]["cordoned"] == {"run": "", "by": "", "since": ""}
-        assert "by somebody else" in call(world, nodes).stdout
+        world.cordon()
+        cordoned = shown(world)[NODE]["cordoned"]
+        assert (cordoned["run"], cordoned["by"]) == ("", "somebody") and cordoned["since"]
+        told = call(world, nodes).stdout
+        assert " somebody since " in told
+        assert f"{NODE}: cordoned by somebody: ask there" in told
 
     def test_who_takes_nodes_of_the_cluster_out_of_service(self, world: World) -> None:
         world.node()
-        world.node("gpu-2")
+        world.node(2)
         with RolloutLock(world.cluster, "run-1", "me@here pid 7"):
             found, told = shown(world), call(world, nodes).stdout
         for node in found.values():
             lock = node["rollout"]
             assert (lock["holder"], lock["run"]) == ("me@here pid 7", "run-1")
             assert lock["since"] and lock["expired"] is False
-        line = "rollout lock of the cluster of gpu-1 and 1 more: me@here pid 7 (run run-1) since 20"
+        line = f"rollout lock of the cluster of {NODE} and 1 more: me@here pid 7 (run run-1) since"
         assert told.count("rollout lock") == 1 and line in told
-        assert shown(world)["gpu-1"]["rollout"] is None, "released"
+        assert shown(world)[NODE]["rollout"] is None, "released"
 
     def test_a_lock_that_has_run_out(self, world: World) -> None:
         world.node()
         lease(world, "you@elsewhere pid 7", age=600)
         lease(world, "you@elsewhere pid 7", age=600, name="gpurun.rollout")
-        node, told = shown(world)["gpu-1"], call(world, nodes).stdout
+        node, told = shown(world)[NODE], call(world, nodes).stdout
         assert node["lock"]["expired"] and node["rollout"]["expired"]
         assert told.count("you@elsewhere pid 7 (run run-1, has run out)") == 2
 
@@ -111,26 +136,26 @@ class TestNodes:
         world.node()
         world.fault(code=403, path="leases", count=None)
         told = call(world, nodes).stdout
-        assert "rollout lock of the cluster of gpu-1: unknown: " in told
+        assert f"rollout lock of the cluster of {NODE}: unknown: " in told
 
 
 class TestUnlock:
     def test_a_lease_that_ran_out_is_ended_and_the_rest_is_said(self, world: World) -> None:
         world.node()
-        begin(world.cluster, "gpu-1", "run-1")
+        begin(world.cluster, NODE, "run-1")
         lease(world, "you@elsewhere pid 7", age=600)
-        answer = call(world, unlock, "gpu-1", "--reason", "that machine is gone")
+        answer = call(world, unlock, NODE, "--reason", "that machine is gone")
         assert answer.exception is None
         assert "unlocked; it was held by you@elsewhere pid 7 (run run-1)" in answer.stdout
         assert "still cordoned by run run-1: gpurun resume run-1" in answer.stdout
         assert holder(world) is None
-        meta = world.get("Lease", "gpurun-gpu-1", "kube-system")["metadata"]
+        meta = world.get("Lease", LEASE, "kube-system")["metadata"]
         assert meta["annotations"]["gpurun.dev/unlocked"].endswith(": that machine is gone")
 
     def test_one_that_is_renewed_elsewhere_stays(self, world: World) -> None:
         world.node()
         lease(world, "you@elsewhere pid 7", age=5)
-        answer = call(world, unlock, "gpu-1", "--reason", "in the way")
+        answer = call(world, unlock, NODE, "--reason", "in the way")
         assert isinstance(answer.exception, GpurunError)
         assert "it has run out in" in answer.exception.message
         assert holder(world) == "you@elsewhere pid 7"
@@ -138,13 +163,13 @@ class TestUnlock:
     def test_unless_forced(self, world: World) -> None:
         world.node()
         lease(world, "you@elsewhere pid 7", age=5)
-        call(world, unlock, "gpu-1", "--reason", "in the way", "--force")
+        call(world, unlock, NODE, "--reason", "in the way", "--force")
         assert holder(world) is None
 
     def test_its_run_notices(self, world: World) -> None:
         world.node()
-        with NodeLock(world.cluster, "gpu-1", "run-1", "me@here pid 7") as held:
-            call(world, unlock, "gpu-1", "--reason", "in the way", "--force")
+        with NodeLock(world.cluster, NODE, "run-1", "me@here pid 7") as held:
+            call(world, unlock, NODE, "--reason", "in the way", "--force")
             assert held._renew() is False
             held.lost.set()
 
@@ -152,9 +177,9 @@ class TestUnlock:
         world.node()
         label = "nvidia.com/gpu.deploy.device-plugin"
         note = json.dumps({"run": "run-1", "labels": {label: "true"}})
-        world.change("Node", "gpu-1", metadata={"annotations": {"gpurun.dev/paused": note}})
-        answer = call(world, unlock, "gpu-1", "--reason", "x")
-        assert "node gpu-1 is not locked" in answer.stdout
+        world.change("Node", NODE, metadata={"annotations": {"gpurun.dev/paused": note}})
+        answer = call(world, unlock, NODE, "--reason", "x")
+        assert f"node {NODE} is not locked" in answer.stdout
         assert f"run run-1 paused {label}: gpurun resume run-1" in answer.stdout
 
     def test_an_unknown_node(self, world: World) -> None:
@@ -164,7 +189,7 @@ class TestUnlock:
 
 
 def node_lease(holder: str, renewed: datetime | None = NOW) -> NodeLease:
-    return NodeLease("gpurun-gpu-1", holder, "run-1", "", renewed)
+    return NodeLease(f"gpurun-{NODE}", holder, "run-1", "", renewed)
 
 
 @pytest.mark.parametrize(

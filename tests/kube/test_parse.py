@@ -9,6 +9,7 @@ import pytest
 from runner.errors import ClusterError
 from runner.facts.kubernetes import KUBERNETES
 from runner.kube.parse import gpu_requests, is_gpu_resource, parse_node, parse_pod, quantity
+from tests.kube.names import NS
 from tests.kube.objects import pod, recorded, stored
 
 
@@ -92,7 +93,7 @@ def test_zero_gpus_are_none() -> None:
 
 
 def test_a_resource_claim_makes_a_gpu_pod_since_nothing_else_can_be_said() -> None:
-    assert parse_pod(stored(pod("a", resourceClaims=[{"name": "gpu"}]))).claims == ("default/",)
+    assert parse_pod(stored(pod("a", resourceClaims=[{"name": "gpu"}]))).claims == (f"{NS}/",)
 
 
 @pytest.mark.parametrize(("text", "number"), [("8", 8), ("2k", 2000), ("1e3", 1000), ("1Ki", 1024)])

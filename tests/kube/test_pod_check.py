@@ -1,57 +1,42 @@
-"""`pod_check` against the lab's API and kubelet: run to its end, told, and always removed."""
+"""`pod_check`: run to its end, told, and always removed. The kubelet is the test's."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from runner.errors import ClusterError
-from runner.kube.cluster import Cluster
-from runner.kube.pod_check import LABELS, judged, manifest
-from runner.kube.state import NODE, CheckPod, NodeState
-from runner.lab import gpu
-from runner.lab.kube.cluster import LabCluster
-from runner.lab.kube.nodes import SimulatedNode
-from runner.lab.kube.seed import deployment
+from runner.kube.pod_check import LABELS, manifest
+from runner.kube.state import NODE as PROBE
+from runner.kube.state import CheckPod, NodeState
 from runner.modules.base import Context
 from runner.modules.pod_check import PodCheck, PodCheckArguments
-from tests.kube.world import DEADLINE
+from tests.kube.names import NODE, NS, OTHER
+from tests.kube.objects import pod
+from tests.kube.world import DEADLINE, World, path_of
 
 
-@pytest.fixture
-def lab(quick: None, tmp_path: Path) -> Iterator[LabCluster]:
-    gpu.create(tmp_path / "gpu1", "A100-40", 2, "550.90.07")
-    nodes = [
-        SimulatedNode("gpu1", root=str(tmp_path / "gpu1"), count=2),
-        SimulatedNode("gpu2", count=0),
-    ]
-    with LabCluster(nodes) as lab:
-        yield lab
-
-
-@pytest.fixture
-def cluster(lab: LabCluster) -> Iterator[Cluster]:
-    cluster = Cluster(lab.kubeconfig)
-    yield cluster
-    cluster.close()
+@pytest.fixture(autouse=True)
+def _node(world: World) -> None:
+    world.node()
 
 
 def action(**arguments: Any) -> CheckPod:
-    args = PodCheckArguments(**{"image": "busybox:1", "timeout": DEADLINE, **arguments})
-    (wait,) = PodCheck().plan(args, {NODE: NodeState("gpu1")}, Context("gpu1")).waits
+    given = {"image": "registry.invalid/x:1", "namespace": NS, "timeout": DEADLINE, **arguments}
+    (wait,) = (
+        PodCheck().plan(PodCheckArguments(**given), {PROBE: NodeState(NODE)}, Context(NODE)).waits
+    )
     assert isinstance(wait, CheckPod)
     return wait
 
 
-def run(cluster: Cluster, **arguments: Any) -> Mapping[str, Any]:
-    return cluster.perform(
-        "gpu1",
+def run(world: World, **arguments: Any) -> Mapping[str, Any]:
+    return world.cluster.perform(
+        NODE,
         action(**arguments),
         since=datetime.now(UTC),
         progress=lambda text: None,
@@ -60,83 +45,114 @@ def run(cluster: Cluster, **arguments: Any) -> Mapping[str, Any]:
     )
 
 
-def left(lab: LabCluster) -> list[str]:
-    return [
-        pod["metadata"]["name"]
-        for pod in lab.list("Pod")
-        if LABELS.items() <= (pod["metadata"].get("labels") or {}).items()
-    ]
+def ends(world: World, phase: str, rc: int = 0, log: str = "", **more: Any) -> list[Any]:
+    """Let the kubelet run check pods to this end; those that it ran."""
+    ran: list[Any] = []
+
+    def start(item: Mapping[str, Any]) -> Mapping[str, Any]:
+        ran.append(item)
+        world.proxy.logs[path_of("Pod", NS, item["metadata"]["name"]) + "/log"] = log
+        ended = {"terminated": {"exitCode": rc, "containerID": "containerd://1"}}
+        return {"phase": phase, "containerStatuses": [state(ended)], **more}
+
+    world.starts = start
+    world.kubelet()
+    return ran
 
 
-def test_what_it_printed_is_kept_and_the_pod_is_gone(lab: LabCluster, cluster: Cluster) -> None:
-    told = run(cluster, command=["echo", "{{ evil }}", "here"])
+def state(now: Mapping[str, Any]) -> Mapping[str, Any]:
+    image = "registry.invalid/x:1"
+    return {
+        "name": "check",
+        "state": now,
+        "ready": False,
+        "restartCount": 0,
+        "image": image,
+        "imageID": image,
+    }
+
+
+def left(world: World) -> list[str]:
+    labels = ",".join(f"{key}={text}" for key, text in LABELS.items())
+    return [item["metadata"]["name"] for item in world.found("Pod", labels=labels)]
+
+
+def test_what_it_printed_is_kept_and_the_pod_is_gone(world: World) -> None:
+    ends(world, "Succeeded", log="{{ evil }} here\n")
+    told = run(world, command=["echo", "{{ evil }}", "here"])
     assert (told["rc"], told["stdout"]) == (0, "{{ evil }} here")
     assert told["stdout_lines"] == ["{{ evil }} here"]
-    assert left(lab) == []
+    assert left(world) == []
 
 
-def test_it_sees_only_its_own_gpu_also_on_a_cordoned_and_tainted_node(
-    lab: LabCluster, cluster: Cluster
-) -> None:
-    taint = {"key": "repair", "effect": "NoExecute"}
-    spec = {"unschedulable": True, "taints": [taint]}
-    lab.edit("Node", "gpu1", lambda item: {**item, "spec": {**item["spec"], **spec}})
-    told = run(cluster, command=["nvidia-smi", "-L"], gpus=1)
-    assert len(told["stdout_lines"]) == 1 and told["stdout"].startswith("GPU 0: ")
+def test_it_runs_on_a_cordoned_and_tainted_node_with_the_gpus_asked_for(world: World) -> None:
+    world.cordon()
+    taints = [{"key": "example.com/repair", "effect": "NoExecute"}]
+    world.change("Node", NODE, spec={"taints": taints})
+    ran = ends(world, "Succeeded", log="GPU 0: simulated\n")
+    assert run(world, command=["nvidia-smi", "-L"], gpus=1)["stdout"].startswith("GPU 0: ")
+    spec = ran[0]["spec"]
+    assert spec["nodeName"] == NODE
+    assert spec["containers"][0]["resources"]["requests"] == {"nvidia.com/gpu": "1"}
+
+
+def test_a_command_that_fails_is_told_with_its_exit_code_and_output(world: World) -> None:
+    ends(world, "Failed", rc=1, log="no devices were found")
+    with pytest.raises(ClusterError, match="exit code 1: no devices were found"):
+        run(world, command=["false"])
+    assert left(world) == []
+
+
+def test_a_pod_that_the_kubelet_does_not_admit(world: World) -> None:
+    ends(world, "Failed", reason="UnexpectedAdmissionError", message="Available: 1")
+    with pytest.raises(ClusterError, match="UnexpectedAdmissionError: Available: 1"):
+        run(world, command=["true"], gpus=3)
+    assert left(world) == []
+
+
+def test_an_image_that_cannot_be_pulled(world: World) -> None:
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}
+    world.starts = lambda item: {"phase": "Pending", "containerStatuses": [state(waiting)]}
+    world.kubelet()
+    with pytest.raises(ClusterError, match="cannot start: ImagePullBackOff: not found"):
+        run(world, command=["true"])
+    assert left(world) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"command": ["false"]}, "exit code 1"),
-        ({"command": ["nvidia-smi"]}, "exit code 128"),
-        ({"image": "registry.invalid/x:1"}, "cannot start: ImagePullBackOff"),
-        ({"command": ["true"], "gpus": 3}, "UnexpectedAdmissionError"),
-        ({"command": ["true"], "runtime_class": "none"}, 'RuntimeClass "none" not found'),
-        ({"command": ["true"], "namespace": "nowhere"}, 'namespaces "nowhere" not found'),
+        ({"runtime_class": "gpurun-test-none"}, 'RuntimeClass "gpurun-test-none" not found'),
+        ({"namespace": "gpurun-test-none"}, 'namespaces "gpurun-test-none" not found'),
     ],
 )
-def test_failures_say_why_and_leave_nothing(
-    lab: LabCluster, cluster: Cluster, arguments: dict[str, Any], words: str
-) -> None:
+def test_what_the_server_refuses(world: World, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ClusterError, match=words):
-        run(cluster, **arguments)
-    assert left(lab) == []
+        run(world, command=["true"], **arguments)
+    assert left(world) == []
 
 
-def test_one_that_does_not_end_in_time(lab: LabCluster, cluster: Cluster) -> None:
-    with pytest.raises(ClusterError, match=r"not after 1 s|DeadlineExceeded"):
-        run(cluster, command=["sleep", "600"], timeout=1)
-    assert left(lab) == []
+def test_one_that_does_not_end_in_time(world: World) -> None:
+    ends(world, "Running")
+    with pytest.raises(ClusterError, match="not after 1 s"):
+        run(world, command=["sleep", "600"], timeout=1)
+    assert left(world) == []
 
 
-def test_a_pod_that_a_killed_run_left_is_removed_by_the_next(
-    lab: LabCluster, cluster: Cluster
-) -> None:
-    earlier = manifest("gpu1", action(command=["sleep", "600"], gpus=2), "run-0")
-    assert earlier["spec"]["activeDeadlineSeconds"] == DEADLINE
-    lab.create(dict(earlier))
-    lab.create(dict(manifest("gpu2", action(command=["sleep", "600"]), "run-0")))
-    lab.settle()
-    assert len(left(lab)) == 2
-    run(cluster, command=["nvidia-smi", "-L"], gpus=2)
-    assert len(left(lab)) == 1, "what runs on another node is another run's"
+def test_a_pod_that_a_killed_run_left_is_removed_by_the_next(world: World) -> None:
+    world.node(2)
+    for node in (NODE, OTHER):
+        earlier = manifest(node, action(command=["sleep", "600"]), "run-0")
+        world.create("Pod", {"metadata": earlier["metadata"], "spec": earlier["spec"]})
+    assert len(left(world)) == 2
+    ends(world, "Succeeded")
+    run(world, command=["true"])
+    assert len(left(world)) == 1, "what runs on another node is another run's"
 
 
-def test_other_pods_of_the_node_are_left_alone(lab: LabCluster, cluster: Cluster) -> None:
-    lab.create(deployment("trainer", 1, gpus=1))
-    lab.settle()
-    before = [pod["metadata"]["uid"] for pod in lab.list("Pod")]
+def test_other_pods_of_the_node_are_left_alone(world: World) -> None:
+    before = world.pod(pod("train", gpus=1))["metadata"]["uid"]
+    ends(world, "Failed", reason="UnexpectedAdmissionError", message="Available: 1")
     with pytest.raises(ClusterError, match="Available: 1"):
-        run(cluster, command=["true"], gpus=2)
-    assert [pod["metadata"]["uid"] for pod in lab.list("Pod")] == before
-
-
-def test_a_shell_line_is_refused_for_a_command() -> None:
-    with pytest.raises(ValidationError, match=r"\[nvidia-smi, -L\]"):
-        PodCheckArguments.model_validate({"image": "x", "command": "nvidia-smi -L"})
-
-
-def test_a_failed_pod_without_any_word() -> None:
-    with pytest.raises(ClusterError, match="its containers did not start"):
-        judged("a/b", "gpu1", {"status": {"phase": "Failed"}}, "")
+        run(world, command=["true"], gpus=8)
+    assert world.get("Pod", "train")["metadata"]["uid"] == before

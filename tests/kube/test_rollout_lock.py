@@ -1,4 +1,4 @@
-"""One run at a time takes nodes of a cluster out of service; whole runs against the lab's API."""
+"""One run at a time takes nodes of a cluster out of service: whole runs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from runner.kube.lock import RolloutLock
 from runner.kube.preview import DrainPreview
 from runner.playbook.load import load_playbook
 from tests.engine.local_host import LocalHost
+from tests.kube.names import NODE, OTHER, node_name
 from tests.kube.objects import pod
 from tests.kube.test_nodes_verbs import call
 from tests.kube.world import DEADLINE, World
@@ -53,9 +54,7 @@ class Whole:
         self.world = world
         (folder / "playbook.yaml").write_text(DISTURBS.format(disruption=disruption))
         self.playbook = load_playbook(folder / "playbook.yaml")
-        names = [f"gpu-{number}" for number in range(1, nodes + 1)]
-        for name in names:
-            world.node(name)
+        names = [world.node(number)["metadata"]["name"] for number in range(1, nodes + 1)]
         at = Origin("hosts.yaml", 1, 1)
         hosts = {
             name: Host(name, "192.0.2.1", at, variables={"file": str(folder / name)})
@@ -86,6 +85,12 @@ class Whole:
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "Connection", Local)
+
+
+@pytest.fixture(autouse=True)
+def _leases(world: World) -> None:
+    for name in (f"gpurun-{NODE}", f"gpurun-{OTHER}", "gpurun.rollout"):
+        world.removes("Lease", name, "kube-system")
 
 
 def results(states: list[HostState]) -> list[str]:
@@ -139,13 +144,13 @@ def test_of_two_that_begin_together_one_is_denied(world: World, tmp_path: Path) 
     late = other(world)
 
     def begin(event: Event) -> None:
-        if event.kind == "host-planned" and event.host == "gpu-2":
+        if event.kind == "host-planned" and event.host == OTHER:
             late.__enter__()
 
     states = whole.run(on_event=begin, forks=1)
     late.__exit__(None, None, None)
     assert results(states) == ["denied", "denied"]
-    assert not (tmp_path / "gpu-1").exists()
+    assert not (tmp_path / NODE).exists()
 
 
 def test_it_is_waited_for_as_long_as_asked_and_said(world: World, tmp_path: Path) -> None:
@@ -184,15 +189,15 @@ def test_who_loses_it_stops(world: World, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(RolloutLock, "__enter__", remembered)
     states = Whole(world, tmp_path, nodes=1).run(on_event=lose)
     assert results(states) == ["failed"]
-    assert not (tmp_path / "gpu-1").exists()
-    assert not world.get("Node", "gpu-1")["spec"].get("unschedulable")
+    assert not (tmp_path / NODE).exists()
+    assert not world.get("Node", NODE)["spec"].get("unschedulable")
 
 
 def test_that_of_a_dead_run_is_ended_by_hand(world: World) -> None:
     world.node()
     dead = other(world)
     dead._acquire()
-    arguments = ("gpu-1", "--rollout", "--reason", "it died", "--force")
+    arguments = (NODE, "--rollout", "--reason", "it died", "--force")
     answer = call(world, unlock, *arguments)
     assert "the rollout on this cluster unlocked; it was held by you@there pid 7" in answer.stdout
     assert "holderIdentity" not in lease(world)
@@ -202,20 +207,10 @@ def test_a_wave_is_planned_from_one_list_of_each_kind(world: World, tmp_path: Pa
     whole = Whole(world, tmp_path, nodes=12)
     for number in range(1, 13):
         for count in range(3):
-            item = pod(f"train-{number}-{count}", node=f"gpu-{number}", gpus=1)
+            item = pod(f"train-{number}-{count}", node=node_name(number), gpus=1)
             world.pod(item)
-    asked: list[str] = []
-    taken = world.server.faults.take
-
-    def counted(method: str, path: str) -> Any:
-        asked.append(f"{method} {path.partition('?')[0]}")
-        return taken(method, path)
-
-    world.server.faults.take = counted  # type: ignore[method-assign]
-    try:
-        states = whole.run("plan")
-    finally:
-        world.server.faults.take = taken  # type: ignore[method-assign]
+    states = whole.run("plan")
+    asked = world.proxy.asked
     previews = [state.preview for state in states if isinstance(state.preview, DrainPreview)]
     assert [len(preview.evict) for preview in previews] == [3] * 12
     lists = [line for line in asked if line.startswith("GET")]

@@ -14,123 +14,121 @@ from runner.kube.parse import parse_node
 from runner.kube.preview import DrainPreview, preview
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainOptions
-from tests.kube.objects import pod
+from tests.kube.names import NODE, NS
 from tests.kube.world import World
 
 REPAIR = "example.com/repair=yes:NoSchedule"
 OURS = {"key": "example.com/repair", "value": "yes", "effect": "NoSchedule"}
-UNREACHABLE = {
-    "key": "node.kubernetes.io/unreachable",
-    "effect": "NoExecute",
-    "timeAdded": "2026-01-01T00:00:00Z",
-}
+THEIRS = {"key": "example.com/theirs", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}
 PREFER = REPAIR.replace("NoSchedule", "PreferNoSchedule")
 
 
 @pytest.fixture(autouse=True)
 def _node(world: World) -> None:
     world.node()
-    world.change("Node", "gpu-1", spec={"taints": [UNREACHABLE]})
+    retaint(world, THEIRS)
 
 
 def tainted(world: World) -> list[dict[str, Any]]:
-    return list(world.get("Node", "gpu-1")["spec"].get("taints") or ())
+    """The node's taints but those that the node controller sets by itself."""
+    found = world.get("Node", NODE)["spec"].get("taints") or ()
+    return [taint for taint in found if not taint["key"].startswith("node.kubernetes.io/")]
 
 
 def marks(world: World) -> dict[str, str]:
-    return dict(world.get("Node", "gpu-1")["metadata"].get("annotations") or {})
+    """gpurun's annotations of the node, among those of others."""
+    found = world.get("Node", NODE)["metadata"].get("annotations") or {}
+    return {key: text for key, text in found.items() if key.startswith("gpurun.dev/")}
 
 
 def retaint(world: World, *all_of_them: dict[str, Any]) -> None:
-    world.change("Node", "gpu-1", spec={"taints": list(all_of_them)})
+    world.change("Node", NODE, spec={"taints": list(all_of_them)})
 
 
 class TestSetAndRemoved:
     def test_in_the_patch_of_the_cordon_beside_those_of_others(self, world: World) -> None:
-        before = world.store.version
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        assert world.store.version == before + 1
-        assert tainted(world) == [UNREACHABLE, OURS]
-        assert world.get("Node", "gpu-1")["spec"]["unschedulable"]
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        assert len(world.written) == 1
+        assert tainted(world) == [THEIRS, OURS]
+        assert world.get("Node", NODE)["spec"]["unschedulable"]
 
     def test_given_back_the_node_is_as_it_was(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        before = world.store.version
-        assert end(world.cluster, "gpu-1", "run-1") == "node gpu-1 uncordoned"
-        assert world.store.version == before + 1
-        assert tainted(world) == [UNREACHABLE] and marks(world) == {}
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        assert end(world.cluster, NODE, "run-1") == f"node {NODE} uncordoned"
+        assert len(world.written) == 2
+        assert tainted(world) == [THEIRS] and marks(world) == {}
 
     def test_no_taint_is_touched_where_none_is_wanted(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1")
-        assert tainted(world) == [UNREACHABLE] and taints.TAINTED not in marks(world)
+        begin(world.cluster, NODE, "run-1")
+        assert tainted(world) == [THEIRS] and taints.TAINTED not in marks(world)
 
     def test_one_that_is_there_already_is_not_ours(self, world: World) -> None:
         theirs = {**OURS, "value": "no"}
         retaint(world, theirs)
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
+        begin(world.cluster, NODE, "run-1", REPAIR)
         assert tainted(world) == [theirs]
-        end(world.cluster, "gpu-1", "run-1")
+        end(world.cluster, NODE, "run-1")
         assert tainted(world) == [theirs]
 
     def test_what_somebody_made_of_it_meanwhile_is_theirs(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
+        begin(world.cluster, NODE, "run-1", REPAIR)
         theirs = {**OURS, "value": "burnt"}
         retaint(world, theirs)
-        end(world.cluster, "gpu-1", "run-1")
+        end(world.cluster, NODE, "run-1")
         assert tainted(world) == [theirs] and marks(world) == {}
 
     def test_a_node_that_stays_cordoned_loses_it_all_the_same(self, world: World) -> None:
-        world.change("Node", "gpu-1", spec={"unschedulable": True})
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        assert tainted(world) == [UNREACHABLE, OURS]
-        end(world.cluster, "gpu-1", "run-1")
-        assert tainted(world) == [UNREACHABLE]
-        assert world.get("Node", "gpu-1")["spec"]["unschedulable"]
+        world.cordon()
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        assert tainted(world) == [THEIRS, OURS]
+        end(world.cluster, NODE, "run-1")
+        assert tainted(world) == [THEIRS]
+        assert world.get("Node", NODE)["spec"]["unschedulable"]
 
     def test_nor_does_it_outlast_the_run_that_keeps_the_node(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        keep_cordoned(world.cluster, "gpu-1", "case 4711")
-        end(world.cluster, "gpu-1", "run-1")
-        assert tainted(world) == [UNREACHABLE]
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        keep_cordoned(world.cluster, NODE, "case 4711")
+        end(world.cluster, NODE, "run-1")
+        assert tainted(world) == [THEIRS]
         assert marks(world) == {maintenance.CORDON_REASON: "case 4711"}
 
 
 class TestARunThatGoesOn:
     def test_it_knows_its_taint_again(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        assert tainted(world) == [UNREACHABLE, OURS]
-        end(world.cluster, "gpu-1", "run-1")
-        assert tainted(world) == [UNREACHABLE]
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        assert tainted(world) == [THEIRS, OURS]
+        end(world.cluster, NODE, "run-1")
+        assert tainted(world) == [THEIRS]
 
     def test_one_that_was_taken_away_is_not_set_again(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
+        begin(world.cluster, NODE, "run-1", REPAIR)
         retaint(world)
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
+        begin(world.cluster, NODE, "run-1", REPAIR)
         assert tainted(world) == []
 
     def test_another_run_leaves_it_until_it_has_taken_the_node_over(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        end(world.cluster, "gpu-1", "run-2")
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        end(world.cluster, NODE, "run-2")
         assert OURS in tainted(world)
-        inherit(world.cluster, "gpu-1", "run-1", "run-2")
-        end(world.cluster, "gpu-1", "run-2")
-        assert tainted(world) == [UNREACHABLE] and marks(world) == {}
+        inherit(world.cluster, NODE, "run-1", "run-2")
+        end(world.cluster, NODE, "run-2")
+        assert tainted(world) == [THEIRS] and marks(world) == {}
 
     def test_what_a_dead_run_left_is_told(self, world: World) -> None:
-        begin(world.cluster, "gpu-1", "run-1", REPAIR)
-        told = list(left_behind(parse_node(world.get("Node", "gpu-1"))))
-        assert f"node gpu-1: run run-1 tainted it with {REPAIR}: gpurun resume run-1" in told
+        begin(world.cluster, NODE, "run-1", REPAIR)
+        told = list(left_behind(parse_node(world.get("Node", NODE))))
+        assert f"node {NODE}: run run-1 tainted it with {REPAIR}: gpurun resume run-1" in told
 
     def test_an_annotation_that_cannot_be_read_is_told(self, world: World) -> None:
-        world.change("Node", "gpu-1", metadata={"annotations": {taints.TAINTED: "[]"}})
+        world.change("Node", NODE, metadata={"annotations": {taints.TAINTED: "[]"}})
         with pytest.raises(ClusterError, match=f"{taints.TAINTED} cannot be read"):
-            end(world.cluster, "gpu-1", "run-1")
+            end(world.cluster, NODE, "run-1")
 
 
 def look(world: World, taint: str) -> DrainPreview:
-    snapshot = Snapshot(world.cluster, ["gpu-1"])
-    return preview(snapshot, snapshot.nodes()["gpu-1"], DrainOptions(taint=taint), "full")
+    snapshot = Snapshot(world.cluster, [NODE])
+    return preview(snapshot, snapshot.nodes()[NODE], DrainOptions(taint=taint), "full")
 
 
 class TestThePlan:
@@ -158,16 +156,9 @@ class TestThePlan:
     def test_no_daemonset_may_be_kept_off_its_node(
         self, world: World, toleration: dict[str, str], kept_off: bool
     ) -> None:
-        plugin = world.daemonset("plugin")
-        item = pod(
-            "plugin-x",
-            namespace="gpu-operator",
-            owner="DaemonSet",
-            owner_name="plugin",
-            owner_uid=plugin["metadata"]["uid"],
-            tolerations=[toleration],
-        )
-        world.pod(item)
+        retaint(world)
+        world.daemonset("plugin", tolerations=[toleration])
+        world.daemon_pod("plugin")
         blocked = " ".join(look(world, REPAIR).blocked)
-        assert ("gpu-operator/plugin (give them a toleration" in blocked) == kept_off
+        assert (f"{NS}/plugin (give them a toleration" in blocked) == kept_off
         assert not look(world, PREFER).blocked

@@ -1,172 +1,101 @@
-"""A cluster of the lab for one test, with a kubelet and a DaemonSet controller that can be held."""
+"""A piece of a cluster for one test, made and looked at through the API alone.
+
+Everything has the prefix of `names` and is removed afterwards. No kubelet works on the nodes made
+here: the world plays it. What controllers do is theirs, and waited for.
+"""
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from runner.kube.api import MERGE_PATCH, Api, RefusalError
 from runner.kube.cluster import Cluster
 from runner.lab.kube.faults import Fault
 from runner.lab.kube.kinds import KIND
-from runner.lab.kube.server import ApiServer
+from tests.kube import objects
+from tests.kube.names import NODE, NS, PREFIX, node_name
+from tests.kube.proxy import FaultProxy
 
 Json = dict[str, Any]
-_numbers = itertools.count(1)
 
 DEADLINE = 120.0
 """Seconds after which a test that waits has failed; never reached when all is well."""
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "controller": True}
+"""A controller that no program acts for: such pods are managed, and nobody replaces them."""
+READY = {"type": "Ready", "status": "True"}
+RUNNING = {"phase": "Running", "conditions": [READY]}
+MINE = {"gpurun-test": PREFIX}
+"""The label of the nodes made here: DaemonSets of these tests stay off any others."""
+
+
+def path_of(kind: str, namespace: str = "", name: str = "") -> str:
+    """Path of an object or of a collection. Namespaced kinds are in the tests' namespace."""
+    known = KIND[kind]
+    base = f"/apis/{known.api_version}" if known.group else "/api/v1"
+    place = f"/namespaces/{namespace or NS}" if known.namespaced else ""
+    return f"{base}{place}/{known.plural}" + (f"/{quote(name)}" if name else "")
 
 
 class World:
-    """Objects in a store, served by the lab's API server.
+    """Objects of one test.
 
     Args:
-        server: is emptied first; starting one per test would cost more than the test.
+        direct: the cluster itself; what the test does beside gpurun is not counted and never fails.
+        proxy: what gpurun asks instead.
+
+    Attributes:
+        cluster: gpurun's connection.
+        said: what it told.
+        starts: the status that the kubelet gives a pod it starts.
     """
 
-    def __init__(self, server: ApiServer, kubeconfig: Path) -> None:
-        self.server = server
-        self.store = server.store
-        self.kubeconfig = kubeconfig
-        self.store.clear()
+    def __init__(self, direct: Api, proxy: FaultProxy) -> None:
+        self.direct, self.proxy = direct, proxy
+        self.kubeconfig: Path = proxy.kubeconfig
         self.cluster = Cluster(self.kubeconfig)
         self.said: list[str] = []
         self.stop = threading.Event()
+        self.starts: Callable[[Json], Mapping[str, Any]] = lambda pod: RUNNING
+        self._made: list[str] = []
         self._ended = threading.Event()
-        self._controllers: threading.Thread | None = None
-        for name in ("default", "kube-system", "gpu-operator"):
-            self.put("Namespace", {"metadata": {"name": name}, "status": {"phase": "Active"}})
+        self._kubelet: threading.Thread | None = None
 
     def close(self) -> None:
+        """Remove whatever was made, and wait until it is gone."""
         self._ended.set()
-        self.store.wake()
-        if self._controllers:
-            self._controllers.join(DEADLINE)
-        self.server.faults.clear()
+        if self._kubelet:
+            self._kubelet.join(DEADLINE)
+        self.proxy.reset()
         self.cluster.close()
+        for path in dict.fromkeys(reversed(self._made)):
+            self._remove(path)
+        self.until(self._empty, "everything is removed")
+
+    def _remove(self, path: str) -> None:
+        """Delete what is there, whatever holds it."""
+        body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        try:
+            self.ask("DELETE", path, body)
+            if "/pods/" in path:
+                self.ask("PATCH", path, {"metadata": {"finalizers": None}})
+        except RefusalError as error:
+            if error.code != 404:
+                raise
+
+    def _empty(self) -> bool:
+        """Whether the pods are gone; those that controllers made are removed on the way."""
+        found = self.found("Pod")
+        for pod in found:
+            self._remove(path_of("Pod", name=pod["metadata"]["name"]))
+        return not found
 
     def progress(self, text: str) -> None:
         self.said.append(text)
-
-    def put(self, kind: str, item: Json, age: float = 3600.0) -> Json:
-        """Store an object as it is, `age` seconds old; a new one gets a UID."""
-        created = datetime.now(UTC) - timedelta(seconds=age)
-        meta = {
-            "uid": f"uid-{next(_numbers)}",
-            "creationTimestamp": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            **item["metadata"],
-        }
-        known = KIND[kind]
-        head = {"apiVersion": known.api_version, "kind": kind}
-        return self.store.put(known, {"spec": {}, "status": {}, **item, **head, "metadata": meta})
-
-    def get(self, kind: str, name: str, namespace: str = "") -> Json:
-        item = self.store.get(KIND[kind], namespace, name)
-        assert item is not None, f"no {kind} {namespace}/{name}"
-        return item
-
-    def has(self, kind: str, name: str, namespace: str = "") -> bool:
-        return self.store.get(KIND[kind], namespace, name) is not None
-
-    def change(self, kind: str, name: str, namespace: str = "", **parts: Any) -> Json:
-        """Merge values into spec, status or metadata of a stored object."""
-        with self.store.lock:
-            item = self.get(kind, name, namespace)
-            for part, values in parts.items():
-                item = {**item, part: {**item.get(part, {}), **values}}
-            return self.store.put(KIND[kind], item)
-
-    def node(self, name: str = "gpu-1", gpus: int = 8, **labels: str) -> Json:
-        offers = {"cpu": "64", "nvidia.com/gpu": str(gpus)}
-        named = {key.replace("__", "."): value for key, value in labels.items()}
-        status = {
-            "capacity": offers,
-            "allocatable": offers,
-            "conditions": [{"type": "Ready", "status": "True"}],
-        }
-        return self.put("Node", {"metadata": {"name": name, "labels": named}, "status": status})
-
-    def pod(self, item: Json, age: float = 3600.0) -> Json:
-        return self.put("Pod", item, age)
-
-    def budget(self, name: str = "keep", **spec: Any) -> Json:
-        body = {"selector": {"matchLabels": {"app": "web"}}, **spec}
-        item = {"metadata": {"name": name, "namespace": "default"}, "spec": body}
-        return self.put("PodDisruptionBudget", item)
-
-    def daemonset(self, name: str, namespace: str = "gpu-operator", **selector: str) -> Json:
-        """A DaemonSet placed by node labels (`__` stands for a dot, `___` for a slash)."""
-        chosen = {k.replace("___", "/").replace("__", "."): v for k, v in selector.items()}
-        template = {"spec": {"nodeSelector": {k.replace("_", "-"): v for k, v in chosen.items()}}}
-        meta = {"name": name, "namespace": namespace}
-        return self.put("DaemonSet", {"metadata": meta, "spec": {"template": template}})
-
-    def fault(self, **fault: Any) -> None:
-        self.server.faults.add(Fault(**fault))
-
-    def run_controllers(self, ready: bool = True) -> None:
-        """Start a kubelet that ends terminating pods and a DaemonSet controller."""
-
-        def loop() -> None:
-            version = 0
-            while not self._ended.is_set():
-                self.finish_terminating()
-                self.place_daemonsets(ready)
-                version = self.store.version
-                self.store.wait(version, 0.02)
-
-        self._controllers = threading.Thread(target=loop, daemon=True)
-        self._controllers.start()
-
-    def finish_terminating(self) -> None:
-        """What a kubelet does with pods that are to go."""
-        with self.store.lock:
-            for pod in self.store.list(KIND["Pod"]):
-                if "deletionTimestamp" in pod["metadata"]:
-                    self.store.remove(KIND["Pod"], pod)
-
-    def place_daemonsets(self, ready: bool = True) -> None:
-        """One pod of every DaemonSet on every node it selects, none elsewhere."""
-        with self.store.lock:
-            for item in self.store.list(KIND["DaemonSet"]):
-                for node in self.store.list(KIND["Node"]):
-                    self._place(item, node, ready)
-
-    def _place(self, item: Json, node: Json, ready: bool) -> None:
-        selector = item["spec"]["template"]["spec"]["nodeSelector"]
-        labels = node["metadata"].get("labels") or {}
-        wanted = all(labels.get(key) == value for key, value in selector.items())
-        uid, name = item["metadata"]["uid"], node["metadata"]["name"]
-        here = [
-            pod
-            for pod in self.store.list(KIND["Pod"], item["metadata"]["namespace"])
-            if pod["spec"].get("nodeName") == name
-            and pod["metadata"].get("ownerReferences", [{}])[0].get("uid") == uid
-        ]
-        if here and not wanted:
-            self.store.remove(KIND["Pod"], here[0])
-        if wanted and not here:
-            self.pod(self.daemon_pod(item, name, ready), age=0.0)
-
-    def daemon_pod(self, item: Json, node: str, ready: bool = True) -> Json:
-        meta = item["metadata"]
-        owner = {"kind": "DaemonSet", "name": meta["name"], "uid": meta["uid"], "controller": True}
-        return {
-            "metadata": {
-                "name": f"{meta['name']}-{next(_numbers)}",
-                "namespace": meta["namespace"],
-                "ownerReferences": [owner],
-            },
-            "spec": {"nodeName": node, "terminationGracePeriodSeconds": 1, "containers": []},
-            "status": {
-                "phase": "Running",
-                "conditions": [{"type": "Ready", "status": str(ready)}],
-            },
-        }
 
     def when(self, text: str, then: Callable[[], object]) -> Callable[[str], None]:
         """A progress callback that acts the first time it is told of `text`."""
@@ -180,3 +109,253 @@ class World:
                 then()
 
         return progress
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for what a controller does."""
+        deadline = time.monotonic() + DEADLINE
+        pause = 0.005
+        while not condition():
+            assert time.monotonic() < deadline, f"this never became true: {what}"
+            time.sleep(pause)
+            pause = min(0.2, pause * 2)
+
+    # The API.
+
+    def ask(self, method: str, path: str, body: object = None, **query: str) -> Json:
+        """One request beside gpurun's, as somebody else."""
+        query.setdefault("fieldManager", "somebody")
+        kind = MERGE_PATCH if method == "PATCH" else "application/json"
+        return dict(
+            self.direct.request(
+                method, path, f"{method} {path}", body=body, content_type=kind, query=query
+            )
+        )
+
+    def create(self, kind: str, item: Json, namespace: str = "") -> Json:
+        """Create an object; asked again while its namespace is being set up."""
+        path = path_of(kind, namespace)
+        head = {"apiVersion": KIND[kind].api_version, "kind": kind}
+        made: list[Json] = []
+
+        def done() -> bool:
+            try:
+                made.append(self.ask("POST", path, {**item, **head}))
+            except RefusalError as error:
+                if error.code == 403 and "serviceaccount" in error.said:
+                    return False
+                raise
+            return True
+
+        self.until(done, f"{kind} {item['metadata']} can be created")
+        self.removes(kind, made[0]["metadata"]["name"], namespace)
+        return made[0]
+
+    def removes(self, kind: str, name: str, namespace: str = "") -> None:
+        """Remove this object at the end, whoever makes it."""
+        self._made.append(path_of(kind, namespace, name))
+
+    def found(self, kind: str, namespace: str = "", labels: str = "") -> Sequence[Json]:
+        path = path_of(kind, namespace)
+        return [dict(item) for item in self.direct.collection(path, "list", labels=labels)]
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Json:
+        return self.ask("GET", path_of(kind, namespace, name))
+
+    def has(self, kind: str, name: str, namespace: str = "") -> bool:
+        try:
+            self.get(kind, name, namespace)
+        except RefusalError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
+
+    def change(self, kind: str, name: str, namespace: str = "", **parts: Any) -> Json:
+        """Merge values into spec and metadata, or, as a kubelet or controller does, status."""
+        path, answer = path_of(kind, namespace, name), {}
+        status = parts.pop("status", None)
+        if parts:
+            answer = self.ask("PATCH", path, parts)
+        if status is not None:
+            answer = self.ask("PATCH", f"{path}/status", {"status": status})
+        return answer
+
+    def delete(self, kind: str, name: str, namespace: str = "", grace: int = 0) -> None:
+        self.ask("DELETE", path_of(kind, namespace, name), {"gracePeriodSeconds": grace})
+
+    @property
+    def requests(self) -> int:
+        """How many requests gpurun has sent."""
+        return self.cluster.api.requests
+
+    @property
+    def written(self) -> list[str]:
+        """What gpurun asked for that may have changed something."""
+        return self.proxy.written
+
+    def fault(self, **fault: Any) -> None:
+        """Let requests of gpurun fail."""
+        self.proxy.faults.add(Fault(**fault))
+
+    # What is in the cluster.
+
+    def node(self, number: int | str = 1, gpus: int = 8, labels: Mapping[str, str] = {}) -> Json:
+        """A node that is ready, as its kubelet reports."""
+        name = node_name(number)
+        self.create("Node", {"metadata": {"name": name, "labels": {**MINE, **labels}}})
+        offers = {"cpu": "64", "memory": "256Gi", "pods": "110", "nvidia.com/gpu": str(gpus)}
+        ready = {**READY, "reason": "KubeletReady", "lastHeartbeatTime": objects.now()}
+        status = {"capacity": offers, "allocatable": offers, "conditions": [ready]}
+        self.change("Node", name, status=status)
+        # What admission gives a node that has not yet been seen ready.
+        return self.change("Node", name, spec={"taints": None})
+
+    def cordon(self, name: str = NODE, cordoned: bool = True) -> None:
+        self.change("Node", name, spec={"unschedulable": cordoned or None})
+
+    def pod(self, item: Json) -> Json:
+        """A pod bound to its node, and its status as the kubelet reports it."""
+        meta, status = dict(item["metadata"]), item["status"]
+        owners = [self._existing(owner) for owner in meta.pop("ownerReferences", ())]
+        if owners:
+            meta["ownerReferences"] = owners
+        spec = {key: value for key, value in item.items() if key != "status"}
+        made = self.create("Pod", {**spec, "metadata": meta}, meta["namespace"])
+        if status.get("phase") == "Pending":
+            return made
+        return self.change("Pod", meta["name"], meta["namespace"], status=status)
+
+    def _existing(self, owner: Json) -> Json:
+        """An owner is there: what belongs to nobody is garbage."""
+        if owner["uid"]:
+            return owner
+        name = owner["name"]
+        if not self.has("ConfigMap", name):
+            self.create("ConfigMap", {"metadata": {"name": name}})
+        return {**OWNER, "name": name, "uid": self.get("ConfigMap", name)["metadata"]["uid"]}
+
+    def budget(self, name: str = "keep", **spec: Any) -> Json:
+        """A disruption budget whose pods the controller has counted."""
+        body = {"selector": {"matchLabels": {"app": "web"}}, **spec}
+        self.create("PodDisruptionBudget", {"metadata": {"name": name}, "spec": body})
+        self.counted(name)
+        return self.get("PodDisruptionBudget", name)
+
+    def counted(self, name: str = "keep") -> None:
+        """Wait until the disruption controller has seen the pods as they are."""
+
+        def seen() -> bool:
+            budget = self.get("PodDisruptionBudget", name)
+            status, selector = budget.get("status") or {}, budget["spec"]["selector"]
+            wanted = (selector.get("matchLabels") or {}).items()
+            pods = [pod for pod in self.found("Pod") if wanted <= labels_of(pod).items()]
+            healthy = sum(is_ready(pod) for pod in pods)
+            return bool(
+                status.get("observedGeneration") == budget["metadata"]["generation"]
+                and status.get("currentHealthy", 0) == healthy
+                and status.get("expectedPods", 0) >= healthy
+            )
+
+        self.until(seen, f"budget {name} is counted")
+
+    def replicas(self, name: str, *pods: Json) -> None:
+        """A ReplicaSet that adopts these pods; those that replace them find no node."""
+        labels = labels_of(pods[0])
+        for pod in pods:
+            pod["metadata"].pop("ownerReferences", None)
+            self.pod(pod)
+        nowhere = {"nodeSelector": {"gpurun-test": "nowhere"}}
+        spec = {
+            "replicas": len(pods),
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {**CONTAINERS, **nowhere}},
+        }
+        self.create("ReplicaSet", {"metadata": {"name": name}, "spec": spec})
+        names = [pod["metadata"]["name"] for pod in pods]
+        self.until(lambda: all(map(self._adopted, names)), f"{name} has adopted {names}")
+
+    def _adopted(self, name: str) -> bool:
+        return bool(self.get("Pod", name)["metadata"].get("ownerReferences"))
+
+    # DaemonSets.
+
+    def daemonset(
+        self,
+        name: str,
+        selector: Mapping[str, str] = {},
+        tolerations: Sequence[Mapping[str, str]] = (),
+    ) -> Json:
+        """A DaemonSet; its controller places one pod on every node made here that is selected."""
+        labels = {"daemon": name}
+        spec = {
+            **CONTAINERS,
+            "nodeSelector": {**MINE, **selector},
+            "terminationGracePeriodSeconds": 1,
+            "tolerations": list(tolerations),
+        }
+        template = {"metadata": {"labels": labels}, "spec": spec}
+        body = {"selector": {"matchLabels": labels}, "template": template}
+        body["updateStrategy"] = {"type": "OnDelete"}
+        return self.create("DaemonSet", {"metadata": {"name": name}, "spec": body})
+
+    def daemon_pod(self, name: str, ready: bool = True, node: str = NODE) -> Json:
+        """The pod of a DaemonSet on a node, once it is there."""
+        found: list[Json] = []
+
+        def placed() -> bool:
+            found[:] = [
+                pod
+                for pod in self.found("Pod", labels=f"daemon={name}")
+                if pod["spec"].get("nodeName") == node
+                and "deletionTimestamp" not in pod["metadata"]
+            ]
+            return bool(found)
+
+        self.until(placed, f"DaemonSet {name} has a pod on {node}")
+        status = RUNNING if ready else {"phase": "Running", "conditions": []}
+        return self.change("Pod", found[0]["metadata"]["name"], status=status)
+
+    # The kubelet.
+
+    def kubelet(self) -> None:
+        """Let the kubelets of these nodes work: they start pods and end terminating ones."""
+
+        def loop() -> None:
+            while not self._ended.wait(0.03):
+                self.kubelet_works()
+
+        self._kubelet = threading.Thread(target=loop, daemon=True)
+        self._kubelet.start()
+
+    def kubelet_works(self) -> None:
+        """What the kubelets do with the pods as they are now."""
+        for pod in self.found("Pod"):
+            try:
+                if "deletionTimestamp" in pod["metadata"]:
+                    self.end(pod)
+                elif pod["spec"].get("nodeName") and pod["status"].get("phase") == "Pending":
+                    name = pod["metadata"]["name"]
+                    self.change("Pod", name, status=self.starts(pod))
+            except RefusalError as error:
+                if error.code not in (404, 409):
+                    raise
+
+    def end(self, pod: Json) -> None:
+        """The kubelet has ended this pod."""
+        meta = pod["metadata"]
+        only = {"gracePeriodSeconds": 0, "preconditions": {"uid": meta["uid"]}}
+        self.ask("DELETE", path_of("Pod", meta["namespace"], meta["name"]), only)
+
+
+CONTAINERS = {"containers": [{"name": "c", "image": "registry.invalid/x:1"}]}
+
+
+def labels_of(item: Json) -> Mapping[str, str]:
+    return item["metadata"].get("labels") or {}
+
+
+def is_ready(pod: Json) -> bool:
+    conditions = pod["status"].get("conditions") or ()
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions
+    )

@@ -130,6 +130,34 @@ def test_an_installation_that_fails_is_undone_and_can_be_resumed(
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
 
 
+def test_an_upgrade_that_was_undone_can_be_given_up(
+    fresh: LabUnderTest, program: Program, cluster: Cluster
+) -> None:
+    host = fresh.host("gpu-a2")
+    before = installed(host)
+    fault(fresh, "gpu-a2", "dkms-fail")
+    assert program.json("apply", UPGRADE, *ONE)[0] == 1
+    assert cluster.cordoned("gpu-a2")
+    failed = cluster.marks("gpu-a2")["gpurun.dev/run"]
+    code, back = program.json("apply", ROLLBACK, *ONE, "--take-over", failed)
+    assert code == 0, back
+    assert (loaded(host), installed(host)) == (OLD, before)
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+
+
+def test_a_branch_is_any_version_of_it_and_of_unknown_ones_the_known_are_named(
+    fresh: LabUnderTest, program: Program
+) -> None:
+    branch = ("-e", "driver_version=570")
+    code, up = program.json("apply", UPGRADE, *ONE, *branch)
+    assert code == 0, up
+    assert loaded(fresh.host("gpu-a2")) == "570.124.06"
+    code, again = program.json("apply", UPGRADE, *ONE, *branch)
+    assert (code, again["changes"]) == (0, []), again
+    code, denied = program.json("plan", UPGRADE, "--limit", "gpu-a2", "-e", "driver_version=999.1")
+    assert code == 4 and "Sources offer 580.65.06, 570.124.06" in status(denied)[1]
+
+
 @pytest.mark.parametrize(
     ("name", "cure", "reason"),
     [

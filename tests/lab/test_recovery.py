@@ -265,3 +265,87 @@ def test_a_power_switch_that_fails_leaves_the_node_cordoned(
     resumed = program.run("resume", "--yes")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+
+
+def mig(host: Any) -> int:
+    return int(host.check_output("nvidia-smi -L").count("MIG 1g."))
+
+
+def test_what_a_loss_of_power_takes_comes_back(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    host = fresh.host("gpu-h1")
+    program.json("apply", "playbooks/mig-7x1g.yaml", "--yes", "--limit", "gpu-h1")
+    before, had = boot(host), warm(host)
+    assert (mig(host), cluster.allocatable("gpu-h1"), had) == (14, 14, ["Enabled", "Enabled"])
+    power = switching(fresh, tmp_path, "power-loss", "gpu-h1")
+    more = ("--limit", "gpu-h1", "-e", "because=case 4711", *power)
+    code, plan = program.json("plan", POWER, *more)
+    assert code == 2 and boot(host) == before
+    code, applied = program.json("apply", POWER, "--yes", *more)
+    assert code == 0, applied
+    assert shown(applied) == shown(plan)
+    assert boot(host) != before
+    assert (mig(host), cluster.allocatable("gpu-h1"), warm(host)) == (14, 14, had)
+    assert host.service("nvidia-persistenced").is_running
+    assert not host.file(RECORD).exists
+    assert not cluster.cordoned("gpu-h1") and not cluster.marks("gpu-h1")
+
+
+def not_ready(cluster: Cluster, name: str) -> bool:
+    conditions = cluster.node(name)["status"]["conditions"]
+    return not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def test_a_node_that_is_off_comes_back(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    host = fresh.host("gpu-a1")
+    before, pods = boot(host), set(cluster.gpu_pods("gpu-a1"))
+    assert pods
+    fault(fresh, "gpu-a1", "power-off")
+    until(lambda: not_ready(cluster, "gpu-a1"), "gpu-a1 is not Ready")
+    code, denied = program.json("plan", POWER, "--limit", "gpu-a1")
+    assert (code, found(denied, "gpu-a1")[0]) == (4, "denied")
+    assert "set power_cycle_command" in found(denied, "gpu-a1")[1]
+
+    power = switching(fresh, tmp_path, "power-on", "gpu-a1")
+    code, plan = program.json("plan", POWER, "--limit", "gpu-a1", *power)
+    assert code == 2, plan
+    assert "the host does not answer" in found(plan, "gpu-a1")[1]
+    assert not cluster.cordoned("gpu-a1")
+    text = program.on_lab("plan", POWER, "--limit", "gpu-a1", *power).stdout
+    assert "what else is to be done is known once it is back" in text
+
+    code, applied = program.json("apply", POWER, "--yes", "--limit", "gpu-a1", *power)
+    assert code == 0, applied
+    assert shown(applied) == shown(plan)
+    assert boot(host) != before
+    assert not pods & cluster.pods("gpu-a1").keys(), "they are elsewhere, or wait"
+    assert not cluster.cordoned("gpu-a1") and not cluster.marks("gpu-a1")
+    assert not not_ready(cluster, "gpu-a1") and cluster.allocatable("gpu-a1") == 2
+    code, again = program.json("apply", POWER, "--yes", "--limit", "gpu-a1", *power)
+    assert (code, again["changes"]) == (0, []), again
+
+
+def test_a_node_that_hangs_is_not_given_back_before_it_has_booted(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    host = fresh.host("gpu-a2")
+    before = boot(host)
+    fault(fresh, "gpu-a2", "slow-sshd")
+    useless = switching(fresh, tmp_path, "fast-sshd", "gpu-a2")
+    code, failed = program.json("apply", POWER, *ONE, *useless, "-e", "power_timeout=5")
+    assert (code, found(failed)[0]) == (1, "unreachable"), failed
+    assert "it still runs the old boot" in found(failed)[1]
+    assert cluster.cordoned("gpu-a2") and boot(host) == before
+
+    fault(fresh, "gpu-a2", "slow-sshd")
+    run = failed["run"]
+    power = switching(fresh, tmp_path, "power-loss", "gpu-a2")
+    code, taken = program.json("apply", POWER, *ONE, *power)
+    assert code == 4 and f"gpurun resume {run}" in found(taken)[1]
+    code, taken = program.json("apply", POWER, *ONE, *power, "--take-over", run)
+    assert code == 0, taken
+    assert boot(host) != before
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")

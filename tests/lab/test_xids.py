@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,93 @@ def member(archive: Path, name: str) -> str:
         file = opened.extractfile(found)
         assert file is not None
         return file.read().decode()
+
+
+def switched(lab: LabUnderTest, folder: Path, fault: str, node: str) -> tuple[str, ...]:
+    """Options with a command that switches a node's power."""
+    program = [sys.executable, "-m", "runner.cli.main", "lab", "fault"]
+    file = folder / "power.json"
+    file.write_text(
+        json.dumps({"power_cycle_command": [*program, fault, node, "--name", lab.name]})
+    )
+    return "-e", f"@{file}"
+
+
+def test_a_node_that_stays_away_after_its_reboot_gets_its_power_switched(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    host, node = fresh.host("gpu-a2"), fresh.nodes["gpu-a2"]
+    power = switched(fresh, tmp_path, "power-on", "gpu-a2")
+    more = ("--limit", "gpu-a2", "-e", f"evidence_folder={tmp_path}/evidence", *power)
+    more = (*more, "-e", "reboot_timeout=10")
+    faults.xid(node, 79, 0)
+    faults.no_reboot(node)
+    before = boot(host)
+    status, plan = program.json("plan", REMEDIATE, *more)
+    assert "Power off and on, as it stays away" in json.dumps(plan), "what may follow is shown"
+    status, applied = program.json("apply", REMEDIATE, "--yes", *more)
+    assert status == 0, bad(applied)
+    assert shown(applied) == shown(plan)
+    assert "rescued: Reboot: gpu-a2: has not come back" in json.dumps(applied)
+    assert boot(host) != before
+    assert attempts(host) == [
+        ("0000:01:00", 79, "reboot", False),
+        ("0000:01:00", 79, "power_cycle", False),
+    ]
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+    assert cluster.allocatable("gpu-a2") == 1
+    status, again = program.json("apply", REMEDIATE, "--yes", *more)
+    assert (status, again["changes"]) == (0, []), again
+
+    faults.xid(node, 79, 0)
+    faults.no_reboot(node)
+    status, failed = program.json("apply", REMEDIATE, "--yes", *more)
+    assert status == 1 and "its power was switched for this XID before" in bad(failed)
+    handed_over(cluster)
+    run = failed["run"]
+
+    power = switched(fresh, tmp_path, "power-on", "gpu-a2")
+    one = ("--yes", "--limit", "gpu-a2", *power)
+    status, back = program.json("apply", "playbooks/power-cycle.yaml", *one, "--take-over", run)
+    assert status == 0, bad(back)
+    assert cluster.marks("gpu-a2") == {"gpurun.dev/cordon-reason": NO_BOOT}
+    status, online = program.json("apply", "playbooks/gpu-online.yaml", *one[:3])
+    assert status == 0, bad(online)
+    assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")
+
+
+NO_BOOT = "XID 79, and no boot afterwards"
+
+
+def handed_over(cluster: Cluster) -> None:
+    assert cluster.cordoned("gpu-a2") and not cluster.gpu_pods("gpu-a2")
+    assert cluster.marks("gpu-a2")["gpurun.dev/cordon-reason"] == NO_BOOT
+    node = cluster.node("gpu-a2")
+    assert node["metadata"]["labels"]["gpurun.dev/offline"] == "true"
+    assert "gpurun.dev/offline" in {taint["key"] for taint in node["spec"]["taints"]}
+
+
+def test_without_a_power_switch_a_node_that_stays_away_is_handed_over(
+    fresh: LabUnderTest, program: Program, cluster: Cluster, tmp_path: Path
+) -> None:
+    node = fresh.nodes["gpu-a2"]
+    more = ("--limit", "gpu-a2", "-e", f"evidence_folder={tmp_path}/evidence")
+    faults.xid(node, 79, 0)
+    faults.no_reboot(node)
+    arguments = ("--yes", *more, "-e", "reboot_timeout=10")
+    status, failed = program.json("apply", REMEDIATE, *arguments)
+    assert status == 1, failed
+    for text in ("has not come back", "power_cycle_command", "Look at its console or BMC"):
+        assert text in bad(failed)
+    handed_over(cluster)
+    assert len(archives(tmp_path / "evidence")) == 1, "from before the reboot"
+
+    assert program.run("resume", "--yes").returncode != 0, "it is still away"
+    faults.power_on(node)
+    resumed = program.run("resume", "--yes")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert cluster.marks("gpu-a2") == {"gpurun.dev/cordon-reason": NO_BOOT}
+    handed_over(cluster)
 
 
 def test_the_workload_that_met_it_starts_anew(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from runner.lab.kube import LabCluster, SimulatedNode
+from tests.kube.clocks import hurry
 
 
 @pytest.fixture
@@ -13,3 +14,8 @@ def cluster() -> Iterator[LabCluster]:
     nodes = [SimulatedNode(name, count=2) for name in ("gpu1", "gpu2", "gpu3")]
     with LabCluster(nodes) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)

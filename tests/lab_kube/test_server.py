@@ -29,6 +29,7 @@ from runner.lab.kube import LabCluster, seed
 from runner.lab.kube.kinds import Json
 
 PATIENCE = 120.0
+RECORDED = Path(__file__).parent / "recorded"
 POD = {
     "kind": "Pod",
     "metadata": {"name": "p1"},
@@ -36,7 +37,14 @@ POD = {
 }
 
 
-def call(kubeconfig: Path, path: str, token: str | None = None, method: str = "GET") -> Any:
+def call(
+    kubeconfig: Path,
+    path: str,
+    token: str | None = None,
+    method: str = "GET",
+    body: Any = None,
+    impersonate: str = "",
+) -> Any:
     """One request as a kubeconfig tells; returns the body."""
     config = json.loads(kubeconfig.read_text())
     cluster = config["clusters"][0]["cluster"]
@@ -44,7 +52,11 @@ def call(kubeconfig: Path, path: str, token: str | None = None, method: str = "G
 
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
-    request = urllib.request.Request(cluster["server"] + path, method=method)
+    content = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(cluster["server"] + path, content, method=method)
+    request.add_header("Content-Type", "application/json")
+    if impersonate:
+        request.add_header("Impersonate-User", impersonate)
     token = config["users"][0]["user"]["token"] if token is None else token
     if token:
         request.add_header("Authorization", f"Bearer {token}")
@@ -61,6 +73,21 @@ def test_health_and_version_need_no_token(cluster: LabCluster) -> None:
     assert call(cluster.kubeconfig, "/readyz", token="") == "ok"
     assert call(cluster.kubeconfig, "/livez", token="") == "ok"
     assert call(cluster.kubeconfig, "/version", token="")["gitVersion"] == "v1.36.2"
+
+
+def test_a_token_is_issued_in_the_form_of_a_real_server(cluster: LabCluster) -> None:
+    record = json.loads((RECORDED / "75-token-request.json").read_text())
+    cluster.create({"kind": "Namespace", "metadata": {"name": "gpu-tests"}})
+    account = {"name": "limited", "namespace": "gpu-tests"}
+    cluster.create({"kind": "ServiceAccount", "metadata": account})
+    request, wanted = record["request"], record["response"]["body"]
+    found = call(cluster.kubeconfig, request["path"], method="POST", body=request["body"])
+    for part in ("metadata", "status"):
+        assert set(found[part]) == set(wanted[part]) - {"managedFields"}
+    assert {**found, "metadata": 0, "status": 0} == {**wanted, "metadata": 0, "status": 0}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(cluster.kubeconfig, "/api/v1/nodes", token=found["status"]["token"])
+    assert "system:serviceaccount:gpu-tests:limited" in json.load(refused.value)["message"]
 
 
 @pytest.mark.parametrize("token", ["", "wrong"])
@@ -211,3 +238,25 @@ def test_reset_brings_back_the_first_state(cluster: LabCluster) -> None:
     cluster.settle()
     assert not cluster.list("Pod")
     assert [node["metadata"]["name"] for node in cluster.list("Node")] == ["gpu1", "gpu2", "gpu3"]
+
+
+def test_an_administrator_may_ask_as_somebody_else(cluster: LabCluster) -> None:
+    path = "/api/v1/nodes"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(cluster.kubeconfig, path, impersonate="bob")
+    assert 'User "bob" cannot list resource "nodes"' in json.load(refused.value)["message"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(cluster.kubeconfig_reader, path, impersonate="lab-admin")
+    told = json.load(refused.value)
+    assert told["code"] == 403 and "cannot impersonate resource" in told["message"]
+
+
+def test_who_am_i_and_what_may_i_do(cluster: LabCluster) -> None:
+    base = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    found = call(cluster.kubeconfig_reader, base, method="POST", body={})
+    assert found["status"]["userInfo"]["username"] == "lab-reader"
+    base = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
+    found = call(
+        cluster.kubeconfig_reader, base, method="POST", body={"spec": {"namespace": "default"}}
+    )
+    assert found["status"]["resourceRules"][0]["verbs"] == ["get", "list", "watch"]

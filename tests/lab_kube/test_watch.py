@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from runner.lab.kube import LabCluster, api, seed
+from runner.lab.kube.answers import Answer
 from runner.lab.kube.credentials import ADMIN
 from runner.lab.kube.kinds import Json
 from runner.lab.kube.lists import Watch
@@ -32,7 +33,7 @@ def label(store: Store, name: str, **labels: str | None) -> Json:
         content=json.dumps({"metadata": {"labels": labels}}).encode(),
     )
     answer = api.answer(store, request)
-    assert isinstance(answer, api.Answer)
+    assert isinstance(answer, Answer)
     assert isinstance(answer.body, dict)
     return answer.body
 
@@ -96,7 +97,7 @@ def test_after_a_restart_old_versions_are_gone(tmp_path: Path) -> None:
         assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
         query = {"resourceVersion": "2", "resourceVersionMatch": "Exact"}
         answer = api.answer(cluster.store, Request("GET", NODES, ADMIN, query))
-        assert isinstance(answer, api.Answer)
+        assert isinstance(answer, Answer)
         assert answer.code == 410
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,20 +16,9 @@ from runner.lab.gpu.commands import run
 from runner.modules.base import Change, Context, Outcome
 from runner.modules.mig import Mig, MigArguments
 from runner.modules.mig_at_boot import PROBE, SCRIPT_TEXT, UNIT_TEXT
+from tests.programs import Answer, answer_for
 
 TOOLS = ("nvidia-smi", "modinfo", "fuser", "lspci", "lsmod", "dmesg")
-
-ASK = """\
-#!/bin/sh
-cd '{folder}' || exit 99
-for word in {tool} "$@"; do printf '%s\\0' "$word"; done >request
-read -r rc <reply
-cat err >&2
-cat out
-exit "$rc"
-"""
-"""A command that lets the test process answer: a Python process for each would take 50 ms."""
-
 
 SYSTEMCTL = """\
 #!/bin/sh
@@ -50,29 +39,14 @@ class SimulatedHost:
 
     def __init__(self, folder: Path, model: str, count: int = 1) -> None:
         self.root = folder / "root"
-        self.bin = folder / "bin"
-        self.bin.mkdir(parents=True)
-        self.pipes = folder / "pipes"
-        self.pipes.mkdir()
-        for tool in TOOLS:
-            script = self.bin / tool
-            script.write_text(ASK.format(folder=self.pipes, tool=tool))
-            script.chmod(0o755)
+        self.bin = answer_for(TOOLS, folder, self._answer)
         (self.bin / "systemctl").write_text(SYSTEMCTL.format(root=self.root))
         (self.bin / "systemctl").chmod(0o755)
-        for name in ("request", "reply"):
-            os.mkfifo(self.pipes / name)
         create(self.root, model, count, "550.90.07")
-        threading.Thread(target=self._answer, daemon=True).start()
 
-    def _answer(self) -> None:
-        """Answer the commands one after the other, as long as the test process lives."""
-        while True:
-            tool, *arguments = (self.pipes / "request").read_bytes().decode().split("\0")[:-1]
-            answer = run(tool, arguments, self.root)
-            (self.pipes / "out").write_text(answer.out)
-            (self.pipes / "err").write_text(answer.err)
-            (self.pipes / "reply").write_text(f"{answer.rc}\n")
+    def _answer(self, tool: str, arguments: Sequence[str]) -> Answer:
+        answer = run(tool, list(arguments), self.root)
+        return answer.rc, answer.out, answer.err
 
     def sh(self, shell: str) -> Result:
         """Its folders are those below `root`."""

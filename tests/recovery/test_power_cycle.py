@@ -19,6 +19,7 @@ from runner.hosts.errors import HostError
 from runner.hosts.script import Command
 from runner.inventory.model import Host
 from runner.modules.base import Context, Disruption, Outcome, Reboot, Refused, Risk, Unknown
+from runner.modules.power_cycle import BOOT_KEY
 from runner.modules.registry import load_module
 from runner.playbook.load import load_playbook
 from runner.secrets.redact import KNOWN
@@ -28,7 +29,8 @@ from tests.recovery.play import POWER_PLAY
 
 PLAYBOOK = Path(__file__).parent.parent.parent / "playbooks/power-cycle.yaml"
 NODE = Unknown("no cluster in this test")
-BOOT = {"boot_id": "9c0b0f0e-0000-4000-8000-000000000001"}
+BOOT_ID = "9c0b0f0e-0000-4000-8000-000000000001"
+BOOT = {BOOT_KEY: BOOT_ID}
 
 
 def plan(notified: bool = True, environment: dict[str, str] | None = None, **args: Any) -> Outcome:
@@ -54,7 +56,7 @@ def test_it_is_a_reboot_that_is_asked_for_from_here() -> None:
     (change,) = outcome.changes
     assert (change.risk, change.disruption) == (Risk.HIGH, Disruption.REBOOT)
     assert change.summary == "power cycle, from here: ipmitool -H '10.0.0.1 x' power cycle"
-    assert BOOT["boot_id"] in change.guard
+    assert BOOT_ID in change.guard
     command = command_of(outcome)
     assert (command.shell, command.become) == ("ipmitool -H '10.0.0.1 x' power cycle", False)
     assert plan(notified=False, command=("true",)).changes == (), "done once"
@@ -103,5 +105,5 @@ def test_the_playbook_takes_the_command_from_the_inventory() -> None:
     subject = Subject(host, play, PLAYBOOK, {"in_cluster": False})
     plan = observe(lambda seen: plan_host(subject, seen), observed, LocalHost(), lambda: NODE)
     assert plan.problem is None, plan.problem
-    (change,) = plan.pending[-1].changes
+    (change,) = next(step.changes for step in plan.steps if step.task.module == "power_cycle")
     assert change.summary == "power cycle, from here: bmcctl"

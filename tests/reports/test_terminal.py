@@ -86,6 +86,7 @@ DRAIN = {
     "owners": {"default/trainer": "Job train"},
     "grace_seconds": 30,
     "taint": "taints the node with a=b:NoSchedule",
+    "pauses": ["kube-system/plugin"],
 }
 
 
@@ -108,6 +109,7 @@ def test_an_equal_diff_is_shown_once_and_what_is_different_with_every_host(
         "drain: evicts 1 pod (grace periods up to 30 s)\n      Job default/train: trainer\n" in text
     )
     assert "drain: taints the node with a=b:NoSchedule" in text
+    assert "drain: pauses kube-system/plugin meanwhile" in text
     assert "gpu-6: denied\n      the lock is held" in text
     assert "gpu-8: nothing to do" in text
 

@@ -14,10 +14,12 @@ from runner.facts import gpu_users
 from runner.facts.gpu_health import HEALTH_KEY, GpuHealth, Health
 from runner.facts.nvidia import Gpus
 from runner.facts.readiness import PACKAGE_MANAGER, REQUIRED_KEY, PackageManager, RebootRequired
+from runner.facts.system import REACHABLE_KEY
 from runner.facts.xid_history import HISTORY_KEY, Attempt
 from runner.facts.xids import XIDS_KEY, KernelLog, Xid
 from runner.inventory.model import Host
 from runner.modules.base import Disruption
+from runner.modules.power_cycle import BOOT_KEY
 from runner.playbook.load import load_playbook
 from tests.driver.states import WORKING, gpu, host
 
@@ -41,6 +43,8 @@ def plan(reboots: int, recovery: str = "Reboot", **variables: Any) -> HostPlan:
         REQUIRED_KEY: RebootRequired(False),
         gpu_users.KEY: gpu_users.GpuUsers(),
         PENDING: {},
+        BOOT_KEY: "boot",
+        REACHABLE_KEY: "",
     }
     _, play = load_playbook(PLAYBOOK).plays
     here = Host("gpu-1", "192.0.2.1", Origin("hosts.yaml"), variables=variables)

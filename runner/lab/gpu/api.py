@@ -150,6 +150,12 @@ def expose_reset(root: Path, exposed: bool) -> None:
             gpu["resettable"] = exposed
 
 
+def join(root: Path, switches: int) -> None:
+    """Join the GPUs by so many NVSwitches; 0: by none."""
+    with changing(root) as state:
+        state["switches"] = switches
+
+
 def lose_gpu(root: Path, index: int) -> None:
     """Let a GPU fall off the bus (Xid 79). Only a boot brings it back."""
     add_xid(root, index, 79, "pid='<unknown>', name=<unknown>, GPU has fallen off the bus.")

@@ -143,8 +143,20 @@ def _gpu_entries(state: State, gpu: Gpu) -> list[Entry]:
             Entry("Power Draw", "power_draw", "69.85 W"),
             Entry("Current Power Limit", "current_power_limit", f"{model.power_limit}.00 W"),
         ]),
+        *_fabric(state),
         _processes(state, gpu),
     ]  # fmt: skip
+
+
+def _fabric(state: State) -> list[Entry]:
+    """Hopper and later register with the fabric manager of their NVSwitches."""
+    if not state["switches"] or model_of(state).architecture == "Ampere":
+        return []
+    joined = "nvidia-fabricmanager" in state["clients"]
+    return [Entry("Fabric", "fabric", "", [
+        Entry("State", "state", "Completed" if joined else "In Progress"),
+        Entry("Status", "status", "Success" if joined else "N/A"),
+    ])]  # fmt: skip
 
 
 def _able(on: bool) -> str:

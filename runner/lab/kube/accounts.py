@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.lab.kube import credentials
+from runner.lab.kube import clock, credentials
 from runner.lab.kube.authorization import ACCOUNT
-from runner.lab.kube.failures import not_found, unauthorized
+from runner.lab.kube.bodies import read_as
+from runner.lab.kube.failures import may_not_impersonate, not_found, unauthorized
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.requests import Request, User
+from runner.lab.kube.schema import Struct
 from runner.lab.kube.store import Store
 
 TOKEN_REQUEST = re.compile(r"/api/v1/namespaces/([^/]+)/serviceaccounts/([^/]+)/token")
+_TOKEN_REQUEST = Struct("authentication_v1", "TokenRequest")
+_AUDIENCE = "https://kubernetes.default.svc"
 _HOUR = 3600
 
 
@@ -47,7 +51,7 @@ class Accounts:
         """
         scheme, _, token = authorization.partition(" ")
         if not authorization and certificate:
-            return _named(certificate)
+            return _certified(certificate)
         if scheme.lower() != "bearer":
             raise unauthorized()
         if token in self._fixed:
@@ -57,6 +61,16 @@ class Accounts:
         if issued is None or issued.expires < _now():
             raise unauthorized()
         return issued.user
+
+    def impersonated(self, user: User, name: str) -> User:
+        """The user that a request of `user` is to be made as (`kubectl --as`).
+
+        Raises:
+            ApiFailure: 403 unless `user` is an administrator.
+        """
+        if user.bound or not user.writes:
+            raise may_not_impersonate(user.name, name)
+        return _named(name)
 
     def issue(self, store: Store, request: Request) -> Json:
         """Answer a TokenRequest for a service account.
@@ -69,14 +83,22 @@ class Accounts:
         account = store.get(KIND["ServiceAccount"], namespace, name)
         if account is None:
             raise not_found(KIND["ServiceAccount"], name)
-        body = request.object()
-        seconds = int((body.get("spec") or {}).get("expirationSeconds") or _HOUR)
+        body = read_as(request, _TOKEN_REQUEST)
+        spec = body.get("spec") or {}
+        seconds = spec.get("expirationSeconds") or _HOUR
         token, expires = self.token(namespace, name, seconds)
-        status = {"token": token, "expirationTimestamp": f"{expires:%Y-%m-%dT%H:%M:%SZ}"}
-        spec = {**(body.get("spec") or {}), "expirationSeconds": seconds}
-        head = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1"}
-        meta = {"name": name, "namespace": namespace}
-        return {**head, "metadata": meta, "spec": spec, "status": status}
+        meta = {"name": name, "namespace": namespace, "uid": account["metadata"]["uid"]}
+        return {
+            "kind": "TokenRequest",
+            "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {**meta, "creationTimestamp": clock.now()},
+            "spec": {
+                "audiences": spec.get("audiences") or [_AUDIENCE],
+                "expirationSeconds": seconds,
+                "boundObjectRef": spec.get("boundObjectRef"),
+            },
+            "status": {"token": token, "expirationTimestamp": f"{expires:%Y-%m-%dT%H:%M:%SZ}"},
+        }
 
     def token(self, namespace: str, name: str, seconds: float) -> tuple[str, datetime.datetime]:
         """A token of a service account and when it expires."""
@@ -96,10 +118,13 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _named(certificate: Mapping[str, Any]) -> User:
+def _certified(certificate: Mapping[str, Any]) -> User:
     """The user a certificate of our own authority names: its common name."""
     subject: Sequence[Any] = certificate.get("subject", ())
     names = {key: value for part in subject for key, value in part}
+    return _named(str(names.get("commonName", "")))
+
+
+def _named(name: str) -> User:
     known = {user.name: user for user in (credentials.ADMIN, credentials.READER)}
-    name = str(names.get("commonName", ""))
     return known.get(name) or User(name, bound=True)

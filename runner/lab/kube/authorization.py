@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runner.lab.kube.failures import forbidden_user
 from runner.lab.kube.kinds import KIND, Json
-from runner.lab.kube.requests import READS, User
+from runner.lab.kube.requests import READS, Request, Target, User
 from runner.lab.kube.store import Store
 
 ACCOUNT = "system:serviceaccount:"
@@ -31,10 +32,18 @@ def allowed(store: Store, user: User, access: Access) -> bool:
     """Whether the user may do this."""
     if not user.bound:
         return user.writes or access.verb in READS
-    return any(_covers(rule, access) for rule in _rules(store, user, access.namespace))
+    return any(_covers(rule, access) for rule in _granted(store, user, access.namespace))
 
 
-def _rules(store: Store, user: User, namespace: str) -> Iterator[Json]:
+def rules_of(store: Store, user: User, namespace: str) -> list[Json]:
+    """All a user may do in a namespace, as rules."""
+    if user.bound:
+        return list(_granted(store, user, namespace))
+    verbs = ["*"] if user.writes else sorted(READS)
+    return [{"verbs": verbs, "apiGroups": ["*"], "resources": ["*"]}]
+
+
+def _granted(store: Store, user: User, namespace: str) -> Iterator[Json]:
     """The rules that are bound to a user, for objects of one namespace ("": of the cluster)."""
     for binding in store.list(KIND["ClusterRoleBinding"]):
         if _binds(binding, user):
@@ -54,15 +63,16 @@ def _binds(binding: Json, user: User) -> bool:
     for subject in binding.get("subjects") or ():
         name = subject["name"]
         if subject["kind"] == "ServiceAccount":
-            name = f"{ACCOUNT}{subject['namespace']}:{name}"
+            namespace = subject.get("namespace") or binding["metadata"].get("namespace", "")
+            name = f"{ACCOUNT}{namespace}:{name}"
         if name == user.name and subject["kind"] in ("User", "ServiceAccount"):
             return True
-        if subject["kind"] == "Group" and name in groups(user):
+        if subject["kind"] == "Group" and name in groups_of(user):
             return True
     return False
 
 
-def groups(user: User) -> tuple[str, ...]:
+def groups_of(user: User) -> tuple[str, ...]:
     """The groups of every user who has said who it is."""
     if not user.name.startswith(ACCOUNT):
         return ("system:authenticated",)
@@ -81,3 +91,16 @@ def _covers(rule: Json, access: Access) -> bool:
 
 def _lists(rule: Json, key: str, value: str) -> bool:
     return bool({"*", value} & set(rule.get(key) or ()))
+
+
+def authorize(store: Store, where: Target, request: Request, verb: str) -> None:
+    """Raise 403 unless the asking user may do this."""
+    kind = where.kind
+    resource = "/".join(filter(None, (kind.plural, where.subresource)))
+    if allowed(
+        store, request.user, Access(verb, kind.group, resource, where.namespace, where.name)
+    ):
+        return
+    raise forbidden_user(
+        kind, where.name, request.user.name, verb, where.subresource, where.namespace
+    )

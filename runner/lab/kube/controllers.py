@@ -90,13 +90,11 @@ class Controllers:
     def _step(self) -> float | None:
         scheduling.mark_nodes(self._store)
         workloads.reconcile(self._store)
-        if not self._with_kubelet:
-            return None
         if self._look.is_set():
             self._look.clear()
             self.kubelet.after_boot()
         scheduling.schedule(self._store)
-        return self.kubelet.step()
+        return self.kubelet.step() if self._with_kubelet else None
 
     def _probe(self) -> None:
         # Each look costs a node a forked sshd: the more nodes, the less often.

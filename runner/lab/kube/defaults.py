@@ -19,6 +19,7 @@ _NODE_INFO = (
     "operatingSystem",
     "architecture",
 )
+_ROLES = "rbac.authorization.k8s.io"
 _NOT_READY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -206,6 +207,16 @@ def _namespace(item: Json) -> Json:
     return _status(_spec(item, finalizers=["kubernetes"]), phase="Active")
 
 
+def _binding(item: Json) -> Json:
+    """Whom and what a binding names is of the group of roles, service accounts excepted."""
+    reference = {"apiGroup": _ROLES, **(item.get("roleRef") or {})}
+    subjects = [
+        subject if subject.get("kind") == "ServiceAccount" else {"apiGroup": _ROLES, **subject}
+        for subject in item.get("subjects") or ()
+    ]
+    return {**item, "roleRef": reference, **({"subjects": subjects} if subjects else {})}
+
+
 def _event(item: Json) -> Json:
     return {
         "eventTime": None,
@@ -228,4 +239,6 @@ _FILL = {
     "PodDisruptionBudget": _budget,
     "Namespace": _namespace,
     "Event": _event,
+    "ClusterRoleBinding": _binding,
+    "RoleBinding": _binding,
 }

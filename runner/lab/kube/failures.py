@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from runner.lab.kube.kinds import Json, Kind
@@ -107,6 +108,15 @@ def precondition(kind: Kind, name: str, what: str, wanted: str, found: str) -> A
     return ApiFailure(409, "Conflict", message, {"name": name, "kind": kind.name})
 
 
+def other_uid(kind: Kind, name: str, wanted: str, found: str) -> ApiFailure:
+    message = (
+        f'Operation cannot be fulfilled on {kind.resource} "{name}": StorageError: invalid object, '
+        f"Code: 4, AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, "
+        f"UID in object meta: {found}"
+    )
+    return ApiFailure(409, "Conflict", message, details_of(kind, name))
+
+
 def expired(message: str) -> ApiFailure:
     return ApiFailure(410, "Expired", message)
 
@@ -118,7 +128,7 @@ def unsupported_media_type() -> ApiFailure:
 def unreadable_media_type() -> ApiFailure:
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
-        "application/json, application/yaml"
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     )
     return ApiFailure(415, "UnsupportedMediaType", message, {})
 
@@ -143,15 +153,36 @@ def invalid_value(field: str, value: str, why: str) -> Json:
     return cause("FieldValueInvalid", f"Invalid value: {value}: {why}", field)
 
 
+def invalid_patch(shown: str, why: str) -> ApiFailure:
+    """A patch that leaves no object of its kind; the server names neither kind nor object."""
+    entry = invalid_value("patch", json.dumps(shown, ensure_ascii=False), why)
+    text = f' "" is invalid: patch: {entry["message"]}'
+    return ApiFailure(422, "Invalid", text, {"causes": [entry]})
+
+
+def unsupported(field: str, value: object, supported: Sequence[str]) -> Json:
+    listed = ", ".join(f'"{entry}"' for entry in supported)
+    text = f"Unsupported value: {json.dumps(value)}: supported values: {listed}"
+    return cause("FieldValueNotSupported", text, field)
+
+
+def bad_option(method: str, entry: Json) -> ApiFailure:
+    """A parameter of the request itself that has a value it may not have."""
+    verbs = {"POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
+    kind = f"{verbs.get(method, 'Get')}Options"
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": [entry]}
+    text = f'{kind}.meta.k8s.io "" is invalid: {entry["field"]}: {entry["message"]}'
+    return ApiFailure(422, "Invalid", text, details)
+
+
+def internal(message: str) -> ApiFailure:
+    """An error that the server passes on as it is."""
+    return ApiFailure(500, "", message)
+
+
 def manager_required() -> ApiFailure:
     message = "Required value: is required for apply patch"
-    details = {
-        "group": "meta.k8s.io",
-        "kind": "PatchOptions",
-        "causes": [cause("FieldValueRequired", message, "fieldManager")],
-    }
-    text = f'PatchOptions.meta.k8s.io "" is invalid: fieldManager: {message}'
-    return ApiFailure(422, "Invalid", text, details)
+    return bad_option("PATCH", cause("FieldValueRequired", message, "fieldManager"))
 
 
 def apply_conflict(causes: Sequence[Json]) -> ApiFailure:
@@ -177,6 +208,14 @@ def forbidden_user(
     return ApiFailure(403, "Forbidden", message, details_of(kind, name))
 
 
+def may_not_impersonate(user: str, name: str) -> ApiFailure:
+    message = (
+        f'users "{name}" is forbidden: User "{user}" cannot impersonate resource "users" '
+        'in API group "" at the cluster scope'
+    )
+    return ApiFailure(403, "Forbidden", message, {"name": name, "kind": "users"})
+
+
 def terminating_namespace(kind: Kind, name: str, namespace: str) -> ApiFailure:
     message = (
         f'{kind.resource} "{name}" is forbidden: unable to create new content in namespace '
@@ -190,6 +229,17 @@ def terminating_namespace(kind: Kind, name: str, namespace: str) -> ApiFailure:
 def no_runtime_class(pod: str, name: str) -> ApiFailure:
     message = f'pods "{pod}" is forbidden: pod rejected: RuntimeClass "{name}" not found'
     return ApiFailure(403, "Forbidden", message, {"name": pod, "kind": "pods"})
+
+
+def no_priority_class(pod: str, name: str) -> ApiFailure:
+    message = f'pods "{pod}" is forbidden: no PriorityClass with name {name} was found'
+    return ApiFailure(403, "Forbidden", message, {"name": pod, "kind": "pods"})
+
+
+def invalid_scale(name: str, entry: Json) -> ApiFailure:
+    details = {"name": name, "group": "autoscaling", "kind": "Scale", "causes": [entry]}
+    text = f'Scale.autoscaling "{name}" is invalid: {entry["field"]}: {entry["message"]}'
+    return ApiFailure(422, "Invalid", text, details)
 
 
 _BUDGET = "Cannot evict pod as it would violate the pod's disruption budget."

@@ -75,7 +75,7 @@ KINDS = (
         "deployments",
         "apps",
         short_names=("deploy",),
-        subresources=("status",),
+        subresources=("scale", "status"),
         in_all=True,
         generation=True,
     ),
@@ -84,7 +84,7 @@ KINDS = (
         "replicasets",
         "apps",
         short_names=("rs",),
-        subresources=("status",),
+        subresources=("scale", "status"),
         in_all=True,
         generation=True,
     ),
@@ -93,7 +93,7 @@ KINDS = (
         "statefulsets",
         "apps",
         short_names=("sts",),
-        subresources=("status",),
+        subresources=("scale", "status"),
         in_all=True,
         generation=True,
     ),
@@ -117,8 +117,14 @@ KINDS = (
 )
 KIND: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 
-REVIEWS = "authorization.k8s.io"
-"""Group of SelfSubjectAccessReview, which is answered but never stored."""
+REVIEWS: Mapping[str, Mapping[str, str]] = {
+    "authentication.k8s.io": {"selfsubjectreviews": "SelfSubjectReview"},
+    "authorization.k8s.io": {
+        "selfsubjectaccessreviews": "SelfSubjectAccessReview",
+        "selfsubjectrulesreviews": "SelfSubjectRulesReview",
+    },
+}
+"""By group: resources that are answered but never stored, and their kinds."""
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -137,7 +143,7 @@ VERSION: Json = {
 
 def groups() -> Sequence[str]:
     """API groups beside the core one."""
-    return sorted({kind.group for kind in KINDS if kind.group} | {REVIEWS})
+    return sorted({kind.group for kind in KINDS if kind.group} | set(REVIEWS))
 
 
 def api_group(name: str) -> Json:
@@ -165,16 +171,16 @@ def resource_list(group: str) -> Json:
             entry["shortNames"] = list(kind.short_names)
         resources.append(entry)
         resources.extend(_subresource(kind, name) for name in kind.subresources)
-    if group == REVIEWS:
-        resources.append(
-            {
-                "name": "selfsubjectaccessreviews",
-                "singularName": "selfsubjectaccessreview",
-                "namespaced": False,
-                "kind": "SelfSubjectAccessReview",
-                "verbs": ["create"],
-            }
-        )
+    resources += [
+        {
+            "name": plural,
+            "singularName": name.lower(),
+            "namespaced": False,
+            "kind": name,
+            "verbs": ["create"],
+        }
+        for plural, name in REVIEWS.get(group, {}).items()
+    ]
     answer: Json = {"kind": "APIResourceList", "groupVersion": f"{group}/v1" if group else "v1"}
     if group:
         answer["apiVersion"] = "v1"
@@ -198,4 +204,6 @@ def _subresource(kind: Kind, name: str) -> Json:
         entry |= {"verbs": ["create"]}
     elif name == "log":
         entry |= {"verbs": ["get"]}
+    elif name == "scale":
+        entry |= {"group": "autoscaling", "version": "v1", "kind": "Scale"}
     return entry

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from runner.lab.kube import gpus, plugins, pods, programs
+from runner.lab.kube import config_manager, gpus, plugins, pods, programs
+from runner.lab.kube.budgets import is_ready
 from runner.lab.kube.deletion import is_finished
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.nodes import NVIDIA, SimulatedNode, ready_condition
@@ -108,11 +109,38 @@ class Kubelet:
             return None
         if pods.WAITS in annotations and plugins.offered(self._store, self._node(pod), pod):
             return "served", 0.0
+        if pods.CONFIG in annotations and self._is_to_be_configured(pod):
+            return "configured", 0.0
         ends = float(annotations[RUN]) if RUN in annotations else self._program(pod)
         limit = pod["spec"].get("activeDeadlineSeconds")
         if limit is not None and (ends is None or limit < ends):
             return "late", float(limit)
         return None if ends is None else ("ended", ends)
+
+    def _is_to_be_configured(self, pod: Json) -> bool:
+        """Whether the device plugin's config-manager has something to do: the node's label, or what
+        it names, is another than before."""
+        picked = plugins.picked(self._store, self._node(pod), pod)
+        if picked is None:
+            return is_ready(pod)
+        return picked != pod["metadata"]["annotations"][pods.CONFIG] or not is_ready(pod)
+
+    def _configure(self, node: SimulatedNode, pod: Json) -> None:
+        """What config-manager does: the plugin reads a configuration when it is another one."""
+        picked = plugins.picked(self._store, node, pod)
+        if picked is None:
+            self._put(pod, pods.unconfigured)
+            return
+        self._put(pod, partial(pods.configured, picked))
+        if picked != pod["metadata"]["annotations"][pods.CONFIG]:
+            self._offer(node, pod)
+
+    def _offer(self, node: SimulatedNode, pod: Json) -> None:
+        """The plugin reads its configuration, and offers what that says or waits for MPS."""
+        offered = plugins.offered(self._store, node, pod) or {}
+        if not offered:
+            self._put(pod, pods.waiting)
+        self.advertise(node.name, offered, prefix=plugins.prefix(pod))
 
     def _program(self, pod: Json) -> float | None:
         """How long the pod's command takes; None: until the pod is deleted."""
@@ -123,6 +151,9 @@ class Kubelet:
         node = self._node(pod)
         if stage == "running":
             self._start(node, pod)
+            return
+        if stage == "configured":
+            self._configure(node, pod)
             return
         if stage == "served":
             offered = plugins.offered(self._store, node, pod) or {}
@@ -171,10 +202,11 @@ class Kubelet:
         if indices:
             self._hold(node, pod, indices)
         self._put(pod, lambda current: pods.running(current, node, indices))
-        if plugin and not offered:
-            self._put(pod, pods.waiting)
         if plugin:
-            self.advertise(node.name, offered, prefix=plugin)
+            if config_manager.sidecar(pod) is not None:
+                picked = plugins.picked(self._store, node, pod)
+                self._put(pod, partial(pods.configured, picked or ""))
+            self._offer(node, pod)
 
     def _admitted(self, node: SimulatedNode, pod: Json) -> bool:
         """Whether the node has the devices the pod asks for; else it has failed, as the device

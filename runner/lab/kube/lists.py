@@ -68,12 +68,16 @@ def _token(version: int, start: str) -> str:
 
 
 def _read_token(token: str) -> tuple[int, str]:
+    text = ""
     try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("latin-1")
         content = json.loads(text)
         return int(content["rv"]), str(content["start"])
     except (ValueError, KeyError, TypeError):
-        raise bad_request("invalid continue token: continue key is not valid") from None
+        first = ascii(text[:1])
+        why = f": invalid character {first} looking for beginning of value" if text else ""
+        message = f"invalid continue token: continue key is not valid{why}"
+        raise bad_request(message) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runner.lab.kube.failures import rejected_patch
@@ -151,3 +151,11 @@ def _add(document: Any, path: list[str], value: Any) -> None:
         parent[path[-1]] = value
     else:
         raise TypeError("/".join(path))
+
+
+PATCHES: Mapping[str, Callable[[Json, Any], Json]] = {
+    "application/json-patch+json": json_patch,
+    "application/merge-patch+json": merge,
+    "application/strategic-merge-patch+json": strategic,
+}
+"""By the content type of the request."""

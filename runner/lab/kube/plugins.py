@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from runner.lab.kube import gpus
+from runner.lab.kube import config_manager, gpus
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.nodes import NVIDIA, SimulatedNode
 from runner.lab.kube.store import Store
@@ -45,13 +45,28 @@ def offered(store: Store, node: SimulatedNode, pod: Json) -> Mapping[str, int] |
 
 def _nvidia(store: Store, node: SimulatedNode, pod: Json) -> Mapping[str, int] | None:
     physical = gpus.resources(node, strategy(pod))
-    source = gpus.config_source(pod)
-    if source is None:
+    config = _config(store, node, pod)
+    if config is None:
         return physical
-    config = _data(store, pod, *source)
     if gpus.shares_by_mps(config) and not _mps_runs(store, node):
         return {}
     return gpus.shared(physical, config)
+
+
+def _config(store: Store, node: SimulatedNode, pod: Json) -> str | None:
+    """The configuration that the plugin would read now; None: it is given none."""
+    if config_manager.sidecar(pod) is not None:
+        return config_manager.picked(store, node.name, pod)[1]
+    source = gpus.config_source(pod)
+    return None if source is None else _data(store, pod, *source)
+
+
+def picked(store: Store, node: SimulatedNode, pod: Json) -> str | None:
+    """The name of the configuration that config-manager picks now, where it can."""
+    try:
+        return config_manager.picked(store, node.name, pod)[0]
+    except ValueError:
+        return None
 
 
 def _mps_runs(store: Store, node: SimulatedNode) -> bool:

@@ -17,6 +17,19 @@ GPUS = "lab.gpurun.dev/gpus"
 WAITS = "lab.gpurun.dev/waits-for-mps"
 """Pod annotation: the device plugin runs, and offers nothing before the MPS daemon does."""
 
+CONFIG = "lab.gpurun.dev/device-plugin-config"
+"""Pod annotation: the configuration that config-manager has given the device plugin."""
+
+
+def configured(config: str, pod: Json) -> Json:
+    """config-manager has given the device plugin this configuration."""
+    return with_condition(_annotated(pod, CONFIG, config), "Ready", True)
+
+
+def unconfigured(pod: Json) -> Json:
+    """config-manager has ended with an error; the plugin goes on with what it has."""
+    return with_condition(pod, "Ready", False, "ContainersNotReady")
+
 
 def waiting(pod: Json) -> Json:
     """The device plugin waits for the MPS daemon."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from runner.lab.kube import protobuf
+from runner.lab.kube.decoding import json_content, yaml_content
 from runner.lab.kube.failures import bad_request, unknown_path, unreadable_media_type
-from runner.lab.kube.kinds import KINDS, Json, Kind
+from runner.lab.kube.kinds import KINDS, Kind
+from runner.lab.kube.schema import Struct
 
 _KINDS: Mapping[tuple[str, str], Kind] = {(kind.group, kind.plural): kind for kind in KINDS}
 READS = frozenset({"get", "list", "watch"})
@@ -37,6 +39,8 @@ class Request:
     accept: str = ""
     agent: str = ""
     content: bytes = b""
+    warnings: list[str] = field(default_factory=list)
+    """Filled while the request is answered; the client gets them as Warning headers."""
 
     @property
     def dry_run(self) -> bool:
@@ -51,29 +55,28 @@ class Request:
         """The field manager: as given, else the program's name."""
         return self.query.get("fieldManager") or self.agent.partition("/")[0] or "unknown"
 
-    def body(self) -> Any:
-        """The content, read as JSON or YAML.
+    def parsed(self, shape: Struct | None = None) -> tuple[Any, Sequence[str]]:
+        """The content, and what it says of fields that are repeated in it.
+
+        Args:
+            shape: what it is to be, where it may come as protobuf.
 
         Raises:
-            ApiFailure: 400 when it is neither, 415 when it says so itself.
+            ApiFailure: 400 when it cannot be read, 415 for a media type that is not taken.
         """
         if not self.content:
-            return {}
-        if "protobuf" in self.content_type or "cbor" in self.content_type:
-            raise unreadable_media_type()
+            return {}, ()
+        kind = self.content_type.rpartition("/")[2]
         try:
-            if "yaml" in self.content_type:
-                return yaml.safe_load(self.content)
-            return json.loads(self.content)
+            if kind.endswith("yaml"):
+                return yaml_content(self.content)
+            if kind in ("", "json") or kind.endswith("+json"):
+                return json_content(self.content)
+            if self.content_type == protobuf.MEDIA_TYPE and shape:
+                return protobuf.decode_protobuf(self.content, shape), ()
         except (ValueError, yaml.YAMLError) as error:
             raise bad_request(f"the object provided is unrecognized: {error}") from None
-
-    def object(self) -> Json:
-        """The content, which has to be an object."""
-        body = self.body()
-        if not isinstance(body, dict):
-            raise bad_request("the object provided is unrecognized: not an object")
-        return body
+        raise unreadable_media_type()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runner.lab.kube import api, credentials
+from runner.lab.kube.answers import Answer
 from runner.lab.kube.kinds import KIND, Json
 from runner.lab.kube.kubelet import RUN
 from runner.lab.kube.nodes import GPU, SimulatedNode, node_object
@@ -60,11 +61,12 @@ def create(store: Store, item: Json) -> Json:
         "POST",
         f"{path}/{kind.plural}",
         credentials.ADMIN,
+        {"fieldValidation": "Strict"},
         content=json.dumps(item).encode(),
         agent="gpurun-lab",
     )
     answer = api.answer(store, request)
-    if not isinstance(answer, api.Answer) or answer.code != 201 or isinstance(answer.body, str):
+    if not isinstance(answer, Answer) or answer.code != 201 or isinstance(answer.body, str):
         raise ValueError(f"creating {kind.name} {item['metadata']}: {answer}")
     return answer.body
 

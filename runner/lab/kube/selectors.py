@@ -72,10 +72,7 @@ def object_selector(selector: Json | None) -> Callable[[Labels], bool]:
     """A selector written in an object: matchLabels and matchExpressions. None matches nothing."""
     if selector is None:
         return lambda labels: False
-    terms = [f"{key}={value}" for key, value in selector.get("matchLabels", {}).items()]
-    for expression in selector.get("matchExpressions", ()):
-        terms.append(_expression(expression))
-    return label_selector(",".join(terms))
+    return label_selector(selector_text(selector))
 
 
 def _expression(expression: Json) -> str:
@@ -83,6 +80,13 @@ def _expression(expression: Json) -> str:
     values = ",".join(expression.get("values", ()))
     forms = {"Exists": key, "DoesNotExist": f"!{key}"}
     return forms.get(operator) or f"{key} {operator.lower()} ({values})"
+
+
+def selector_text(selector: Json) -> str:
+    """A selector of an object in the form that a request takes it."""
+    terms = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    terms += [_expression(expression) for expression in selector.get("matchExpressions") or ()]
+    return ",".join(terms)
 
 
 def field_selector(kind: Kind, text: str) -> Matches:

@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from runner.lab.kube import api, credentials
 from runner.lab.kube.accounts import TOKEN_REQUEST, Accounts
+from runner.lab.kube.answers import Answer
+from runner.lab.kube.authorization import authorize
 from runner.lab.kube.failures import ApiFailure
 from runner.lab.kube.faults import Fault, Faults
 from runner.lab.kube.lists import Watch
@@ -104,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = api.public(path) or self._answer(path, content)
         except ApiFailure as failure:
-            answer = api.Answer(failure.code, failure.body(), failure.headers)
+            answer = Answer(failure.code, failure.body(), failure.headers)
         if fault and fault.kind == "lose":
             self._break()
         elif isinstance(answer, Watch):
@@ -114,10 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
-    def _answer(self, path: str, content: bytes) -> api.Answer | Watch:
+    def _answer(self, path: str, content: bytes) -> Answer | Watch:
         certificate = self.connection.getpeercert()
         authorization = self.headers.get("Authorization") or ""
         user = self.server.accounts.user(authorization, certificate)
+        if other := self.headers.get("Impersonate-User"):
+            user = self.server.accounts.impersonated(user, other)
         request = Request(
             self.command,
             path,
@@ -129,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
             content,
         )
         if self.command == "POST" and TOKEN_REQUEST.fullmatch(path):
-            api.authorize(self.server.store, target(path), request, "create")
-            return api.Answer(201, self.server.accounts.issue(self.server.store, request))
+            authorize(self.server.store, target(path), request, "create")
+            return Answer(201, self.server.accounts.issue(self.server.store, request))
         return api.answer(self.server.store, request)
 
     def _survive(self, fault: Fault) -> bool:
@@ -139,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             reasons = {403: "Forbidden", 429: "TooManyRequests", 500: "InternalError"}
             reason = reasons.get(fault.code, "ServiceUnavailable")
             failure = ApiFailure(fault.code, reason, fault.message)
-            self._send(api.Answer(fault.code, failure.body(), fault.headers))
+            self._send(Answer(fault.code, failure.body(), fault.headers))
         elif fault.kind == "hang":
             self.server.faults.hang()
             self._break()
@@ -151,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _send(self, answer: api.Answer) -> None:
+    def _send(self, answer: Answer) -> None:
         text = isinstance(answer.body, str)
         content = (str(answer.body) if text else json.dumps(answer.body)).encode()
         self.send_response(answer.code)

@@ -63,6 +63,11 @@ def _at(*path: str) -> Callable[[Json], Cell]:
     return read
 
 
+def _told(name: str) -> Callable[[Json], Cell]:
+    """What a kubelet has reported of its node."""
+    return lambda item: str(item["status"]["nodeInfo"][name] or "<unknown>")
+
+
 def _node_status(item: Json) -> Cell:
     conditions = item["status"].get("conditions", ())
     ready = next((entry["status"] for entry in conditions if entry["type"] == "Ready"), "Unknown")
@@ -151,12 +156,12 @@ _COLUMNS: Mapping[str, Columns] = {
         ("Status", _node_status),
         ("Roles", _roles),
         _AGE,
-        ("Version", _at("status", "nodeInfo", "kubeletVersion")),
+        ("Version", lambda item: str(item["status"]["nodeInfo"]["kubeletVersion"])),
         ("*Internal-IP", _address("InternalIP")),
         ("*External-IP", _address("ExternalIP")),
-        ("*OS-Image", _at("status", "nodeInfo", "osImage")),
-        ("*Kernel-Version", _at("status", "nodeInfo", "kernelVersion")),
-        ("*Container-Runtime", _at("status", "nodeInfo", "containerRuntimeVersion")),
+        ("*OS-Image", _told("osImage")),
+        ("*Kernel-Version", _told("kernelVersion")),
+        ("*Container-Runtime", _told("containerRuntimeVersion")),
     ),
     "Pod": (
         ("Ready", _pod_ready),

@@ -13,6 +13,7 @@ from runner.lab.kube.defaults import completed
 from runner.lab.kube.deletion import DeleteOptions, delete, is_finished
 from runner.lab.kube.kinds import KIND, Json, Kind
 from runner.lab.kube.scheduling import DAEMON_TOLERATIONS, selects, tolerates
+from runner.lab.kube.selectors import object_selector
 from runner.lab.kube.store import Store
 
 _POD, _REPLICA_SET, _NODE = KIND["Pod"], KIND["ReplicaSet"], KIND["Node"]
@@ -28,6 +29,8 @@ def reconcile(store: Store) -> None:
         _end_namespaces(store)
         for deployment in store.list(KIND["Deployment"]):
             _deployment(store, deployment)
+        for replica_set in store.list(_REPLICA_SET):
+            _adopt(store, replica_set)
         pods = _by_owner(store)
         for replica_set in store.list(_REPLICA_SET):
             _replica_set(store, replica_set, pods.get(replica_set["metadata"]["uid"], ()))
@@ -47,6 +50,18 @@ def _by_owner(store: Store) -> Mapping[str, Sequence[Json]]:
         for owner in pod["metadata"].get("ownerReferences", ()):
             pods.setdefault(owner["uid"], []).append(pod)
     return pods
+
+
+def _adopt(store: Store, replica_set: Json) -> None:
+    """Pods that it selects and nobody controls become its own."""
+    matches = object_selector(replica_set["spec"]["selector"])
+    owner = _owner(_REPLICA_SET, replica_set)
+    for pod in store.list(_POD, replica_set["metadata"]["namespace"]):
+        metadata = pod["metadata"]
+        owners = metadata.get("ownerReferences", [])
+        controlled = any(entry.get("controller") for entry in owners)
+        if not controlled and not _terminating(pod) and matches(metadata.get("labels") or {}):
+            store.put(_POD, {**pod, "metadata": {**metadata, "ownerReferences": [*owners, owner]}})
 
 
 def _collect_garbage(store: Store) -> None:

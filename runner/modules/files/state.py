@@ -112,9 +112,9 @@ look() {
 look "$p" ''
 case $s in
 a*:*:*)
-  printf 'target %s\n' "$(readlink -n -- "$p" | base64 | tr -d '\n')"
+  printf 'target %s\n' "$(readlink -n -- "$p" | base64 -w0)"
   if r=$(readlink -f -- "$p"); then
-    printf 'resolved %s\n' "$(printf %s "$r" | base64 | tr -d '\n')"
+    printf 'resolved %s\n' "$(printf %s "$r" | base64 -w0)"
     look "$r" ''
   fi ;;
 esac

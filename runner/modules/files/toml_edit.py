@@ -92,13 +92,17 @@ def _pruned(document: dict[str, Any], removed: Sequence[Keys]) -> dict[str, Any]
 
 
 def _merged(text: str, above: Keys, wanted: Mapping[str, Any]) -> str:
+    document = tomllib.loads(text)
     for key, value in wanted.items():
         path = (*above, key)
-        there = find(tomllib.loads(text), path)
+        there = find(document, path)
+        before = text
         if isinstance(value, Mapping) and isinstance(there, Mapping):
             text = _merged(text, path, value)
         elif there is None or not same(there, value):
             text = _set(text, path, value)
+        if text is not before:
+            document = tomllib.loads(text)
     return text
 
 

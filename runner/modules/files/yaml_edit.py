@@ -25,10 +25,11 @@ class YamlEdits:
     def parse(self, text: str, name: str) -> dict[str, Any]:
         """The mapping; an empty text is an empty one. Raises `Refused` with line and column."""
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            data = yaml.safe_load(text)
-            check_size(data, name)
+            loader = yaml.SafeLoader(text)
+            root = loader.get_single_node()
             _check_keys(root)
+            data = None if root is None else loader.construct_document(root)
+            check_size(data, name)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f" (at line {mark.line + 1}, column {mark.column + 1})" if mark else ""

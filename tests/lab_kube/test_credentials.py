@@ -1,4 +1,8 @@
-"""From outside and from inside a cluster: every way to say who one is, over TLS."""
+"""From outside and from inside a cluster: every way to say who one is, over TLS.
+
+The server is the lab's, whatever cluster other tests are about: certificates of clients need the
+key of its authority, and tokens have to expire when the test says so.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,7 @@ from runner.kube.cluster import Cluster
 from runner.kube.state import NodeState
 from runner.lab.kube.cluster import LabCluster
 from runner.lab.kube.credentials import client_certificate
-from tests.kube.credentials import kubeconfig_with
+from tests.lab_kube.credentials import kubeconfig_with
 
 
 @pytest.fixture(scope="module")
@@ -102,21 +108,154 @@ def test_a_certificate_that_names_somebody_without_rights(lab: LabCluster, tmp_p
         reads(Cluster(kubeconfig_with(lab, tmp_path, **user)))
 
 
-def test_an_exec_plugin_is_asked_again_when_its_token_has_expired(
-    lab: LabCluster, tmp_path: Path
+V1 = "client.authentication.k8s.io/v1"
+
+
+@dataclass
+class Plugin:
+    """A credential plugin that prints what a test wants, and counts how often it was asked."""
+
+    folder: Path
+    command: str = "./plugin"
+
+    def __post_init__(self) -> None:
+        script = 'echo "$KUBERNETES_EXEC_INFO" >> "$0.asked"; cat "$0.json"\n'
+        (self.folder / "plugin").write_text(f"#!/bin/sh\n{script}")
+        (self.folder / "plugin").chmod(0o700)
+
+    def gives(self, **status: Any) -> None:
+        answer = {"apiVersion": V1, "kind": "ExecCredential", "status": status}
+        (self.folder / "plugin.json").write_text(json.dumps(answer))
+
+    @property
+    def asked(self) -> list[str]:
+        return (self.folder / "plugin.asked").read_text().splitlines()
+
+    def kubeconfig(self, lab: LabCluster, version: str = V1, **more: Any) -> Path:
+        spec = {"apiVersion": version, "command": self.command, **more}
+        return kubeconfig_with(lab, self.folder, exec=spec)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Plugin:
+    return Plugin(tmp_path)
+
+
+def certificate(lab: LabCluster, user: str) -> dict[str, str]:
+    """A client certificate of the lab's authority, as plugins give one."""
+    pem = client_certificate(lab.folder, user)
+    return {"clientCertificateData": pem, "clientKeyData": pem}
+
+
+def in_minutes(minutes: int) -> str:
+    return f"{datetime.now(UTC) + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.mark.parametrize("version", [V1, "client.authentication.k8s.io/v1beta1"])
+def test_an_exec_plugin_is_asked_again_when_its_token_is_refused(
+    lab: LabCluster, plugin: Plugin, version: str
 ) -> None:
-    answer = tmp_path / "answer.json"
-    answer.write_text(json.dumps({"status": {"token": token(lab)}}))
-    plugin = {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": "cat",
-        "args": [str(answer)],
-    }
-    cluster = Cluster(kubeconfig_with(lab, tmp_path, exec=plugin))
+    plugin.gives(token=token(lab))
+    answer = plugin.folder / "plugin.json"
+    answer.write_text(answer.read_text().replace(V1, version))
+    cluster = Cluster(plugin.kubeconfig(lab, version))
     assert set(cluster.read_nodes(["gpu1"])) == {"gpu1"}
+    assert set(cluster.read_nodes(["gpu1"])) == {"gpu1"}
+    assert len(plugin.asked) == 1
+    told = json.loads(plugin.asked[0])
+    assert (told["apiVersion"], told["spec"]) == (version, {"interactive": False})
     lab.expire_tokens()
-    answer.write_text(json.dumps({"status": {"token": token(lab)}}))
+    plugin.gives(token=token(lab))
+    answer.write_text(answer.read_text().replace(V1, version))
     assert reads(cluster)
+    assert len(plugin.asked) == 2
+
+
+def test_an_exec_plugin_may_give_a_client_certificate(lab: LabCluster, plugin: Plugin) -> None:
+    plugin.gives(**certificate(lab, "lab-reader"), expirationTimestamp=in_minutes(5))
+    cluster = Cluster(plugin.kubeconfig(lab))
+    assert set(cluster.read_nodes(["gpu1"])) == {"gpu1"}
+    assert reads(cluster)
+    assert len(plugin.asked) == 1
+
+
+def test_the_users_of_certificates_are_told_apart(lab: LabCluster, plugin: Plugin) -> None:
+    plugin.gives(**certificate(lab, "nobody"))
+    with pytest.raises(ClusterError, match='User "nobody" cannot list resource "nodes"'):
+        reads(Cluster(plugin.kubeconfig(lab)))
+
+
+def test_an_expired_certificate_is_replaced_before_it_is_used(
+    lab: LabCluster, plugin: Plugin
+) -> None:
+    plugin.gives(**certificate(lab, "lab-reader"), expirationTimestamp=in_minutes(-1))
+    cluster = Cluster(plugin.kubeconfig(lab))
+    assert set(cluster.read_nodes(["gpu1"])) == {"gpu1"}
+    plugin.gives(**certificate(lab, "nobody"), expirationTimestamp=in_minutes(5))
+    with pytest.raises(ClusterError, match='User "nobody"'):
+        reads(cluster)
+
+
+def test_a_refused_token_is_replaced_by_a_certificate(lab: LabCluster, plugin: Plugin) -> None:
+    plugin.gives(token="wrong")
+    cluster = Cluster(plugin.kubeconfig(lab))
+    with pytest.raises(ClusterError, match="Unauthorized"):
+        cluster.read_nodes(["gpu1"])
+    plugin.gives(**certificate(lab, "lab-reader"))
+    assert reads(cluster)
+
+
+def test_what_a_plugin_gave_lies_in_no_file_afterwards(
+    lab: LabCluster, plugin: Plugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = tmp_path / "temporary"
+    keep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(keep))
+    plugin.gives(**certificate(lab, "lab-reader"))
+    assert reads(Cluster(plugin.kubeconfig(lab)))
+    assert list(keep.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({}, "neither a token nor a certificate"),
+        ({"token": 1}, "no ExecCredential of"),
+        ({"clientCertificateData": "x"}, "clientCertificateData and clientKeyData belong together"),
+        ({"token": "x", "expirationTimestamp": "soon"}, "expirationTimestamp 'soon' is no time"),
+        ({"clientCertificateData": "x", "clientKeyData": "y"}, "cannot be used"),
+    ],
+)
+def test_what_is_no_credential_is_told(
+    lab: LabCluster, plugin: Plugin, status: dict[str, Any], why: str
+) -> None:
+    plugin.gives(**status)
+    with pytest.raises(ClusterError, match=why):
+        reads(Cluster(plugin.kubeconfig(lab)))
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("./missing", "no credentials: plugin ./missing: No such file"),
+        ("false", "exit status 1"),
+        ("true", "no ExecCredential"),
+    ],
+)
+def test_a_plugin_that_fails_is_named_with_how_to_install_it(
+    lab: LabCluster, plugin: Plugin, command: str, why: str
+) -> None:
+    plugin.command = command
+    with pytest.raises(ClusterError, match=why) as caught:
+        reads(Cluster(plugin.kubeconfig(lab, installHint="install it from example.com")))
+    assert "example.com" in str(caught.value)
+
+
+def test_a_plugin_of_an_unknown_version_is_not_run(lab: LabCluster, plugin: Plugin) -> None:
+    plugin.gives(token="x")
+    with pytest.raises(ClusterError, match=r"version client.authentication.k8s.io/v2 is not"):
+        reads(Cluster(plugin.kubeconfig(lab, "client.authentication.k8s.io/v2")))
+    assert not (plugin.folder / "plugin.asked").exists()
 
 
 def test_a_context_is_chosen_by_name(lab: LabCluster, tmp_path: Path) -> None:
