@@ -62,7 +62,7 @@ class HostRun:
         except GpurunError as error:
             return f"{node.left()} ({error.message})"
         if note:
-            self.work.tell(note)
+            self.work.progress(note)
         return ""
 
     def _ended(self, error: Exception, left: str) -> HostResult:

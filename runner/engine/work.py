@@ -77,11 +77,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self.plan = self.approved
-<<<<<<< HEAD
-        self.tries = Tries(self.tell, self.stop)
-=======
         self.tries = Tries(self.progress, self.stop)
->>>>>>> main
         self.marks = Marks(self.subject.play, self.connection, owed_marks(self.observed))
 
     @property
@@ -176,11 +172,7 @@ class Work:
         shown = next((s for s in self.approved.steps if s.key == step.key), None)
         if shown is None or shown.messages != step.messages:
             for text in step.messages:
-<<<<<<< HEAD
-                self.tell(f"{step.label}: {text}")
-=======
                 self.progress(f"{step.label}: {text}")
->>>>>>> main
 
     # -- failures -----------------------------------------------------------------------------
 
@@ -197,57 +189,15 @@ class Work:
         ignored = step.task.ignore_errors
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
-<<<<<<< HEAD
-            self.tell(f"{error.message}; ignored")
-=======
             self.progress(f"{error.message}; ignored")
->>>>>>> main
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
         if not step.task.blocks:
             raise error
-<<<<<<< HEAD
-        self.tell(f"{error.message}; the rest of its block is left out")
-        self.outdated = True
-
-    def _put_back(self, handler: PlannedStep, error: StepFailed) -> StepFailed:
-        """A handler failed: it runs again with the files that called for it as they were."""
-        restored, again = way_back(self.subject.play, handler, self.changes)
-        if not restored:
-            return error
-        self.tell(f"{error.message}; putting back the files that called for it")
-        self.observed.clear()
-        # Each by itself: one that somebody has changed meanwhile is left, the others are put back.
-        left = [
-            path for path, block in restored if self.connection.change([block])[0].status != "done"
-        ]
-        files = (
-            f"the files that called for it, but for {', '.join(left)},"
-            if left
-            else ("the files that called for it")
-        )
-        note = f"{files} are as they were, and "
-        results = self.connection.change(again)
-        broken = next((result for result in results if result.status != "done"), None)
-        try:
-            if broken is None:
-                check_seen(handler, self._reread(handler, results[-1]))
-                self.marks.remove(handler)
-                note += "with them it succeeded"
-            else:
-                last = broken.do[-1].error_text[-500:] if broken.do else ""
-                note += f"that did not help: {last}"
-        except StepFailed as still:
-            note += f"that did not help: {still.message}"
-        text = f"{error.message}; {note}"
-        return StepFailed(text, error.hint, handler, error.result, error.changed)
-
-=======
         self.progress(f"{error.message}; the rest of its block is left out")
         self.outdated = True
 
->>>>>>> main
     # -- changes on the host ------------------------------------------------------------------
 
     def _elsewhere(self, batch: list[PlannedStep]) -> None:
@@ -371,13 +321,8 @@ class Work:
         """Tell what happens to a step."""
         self.events.emit(kind, self.subject.host.name, step.label, step=str(step.key), **data)
 
-<<<<<<< HEAD
-    def tell(self, text: str) -> None:
-        """Tell what happens to the host beside its steps."""
-=======
     def progress(self, text: str) -> None:
         """Tell how it goes, for a person."""
->>>>>>> main
         self.events.emit("progress", self.subject.host.name, text)
 
 
