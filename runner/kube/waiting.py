@@ -11,6 +11,8 @@ from runner.kube.api import RefusalError, SilenceError
 
 POLL = 1.0
 """Seconds between two looks, as kubectl drain has it."""
+REMIND = 30.0
+"""Seconds between two reminders of what is waited for."""
 PATIENCE = 60.0
 """Seconds the API server may be silent in mid-wait (a control plane being upgraded)."""
 
@@ -68,7 +70,8 @@ def wait_until(
     stop: threading.Event,
     advice: str = "",
 ) -> None:
-    """Look every second until nothing is missing.
+    """Look every second until nothing is missing; tell what is whenever that changes, and again
+    every half minute.
 
     Args:
         missing: looks once; "" when all is well, else what is still missing, in words.
@@ -80,7 +83,7 @@ def wait_until(
         ClusterError: time is over (with what was missing last), or the API failed for too long.
         StoppedError: `stop` was set.
     """
-    end = time.monotonic() + timeout
+    began = reminded = time.monotonic()
     patience = Patience(progress)
     told = ""
     lacking = "no answer yet"
@@ -92,10 +95,14 @@ def wait_until(
                 return
         except ClusterError as error:
             patience.bear(error)
+        now = time.monotonic()
         if lacking != told:
             progress(f"{doing}: {lacking}")
-            told = lacking
-        left = end - time.monotonic()
+            told, reminded = lacking, now
+        elif now - reminded > REMIND:
+            progress(f"{doing}, for {now - began:.0f} s of {timeout:.0f} s: {lacking}")
+            reminded = now
+        left = began + timeout - now
         if left <= 0:
             raise ClusterError(f"{doing}: not after {timeout:.0f} s: {lacking}", advice)
         if stop.wait(min(POLL, left)):
