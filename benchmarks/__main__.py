@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import commands, drains, round_trips, tools
+from benchmarks import commands, drains, plans, round_trips, tools
 from benchmarks.counting_proxy import CountingProxy
 from benchmarks.table import Row, table
 from benchmarks.targets import Target, direct, write
@@ -24,7 +24,9 @@ from runner.lab.layout import Lab, Node, NodeSpec, find_lab
 LAB = "lab-bench"
 COMMANDS = "commands"
 DRAINS = "drains"
-CASES = ("1full", "4full", "50light", COMMANDS, DRAINS)
+PLANS = "plans"
+CASES = ("1full", "4full", "50light", COMMANDS, DRAINS, PLANS)
+_WITHOUT_LAB = {COMMANDS: commands.measure, DRAINS: drains.measure, PLANS: plans.measure}
 LIMIT = 600.0
 """Seconds that one call of a tool may take."""
 
@@ -42,11 +44,8 @@ def main(cases: tuple[str, ...], delays: tuple[int, ...]) -> None:
     """gpurun, ansible-core and pyinfra on the same lab nodes, side by side."""
     click.echo(machine())
     for case in cases or CASES:
-        if case == COMMANDS:
-            click.echo(commands.measure())
-            continue
-        if case == DRAINS:
-            click.echo(drains.measure())
+        if case in _WITHOUT_LAB:
+            click.echo(_WITHOUT_LAB[case]())
             continue
         count, profile = int(case.rstrip("abcdefghijklmnopqrstuvwxyz")), case.lstrip("0123456789")
         with bench_lab(count, profile) as (lab, nodes):

@@ -27,7 +27,7 @@ def measure(nodes: int = NODES, pods: int = PODS) -> str:
     """Nodes, pods and budgets read, and every drain previewed: seconds and requests."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store()
-        for kind, item in _objects(nodes, pods):
+        for kind, item in objects(nodes, pods):
             store.put(KIND[kind], {"apiVersion": KIND[kind].api_version, "kind": kind, **item})
         server = ApiServer(store, Path(folder), "127.0.0.1", 0)
         cluster = Cluster(server.start())
@@ -56,8 +56,9 @@ def _planned(cluster: Cluster, names: list[str]) -> int:
         return sum(len(each.evict) for each in previews)
 
 
-def _objects(nodes: int, pods: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Pods of `OWNERS` Deployments spread over the nodes; a budget guards every second one."""
+def objects(nodes: int, pods: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Pods of `OWNERS` Deployments spread over the nodes; a budget guards every second one, and a
+    third of the pods of each node use a GPU."""
     owners = itertools.cycle(range(OWNERS))
     yield "Namespace", {"metadata": {"name": "default"}, "status": {"phase": "Active"}}
     for number in range(OWNERS // 2):
@@ -69,11 +70,12 @@ def _objects(nodes: int, pods: int) -> Iterator[tuple[str, dict[str, Any]]]:
         name = f"node-{number}"
         yield "Node", {"metadata": {"name": name, "uid": name}, "spec": {}, "status": {}}
         for count in range(pods):
-            yield "Pod", _pod(f"{name}-{count}", name, next(owners))
+            yield "Pod", _pod(f"{name}-{count}", name, next(owners), gpu=count % 3 == 0)
 
 
-def _pod(name: str, node: str, owner: int) -> dict[str, Any]:
+def _pod(name: str, node: str, owner: int, gpu: bool) -> dict[str, Any]:
     app = f"app-{owner}"
+    resources = {"resources": {"limits": {"nvidia.com/gpu": "1"}}} if gpu else {}
     made_by = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": app, "uid": app}
     return {
         "metadata": {
@@ -83,6 +85,6 @@ def _pod(name: str, node: str, owner: int) -> dict[str, Any]:
             "labels": {"app": app},
             "ownerReferences": [{**made_by, "controller": True}],
         },
-        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "x"}]},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "x", **resources}]},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     }

@@ -61,7 +61,8 @@ def wait(work: Work, step: PlannedStep) -> None:
 
 def _ask_cluster(work: Work, step: PlannedStep) -> Mapping[str, Any]:
     work.marks.make(step)
-    work.node.resume_pods()
+    if not work.away:
+        work.node.resume_pods()
     told: dict[str, Any] = {}
     for action in cluster_actions(step):
         work.touched = work.touched or bool(step.changes)
@@ -98,6 +99,7 @@ def _reboot(work: Work, step: PlannedStep) -> None:
                 raise
             work.away = True
             raise HostError(error.message, error.hint) from error
+        work.away = False
     work.observed.clear()
 
 

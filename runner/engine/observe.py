@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from runner.engine.planning import HostPlan, Needs, seen_as
-from runner.errors import GpurunError, UnreachableError
+from runner.errors import GpurunError
 from runner.facts.kubernetes import NO_CLUSTER
 from runner.facts.system import REACHABLE_KEY
+from runner.hosts.errors import SilentError
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.kube.state import NODE, ClusterQuery
 from runner.modules.base import Probe, Unknown
@@ -95,7 +96,7 @@ def _look_or_not(
     if not why:
         try:
             return look(connection, probes)
-        except UnreachableError as error:
+        except SilentError as error:
             why = error.message
     states = {p.key: Unknown(why) if p.unreached is None else p.unreached for p in probes}
     return {**states, REACHABLE_KEY: why}

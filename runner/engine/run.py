@@ -49,6 +49,7 @@ from runner.errors import GpurunError, UnreachableError
 from runner.facts.kubernetes import NO_CLUSTER
 from runner.facts.system import REACHABLE_KEY
 from runner.hosts.connection import Connection
+from runner.hosts.errors import SilentError
 from runner.inventory.load import select
 from runner.inventory.model import LOCALHOST, Host, Inventory
 from runner.kube.lock import ROLLOUT_OF
@@ -252,7 +253,7 @@ class Run:
         why = ""
         try:
             self._connected(state.host)
-        except UnreachableError as error:
+        except SilentError as error:
             why = error.message
         state.observed[REACHABLE_KEY] = why
         return self._connections[state.host.name]

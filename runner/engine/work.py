@@ -67,16 +67,17 @@ class Work:
     """The plan is to be made anew before anything else is done."""
     keeper: Keeper | None = None
     """Keeps what is about to be changed; None: nothing can be rolled back."""
-    away: bool = False
-    """The host has not come back from a reboot, and the play says what is to be done then."""
     locks: Locks | None = None
     """Of the play's hosts and others; None: nobody else can come to those that tasks change."""
+    away: bool = field(init=False)
+    """The host does not answer, or has not come back from a reboot, and the play goes on so."""
     marks: Marks = field(init=False)
     changes: list[PlannedStep] = field(default_factory=list)
     """The steps that have changed the play's own host, in order."""
 
     def __post_init__(self) -> None:
         self.plan = self.approved
+        self.away = bool(self.approved.unreachable)
         self.tries = Tries(self.progress, self.stop)
         self.marks = Marks(self.subject.play, self.connection, owed_marks(self.observed))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from runner.errors import GpurunError, UnreachableError
 from runner.hosts.become import no_shell, wrong_password
 from runner.hosts.display import printable
-from runner.hosts.errors import BecomeError, HostError, LostError
+from runner.hosts.errors import BecomeError, HostError, LostError, SilentError
 from runner.hosts.frames import Batch, change_batch, look_batch, steps_of
 from runner.hosts.outcome import outcomes
 from runner.hosts.script import Block, BlockResult, Command, Result
@@ -177,7 +177,7 @@ class Connection:
         """Also of a host that does not answer: then its first process tells whether it booted."""
         try:
             before = self._boot_id()
-        except UnreachableError:
+        except SilentError:
             before = ""
         began = time.monotonic()
         ask()

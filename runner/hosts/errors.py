@@ -16,6 +16,13 @@ class BecomeError(HostError):
     """The login works, but the login user does not become root: sudo refuses or is missing."""
 
 
+class SilentError(UnreachableError):
+    """Nothing answers at the host's address, or what does says nothing: it may be down or hang.
+
+    Not a login that is refused, a key that is not known or a name that is not found.
+    """
+
+
 class LostError(UnreachableError):
     """The connection broke while steps ran.
 

@@ -22,6 +22,7 @@ from paramiko.auth_strategy import AuthFailure, AuthSource, AuthStrategy, InMemo
 
 from runner.errors import UnreachableError
 from runner.hosts.display import printable
+from runner.hosts.errors import SilentError
 from runner.hosts.known_hosts import KnownKey, keys_for, known_name
 from runner.inventory.model import Host
 
@@ -112,6 +113,7 @@ class _Hop:
         name = host.name if host else str(connection.original_host)
         self.name = name if name == connection.host else f"{name} ({connection.host})"
         self.name += remark
+        self.is_jump = host is None
         self.keys = _Keys(connection, host.key_file if host else None)
         alias = connection.ssh_config.get("hostkeyalias")
         self.known_name = alias or known_name(connection.host, self.port)
@@ -180,7 +182,17 @@ class _Hop:
             case _:
                 text = f"{address}: {str(error) or type(error).__name__}"
                 hint = f"Try: ssh -v -p {self.port} {self.connection.user}@{self.connection.host}"
-        return UnreachableError(f"{self.name}: {printable(text)}", hint)
+        kind = SilentError if self._is_silent(error) else UnreachableError
+        return kind(f"{self.name}: {printable(text)}", hint)
+
+    def _is_silent(self, error: Exception) -> bool:
+        """Whether the host itself does not answer, as far as can be seen from here."""
+        if self.is_jump:
+            return False  # of the host behind it nothing is known
+        if isinstance(error, OSError) and error.errno == errno.EHOSTUNREACH:
+            return True
+        silence = (ConnectionRefusedError, TimeoutError, EOFError, paramiko.ChannelException)
+        return isinstance(error, silence) or "banner" in str(error)
 
     def _refused_keys(self, error: AuthFailure) -> UnreachableError:
         user = self.connection.user

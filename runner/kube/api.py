@@ -41,6 +41,7 @@ TIMEOUT = 30.0
 """Seconds without a byte of an answer."""
 BUSY = frozenset({429, 502, 503, 504})
 """Answers of a server, or of what stands before it, that pass."""
+UNSERVED = "404 page not found"
 FIELD_MANAGER = "gpurun"
 
 JSON = "application/json"
@@ -52,6 +53,14 @@ class SilenceError(ClusterError):
 
     hung = False
     """The connection stood, or was tried for, until the time was over."""
+
+
+class UnservedError(SilenceError):
+    """Nothing is served at this path: the API server lacks the group, or this is none.
+
+    The Kubernetes API server answers so, without a Status, where it knows the group of a path not
+    at all (net/http.NotFound, which others answer too): that says nothing about an object.
+    """
 
 
 class RefusalError(ClusterError):
@@ -188,7 +197,8 @@ class Api:
                     raise self._still_busy(error, method) from error
                 time.sleep(min(error.retry_after or delay, 5.0))
             except SilenceError as error:
-                if delay is None or error.hung:  # waited long enough already
+                final = error.hung or isinstance(error, UnservedError)
+                if delay is None or final:  # waited long enough, or answered for good
                     raise
                 time.sleep(delay)
         raise AssertionError("the last attempt returns or raises")
@@ -290,6 +300,8 @@ class Api:
             if not isinstance(answer, dict):
                 raise self._garbage(asked, printable(response.text[:80]) or "an empty answer")
             return answer
+        if response.status_code == 404 and response.text.strip() == UNSERVED:
+            raise self._garbage(asked, f"HTTP 404, {UNSERVED}", UnservedError)
         raise self._refusal(
             asked, response.status_code, answer, response.headers.get("retry-after")
         )
@@ -334,8 +346,10 @@ class Api:
             f" in {self._source.file})",
         )
 
-    def _garbage(self, asked: str, what: str) -> SilenceError:
-        return SilenceError(
+    def _garbage(
+        self, asked: str, what: str, kind: type[SilenceError] = SilenceError
+    ) -> SilenceError:
+        return kind(
             f"{self.server}: {asked}: answered {what}",
             f"is this a Kubernetes API server? (context {self._source.context!r}"
             f" in {self._source.file})",

@@ -79,9 +79,10 @@ def guarding(budgets: Iterable[Budget], pod: Pod) -> tuple[Budget, ...]:
 def matches(selector: Json, labels: Mapping[str, str]) -> bool:
     """A LabelSelector against labels. Raises ValueError for an unknown operator."""
     wanted: Mapping[str, Any] = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
+    if not wanted.items() <= labels.items():
         return False
-    return all(_expression(rule, labels) for rule in selector.get("matchExpressions") or [])
+    rules = selector.get("matchExpressions") or ()
+    return not rules or all(_expression(rule, labels) for rule in rules)
 
 
 def _expression(rule: Json, labels: Mapping[str, str]) -> bool:

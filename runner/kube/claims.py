@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runner.kube.api import Api, Json, RefusalError
+from runner.kube.api import Api, Json, RefusalError, UnservedError
 from runner.kube.parse import Pod, understood
 
 GROUP = "/apis/resource.k8s.io"
@@ -38,6 +38,8 @@ def read_gpu_claims(api: Api) -> GpuClaims:
         items = api.collection(f"{GROUP}/{version}/resourceclaims", "list ResourceClaims")
     except RefusalError as error:
         return GpuClaims(unknown=error.said or error.message)
+    except UnservedError as error:
+        return GpuClaims(unknown=error.message)
     return GpuClaims(frozenset(_gpus(items)))
 
 

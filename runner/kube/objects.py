@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from runner.errors import ClusterError
-from runner.kube.api import MERGE_PATCH, Json, RefusalError
+from runner.kube.api import MERGE_PATCH, Json, RefusalError, UnservedError
 from runner.kube.state import (
     ApplyObject,
     DeleteObject,
@@ -143,6 +143,8 @@ def object_path(cluster: Cluster, manifest: Json) -> str:
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     try:
         resources = cluster.api.get(root, f"discover {version}").get("resources") or []
+    except UnservedError:
+        resources = []
     except RefusalError as error:
         if error.code != 404:
             raise

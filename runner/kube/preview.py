@@ -126,21 +126,25 @@ def _ask(snapshot: Snapshot, pods: Sequence[Pod], options: DrainOptions) -> dict
         return {}
     budgets, api = snapshot.budgets(), snapshot.cluster.api
 
-    def ask(pod: Pod) -> Answer:
+    def alike(pod: Pod) -> tuple[object, ...]:
         state, names = pod.state, tuple(budget.full_name for budget in guarding(budgets, pod))
-        alike = (
-            *(state.namespace, pod.owner_uid or state.uid, names),
+        return (
+            *("evict", state.namespace, pod.owner_uid or state.uid, names),
             *(state.phase, state.ready, state.deleting),
             *(options.grace_period, options.disable_eviction),
         )
+
+    def ask(key: tuple[object, ...], pod: Pod) -> Answer:
         return snapshot.once(
-            ("evict", alike),
-            lambda: evict(api, pod, options.grace_period, True, options.disable_eviction),
+            key, lambda: evict(api, pod, options.grace_period, True, options.disable_eviction)
         )
 
-    with ThreadPoolExecutor(min(WORKERS, len(pods))) as pool:
-        answers = list(pool.map(ask, pods))
-    return {pod.state.uid: answer for pod, answer in zip(pods, answers, strict=True)}
+    keys = {pod.state.uid: alike(pod) for pod in pods}
+    left = {keys[p.state.uid]: p for p in pods if not snapshot.knows(keys[p.state.uid])}
+    if left:
+        with ThreadPoolExecutor(min(WORKERS, len(left))) as pool:
+            list(pool.map(ask, left.keys(), left.values()))
+    return {pod.state.uid: ask(keys[pod.state.uid], pod) for pod in pods}
 
 
 def _jobs(snapshot: Snapshot, node: str, options: DrainOptions, evict: Sequence[Pod]) -> list[str]:

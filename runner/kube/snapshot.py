@@ -27,6 +27,9 @@ class _Known:
     """Empty until it was read."""
 
 
+_NOTHING = _Known()
+
+
 class Snapshot:
     """Lists of one cluster, each read when it is first needed. Safe to share between threads.
 
@@ -99,6 +102,11 @@ class Snapshot:
     def _read_budgets(self) -> tuple[Budget, ...]:
         items = self.cluster.api.collection(BUDGETS, "list PodDisruptionBudgets")
         return tuple(map(parse_budget, items))
+
+    def knows(self, key: object) -> bool:
+        """Whether `once` has the answer for this key already."""
+        with self._lock:
+            return bool(self._known.get(key, _NOTHING).values)
 
     def once(self, key: object, read: Callable[[], T]) -> T:
         """What `read` gave the first time it was called for this key. Raises what it raises; then

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 
 from runner.lab.kube.budgets import is_ready
-from tests.cluster_playbooks.test_device_plugin import KUBE_SYSTEM, plugin, plugin_pods
 from tests.cluster_playbooks.test_named_configs import (
     CONFIGS,
+    KUBE_SYSTEM,
     configs,
     give_config_manager,
     label,
     offered,
+    plugin,
+    plugin_pods,
     set_up,
 )
 from tests.cluster_playbooks.world import World

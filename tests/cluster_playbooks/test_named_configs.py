@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from runner.lab.kube.seed import DEVICE_PLUGIN
-from tests.cluster_playbooks.test_device_plugin import KUBE_SYSTEM, plugin, plugin_pods
 from tests.cluster_playbooks.world import World
 
+KUBE_SYSTEM = "kube-system"
 CONFIGS = "nvidia-device-plugin-configs"
 LABEL = "nvidia.com/device-plugin.config"
 ROLE = "nvidia-device-plugin"
@@ -57,6 +57,21 @@ def give_config_manager(world: World) -> None:
 
     world.lab.edit("DaemonSet", DEVICE_PLUGIN, changed, KUBE_SYSTEM)
     world.lab.settle()
+
+
+def plugin(world: World) -> dict[str, Any]:
+    item = world.lab.get("DaemonSet", DEVICE_PLUGIN, KUBE_SYSTEM)
+    assert item
+    return item
+
+
+def plugin_pods(world: World) -> dict[str, str]:
+    """Node to the UID of the plugin's pod there."""
+    return {
+        pod["spec"]["nodeName"]: pod["metadata"]["uid"]
+        for pod in world.lab.list("Pod", KUBE_SYSTEM)
+        if DEVICE_PLUGIN in pod["metadata"]["name"]
+    }
 
 
 def offered(world: World) -> list[str]:

@@ -17,8 +17,8 @@ from runner.lab.kube import authorization
 from runner.lab.kube.authorization import Access, allowed
 from runner.lab.kube.requests import User
 from tests.cluster_playbooks.test_named_configs import give_config_manager
-from tests.cluster_playbooks.test_rdma import DEVICES, MODULES
 from tests.cluster_playbooks.world import World
+from tests.kube.playbooks.test_rdma import DEVICES, MODULES
 from tests.lab_kube.credentials import kubeconfig_with
 
 ACCOUNT = "system:serviceaccount:gpurun:gpurun"

@@ -12,6 +12,7 @@ import pytest
 from runner.engine.delegates import Delegates
 from runner.engine.gates import gate
 from runner.errors import UnreachableError
+from runner.hosts.errors import SilentError
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.modules.base import Disruption, Risk
 from tests.engine.local_host import LocalHost
@@ -30,12 +31,12 @@ class Hung(LocalHost):
 
     def look(self, commands: Sequence[Command]) -> dict[str, Result]:
         if self.away:
-            raise UnreachableError(WHY)
+            raise SilentError(WHY)
         return super().look(commands)
 
     def change(self, blocks: Sequence[Block]) -> list[BlockResult]:
         if self.away:
-            raise UnreachableError(WHY)
+            raise SilentError(WHY)
         return super().change(blocks)
 
     def reboot(self, timeout: float, ask: Callable[[], None] | None = None) -> None:

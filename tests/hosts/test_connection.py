@@ -17,6 +17,7 @@ from runner.errors import UnreachableError
 from runner.hosts import connection as connection_module
 from runner.hosts import shell
 from runner.hosts.connection import _AGE, Connection, HostError, LostError
+from runner.hosts.errors import SilentError
 from runner.hosts.script import Block, Command, Result
 from tests.hosts.conftest import Sshd
 
@@ -322,7 +323,7 @@ class TestReboot:
     def test_a_power_cycle_is_another_boot_id_too(
         self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        down = UnreachableError("refuses connections")
+        down = SilentError("refuses connections")
         told: list[str | int | Exception] = ["boot-1", "boot-1", down, "boot-2", "x"]
         self.power_cycle(sshd, monkeypatch, told)
         assert told == ["x"]
@@ -330,7 +331,7 @@ class TestReboot:
     def test_of_a_host_that_did_not_answer_its_first_process_tells(
         self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        down = UnreachableError("refuses connections")
+        down = SilentError("refuses connections")
         told: list[str | int | Exception] = [down, down, "86400", "0", "x"]
         self.power_cycle(sshd, monkeypatch, told)
         assert told == ["x"]
@@ -339,9 +340,15 @@ class TestReboot:
         self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with pytest.raises(UnreachableError, match="still runs the old boot"):
-            self.power_cycle(sshd, monkeypatch, [UnreachableError("down"), "86400"])
+            self.power_cycle(sshd, monkeypatch, [SilentError("down"), "86400"])
 
     def test_the_age_of_the_first_process_is_read_from_proc(self) -> None:
         done = subprocess.run(["sh", "-c", _AGE.shell], capture_output=True, text=True, check=True)
         uptime = float(Path("/proc/uptime").read_text().split()[0])
         assert 0 <= int(done.stdout) <= uptime
+
+    def test_a_host_that_lets_nobody_in_keeps_its_power(
+        self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(UnreachableError, match="login refused"):
+            self.power_cycle(sshd, monkeypatch, [UnreachableError("login refused"), "boot-2"])

@@ -13,6 +13,7 @@ import pytest
 
 from runner.errors import Origin, UnreachableError
 from runner.hosts.connection import Connection
+from runner.hosts.errors import SilentError
 from runner.hosts.script import Command
 from runner.inventory.model import Host
 from tests.hosts.conftest import Sshd, free_port, new_key
@@ -234,6 +235,39 @@ class TestJumpHosts:
     def test_a_target_the_jump_host_cannot_reach(self, sshd: Sshd, jump: str) -> None:
         text = refusal(sshd.host(proxy_jump=jump, port=free_port()))
         assert "the jump host bastion does not get through" in text
+
+
+class TestSilence:
+    """Only a host that does not answer may be taken for one that is down."""
+
+    def kind(self, host: Host) -> type[UnreachableError]:
+        with pytest.raises(UnreachableError) as caught:
+            Connection(host, connect_timeout=0.3).open()
+        return type(caught.value)
+
+    def test_a_closed_port_and_one_that_says_nothing_are_silent(self, sshd: Sshd) -> None:
+        assert self.kind(sshd.host(port=free_port())) is SilentError
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            assert self.kind(sshd.host(port=silent.getsockname()[1])) is SilentError
+
+    def test_a_refusal_an_unknown_key_and_a_wrong_name_are_answers(
+        self, sshd: Sshd, tmp_path: Path
+    ) -> None:
+        new_key(tmp_path / "other")
+        for host in (
+            sshd.host(key_file=str(tmp_path / "other")),
+            sshd.host(known_hosts=str(tmp_path / "none")),
+            sshd.host(address="no-such-host.invalid"),
+        ):
+            assert self.kind(host) is UnreachableError
+
+    def test_of_a_host_behind_a_jump_host_that_is_down_nothing_is_known(
+        self, sshd: Sshd, own_home: Path
+    ) -> None:
+        (own_home / ".ssh/config").write_text(
+            f"Host bastion\n HostName 127.0.0.1\n Port {free_port()}\n"
+        )
+        assert self.kind(sshd.host(proxy_jump="bastion")) is UnreachableError
 
 
 def test_no_sockets_are_left_open_after_a_refusal(sshd: Sshd, tmp_path: Path) -> None:

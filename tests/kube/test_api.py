@@ -14,7 +14,7 @@ import pytest
 
 from runner.errors import ClusterError
 from runner.kube import api as api_module
-from runner.kube.api import Api, RefusalError, SilenceError
+from runner.kube.api import Api, RefusalError, SilenceError, UnservedError
 from runner.kube.cluster import Cluster
 from tests.kube.objects import recorded
 
@@ -144,6 +144,16 @@ def test_what_is_no_api_server_is_told(
     server = canned(answer)
     with pytest.raises(ClusterError, match=r"is this a Kubernetes API server"):
         Cluster(kubeconfig(tmp_path, server.url)).read_nodes(["gpu-1"])
+
+
+def test_a_path_that_is_not_served_is_no_answer_about_an_object(
+    tmp_path: Path, canned: Any
+) -> None:
+    """What stands before an API server may answer so too: no pod is gone because of it."""
+    server = canned((404, b"404 page not found\n"))
+    with pytest.raises(UnservedError, match=r"(?s)404 page not found.*is this a Kubernetes API"):
+        Api(kubeconfig(tmp_path, server.url)).get("/apis/x.dev/v1", "discover x.dev/v1")
+    assert len(server.asked) == 1, "asking again would not help"
 
 
 def test_control_characters_of_an_answer_are_not_passed_on(tmp_path: Path, canned: Any) -> None:

@@ -21,9 +21,9 @@ from runner.inventory.model import Host, Inventory
 from runner.kube.lock import RolloutLock
 from runner.kube.preview import DrainPreview
 from runner.playbook.load import load_playbook
-from tests.engine.local_host import LocalHost
 from tests.kube.names import NODE, OTHER, node_name
 from tests.kube.objects import pod
+from tests.kube.playing import Local
 from tests.kube.test_nodes_verbs import call
 from tests.kube.world import DEADLINE, World
 
@@ -34,17 +34,6 @@ DISTURBS = """
     - command: {{cmd: "touch {{{{ file }}}}", creates: "{{{{ file }}}}"}}
       disruption: {disruption}
 """
-
-
-class Local(LocalHost):
-    """Stands for the SSH connection of a host."""
-
-    def __init__(self, host: Host, **_: Any) -> None:
-        super().__init__()
-
-    def open(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Whole:

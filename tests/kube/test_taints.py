@@ -42,6 +42,14 @@ def marks(world: World) -> dict[str, str]:
 
 
 def retaint(world: World, *all_of_them: dict[str, Any]) -> None:
+    """Write the whole list, once the node controller, which writes it whole too, is done."""
+
+    def marked() -> bool:
+        spec = world.get("Node", NODE)["spec"]
+        keys = {taint["key"] for taint in spec.get("taints") or ()}
+        return ("node.kubernetes.io/unschedulable" in keys) == bool(spec.get("unschedulable"))
+
+    world.until(marked, "the taint of a cordoned node is as its spec says")
     world.change("Node", NODE, spec={"taints": list(all_of_them)})
 
 

@@ -28,6 +28,8 @@ DEADLINE = 120.0
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "controller": True}
 """A controller that no program acts for: such pods are managed, and nobody replaces them."""
 READY = {"type": "Ready", "status": "True"}
+LATE = {"gpurun-test-ends": "late"}
+"""The label of pods that need their whole grace period to end."""
 RUNNING = {"phase": "Running", "conditions": [READY]}
 MINE = {"gpurun-test": PREFIX}
 """The label of the nodes made here: DaemonSets of these tests stay off any others."""
@@ -62,6 +64,7 @@ class World:
         self.stop = threading.Event()
         self.starts: Callable[[Json], Mapping[str, Any]] = lambda pod: RUNNING
         self._made: list[str] = []
+        self._owners: dict[str, str] = {}
         self._ended = threading.Event()
         self._kubelet: threading.Thread | None = None
 
@@ -75,24 +78,30 @@ class World:
         for path in dict.fromkeys(reversed(self._made)):
             self._remove(path)
         self.until(self._empty, "everything is removed")
+        self._remove(path_of("Node"), labelSelector=f"gpurun-test={PREFIX}")
 
-    def _remove(self, path: str) -> None:
-        """Delete what is there, whatever holds it."""
+    def clear(self, kind: str) -> None:
+        """Remove all of this kind, whoever made them."""
+        self._remove(path_of(kind))
+
+    def _remove(self, path: str, **query: str) -> None:
+        """Delete what is there, at once."""
         body = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         try:
-            self.ask("DELETE", path, body)
-            if "/pods/" in path:
-                self.ask("PATCH", path, {"metadata": {"finalizers": None}})
+            self.ask("DELETE", path, body, **query)
         except RefusalError as error:
             if error.code != 404:
                 raise
 
     def _empty(self) -> bool:
-        """Whether the pods are gone; those that controllers made are removed on the way."""
-        found = self.found("Pod")
-        for pod in found:
-            self._remove(path_of("Pod", name=pod["metadata"]["name"]))
-        return not found
+        """Whether the pods are gone, those of controllers too, whatever holds them."""
+        for kind in ("ReplicaSet", "Pod"):
+            self.clear(kind)
+        left = self.found("Pod")
+        for pod in left:
+            if pod["metadata"].get("finalizers"):
+                self.change("Pod", pod["metadata"]["name"], metadata={"finalizers": None})
+        return not left
 
     def progress(self, text: str) -> None:
         self.said.append(text)
@@ -151,8 +160,9 @@ class World:
         return made[0]
 
     def removes(self, kind: str, name: str, namespace: str = "") -> None:
-        """Remove this object at the end, whoever makes it."""
-        self._made.append(path_of(kind, namespace, name))
+        """Remove this object at the end, whoever makes it. (Pods and nodes always are.)"""
+        if kind not in ("Pod", "Node"):
+            self._made.append(path_of(kind, namespace, name))
 
     def found(self, kind: str, namespace: str = "", labels: str = "") -> Sequence[Json]:
         path = path_of(kind, namespace)
@@ -202,13 +212,15 @@ class World:
     def node(self, number: int | str = 1, gpus: int = 8, labels: Mapping[str, str] = {}) -> Json:
         """A node that is ready, as its kubelet reports."""
         name = node_name(number)
-        self.create("Node", {"metadata": {"name": name, "labels": {**MINE, **labels}}})
         offers = {"cpu": "64", "memory": "256Gi", "pods": "110", "nvidia.com/gpu": str(gpus)}
         ready = {**READY, "reason": "KubeletReady", "lastHeartbeatTime": objects.now()}
         status = {"capacity": offers, "allocatable": offers, "conditions": [ready]}
-        self.change("Node", name, status=status)
-        # What admission gives a node that has not yet been seen ready.
-        return self.change("Node", name, spec={"taints": None})
+        meta = {"name": name, "labels": {**MINE, **labels}}
+        made = self.create("Node", {"metadata": meta, "status": status})
+        if made["spec"].get("taints"):
+            # Admission takes a new node for one that is not ready.
+            return self.change("Node", name, spec={"taints": None})
+        return made
 
     def cordon(self, name: str = NODE, cordoned: bool = True) -> None:
         self.change("Node", name, spec={"unschedulable": cordoned or None})
@@ -230,9 +242,10 @@ class World:
         if owner["uid"]:
             return owner
         name = owner["name"]
-        if not self.has("ConfigMap", name):
-            self.create("ConfigMap", {"metadata": {"name": name}})
-        return {**OWNER, "name": name, "uid": self.get("ConfigMap", name)["metadata"]["uid"]}
+        if name not in self._owners:
+            made = self.create("ConfigMap", {"metadata": {"name": name}})
+            self._owners[name] = made["metadata"]["uid"]
+        return {**OWNER, "name": name, "uid": self._owners[name]}
 
     def budget(self, name: str = "keep", **spec: Any) -> Json:
         """A disruption budget whose pods the controller has counted."""
@@ -317,28 +330,33 @@ class World:
 
     # The kubelet.
 
-    def kubelet(self) -> None:
-        """Let the kubelets of these nodes work: they start pods and end terminating ones."""
+    def kubelet(self, step: Callable[[], object] | None = None) -> None:
+        """Let the kubelets of these nodes work.
+
+        Args:
+            step: what they do with the pods as they are; None: start them and end terminating ones.
+        """
+        works = step or self.kubelet_works
 
         def loop() -> None:
             while not self._ended.wait(0.03):
-                self.kubelet_works()
+                try:
+                    works()
+                except RefusalError as error:  # gone, or changed, since it was listed
+                    if error.code not in (404, 409):
+                        raise
 
         self._kubelet = threading.Thread(target=loop, daemon=True)
         self._kubelet.start()
 
     def kubelet_works(self) -> None:
-        """What the kubelets do with the pods as they are now."""
+        """Start pods, and end terminating ones."""
         for pod in self.found("Pod"):
-            try:
-                if "deletionTimestamp" in pod["metadata"]:
-                    self.end(pod)
-                elif pod["spec"].get("nodeName") and pod["status"].get("phase") == "Pending":
-                    name = pod["metadata"]["name"]
-                    self.change("Pod", name, status=self.starts(pod))
-            except RefusalError as error:
-                if error.code not in (404, 409):
-                    raise
+            if ends_now(pod):
+                self.end(pod)
+            elif pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending":
+                name = pod["metadata"]["name"]
+                self.change("Pod", name, status=self.starts(pod))
 
     def end(self, pod: Json) -> None:
         """The kubelet has ended this pod."""
@@ -359,3 +377,9 @@ def is_ready(pod: Json) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and any(
         entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions
     )
+
+
+def ends_now(pod: Json) -> bool:
+    """Whether a kubelet has ended the containers of a terminating pod."""
+    until = pod["metadata"].get("deletionTimestamp", "")
+    return bool(until) and (not LATE.items() <= labels_of(pod).items() or until <= objects.now())

@@ -335,7 +335,11 @@ def test_a_node_that_hangs_is_not_given_back_before_it_has_booted(
     before = boot(host)
     fault(fresh, "gpu-a2", "slow-sshd")
     useless = switching(fresh, tmp_path, "fast-sshd", "gpu-a2")
-    code, failed = program.json("apply", POWER, *ONE, *useless, "-e", "power_timeout=5")
+    code, denied = program.json("plan", POWER, "--limit", "gpu-a2", *useless)
+    assert (code, found(denied)[0]) == (4, "denied"), "its kubelet is well"
+    assert "its kubelet reports to the cluster that it is ready" in found(denied)[1]
+    why = ("-e", "because=sshd hangs")
+    code, failed = program.json("apply", POWER, *ONE, *useless, *why, "-e", "power_timeout=5")
     assert (code, found(failed)[0]) == (1, "unreachable"), failed
     assert "it still runs the old boot" in found(failed)[1]
     assert cluster.cordoned("gpu-a2") and boot(host) == before
@@ -343,9 +347,9 @@ def test_a_node_that_hangs_is_not_given_back_before_it_has_booted(
     fault(fresh, "gpu-a2", "slow-sshd")
     run = failed["run"]
     power = switching(fresh, tmp_path, "power-loss", "gpu-a2")
-    code, taken = program.json("apply", POWER, *ONE, *power)
+    code, taken = program.json("apply", POWER, *ONE, *power, *why)
     assert code == 4 and f"gpurun resume {run}" in found(taken)[1]
-    code, taken = program.json("apply", POWER, *ONE, *power, "--take-over", run)
+    code, taken = program.json("apply", POWER, *ONE, *power, *why, "--take-over", run)
     assert code == 0, taken
     assert boot(host) != before
     assert not cluster.cordoned("gpu-a2") and not cluster.marks("gpu-a2")

@@ -175,3 +175,47 @@ def test_permissions_are_those_of_the_kubeconfig(lab: LabCluster, tmp_path: Path
     assert "gpu1" in reader("get", "nodes")
     said = reader.fails("label", "node", "gpu1", "zone=a")
     assert 'User "lab-reader" cannot patch resource "nodes"' in said
+
+
+def test_create_and_ask_what_one_may(lab: LabCluster, kubectl: Kubectl) -> None:
+    assert kubectl("create", "namespace", "team") == "namespace/team created\n"
+    assert kubectl("create", "serviceaccount", "me", "-n", "team") == "serviceaccount/me created\n"
+    kubectl("create", "configmap", "settings", "-n", "team", "--from-literal=a=b")
+    found = lab.get("ConfigMap", "settings", "team")
+    assert found and found["data"] == {"a": "b"}
+    kubectl("create", "role", "looks", "-n", "team", "--verb=get", "--resource=pods")
+    kubectl("create", "rolebinding", "looks", "-n", "team", "--role=looks", "--user=me")
+    asked = ("auth", "can-i", "-n", "team", "--as=me")
+    assert kubectl(*asked, "get", "pods") == "yes\n"
+    assert kubectl.run(*asked, "delete", "pods").stdout == "no\n"
+    assert "pods" in kubectl("auth", "can-i", "--list", "-n", "team", "--as=me")
+
+
+def test_scale(lab: LabCluster, kubectl: Kubectl) -> None:
+    assert "scaled" in kubectl("scale", "deployment/web", "--replicas=3")
+    lab.settle()
+    assert len(kubectl("get", "pods", "-l", "app=web", "-o", "name").splitlines()) == 3
+    said = kubectl.fails("scale", "deployment/web", "--replicas=2", "--current-replicas=1")
+    assert "Expected replicas to be 1, was 3" in said
+
+
+def test_a_misspelt_field_is_told(lab: LabCluster, kubectl: Kubectl, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\ndat: {a: b}\n")
+    done = kubectl.run("apply", "-f", str(manifest))
+    assert 'unknown field "dat"' in done.stderr
+    said = kubectl.fails("apply", "--server-side", "-f", str(manifest))
+    assert ".dat: field not declared in schema" in said
+
+
+def test_what_the_api_refuses_is_told_in_its_words(
+    lab: LabCluster, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    said = kubectl.fails("label", "node", "gpu1", "a=b c")
+    assert "a valid label must be an empty string or consist of alphanumeric" in said
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n")
+    assert "spec.containers: Required value" in kubectl.fails("create", "-f", str(manifest))
+    patch = '{"spec":{"selector":{"matchLabels":{"app":"other"}}}}'
+    said = kubectl.fails("patch", "deployment/web", "-p", patch)
+    assert "spec.selector" in said and "field is immutable" in said

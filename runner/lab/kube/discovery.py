@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from runner.lab.kube import kinds
 from runner.lab.kube.answers import Answer
-
-PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-OPENAPI = "\n\x032.0\x12\t\n\x03lab\x12\x02v1"
-"""An OpenAPI document that describes no kind, as protobuf: kubectl asks for one before it applies,
-and does not check kinds of which it finds nothing. Fields 1 (swagger), 2 (info: title, version)."""
+from runner.lab.kube.openapi import V2, V2_PROTOBUF, openapi
 
 
 def discovery(path: str) -> Answer | None:
     """The answer to a question about the API itself; None: the path is not one."""
     path = path.rstrip("/")
     if path == "/openapi/v2":
-        return Answer(200, OPENAPI, {"Content-Type": PROTOBUF})
+        return Answer(200, V2, {"Content-Type": V2_PROTOBUF})
+    if path.startswith("/openapi/v3"):
+        document = openapi(path)
+        return None if document is None else Answer(200, document)
     if path == "/api":
         return Answer(200, {"kind": "APIVersions", "versions": ["v1"]})
     if path == "/api/v1":
@@ -30,4 +29,6 @@ def discovery(path: str) -> Answer | None:
             return Answer(200, {**head, **kinds.api_group(group)})
         if path == f"/apis/{group}/v1":
             return Answer(200, kinds.resource_list(group))
+    if path.startswith("/apis/") and path.split("/")[2] not in groups:
+        return Answer(404, "404 page not found\n")
     return None

@@ -131,8 +131,8 @@ def _fields(module: str, name: str) -> Mapping[str, Shape]:
 @cache
 def _required(module: str, name: str) -> frozenset[str]:
     model = _model(module, name)
-    needed = len(model.__struct_fields__) - len(model.__struct_defaults__)
-    return frozenset(model.__struct_encode_fields__[:needed])
+    names = getattr(model, "__struct_encode_fields__", ())
+    return frozenset(names[: len(names) - len(getattr(model, "__struct_defaults__", ()))])
 
 
 def _model(module: str, name: str) -> Any:
