@@ -133,6 +133,6 @@ def _run(folder: Path, mode: str, nodes: int, noted: _Noted) -> Planned:
 
 
 def _going(text: str) -> int:
-    """The pods that the plan's text names."""
-    lists = re.findall(r"^    drain: evicts (.*?)(?: \(|$)", text, re.MULTILINE)
-    return sum(len(pods.split(", ")) for pods in lists)
+    """The pods that the plan's text counts."""
+    found = re.findall(r"^    drain: evicts (\d+) pods?\b", text, re.MULTILINE)
+    return sum(map(int, found))

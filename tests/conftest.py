@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import settings
 
 from runner.engine import host_lock
 from runner.lab import lifecycle
-from runner.lab.layout import Lab, Node, find_lab
+from runner.lab.layout import Lab, Node, NodeSpec, find_lab
 from runner.modules.files import copies
 from runner.secrets import passwords
 from runner.secrets.redact import KNOWN
@@ -83,25 +84,38 @@ def _no_secret_is_known() -> Iterator[None]:
     sops_file.cache_clear()
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
-    """A fresh lab of the four default nodes, taken down at the end.
+@contextmanager
+def lab_of_its_own(
+    folder: Path, specs: tuple[NodeSpec, ...] = (), suffix: str = ""
+) -> Iterator[LabUnderTest]:
+    """A fresh lab, taken down at the end.
 
     GPURUN_TEST_LAB names it, so that test runs side by side do not share one; two of the same name
     wait for each other.
+
+    Args:
+        specs: its nodes; none: the default four.
+        suffix: of its name, where one test run has several.
     """
-    name = os.environ.get("GPURUN_TEST_LAB", "test")
+    name = os.environ.get("GPURUN_TEST_LAB", "test") + suffix
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
         name = f"{name}-{worker}"
     found = find_lab(name)
-    inventory = tmp_path_factory.mktemp("inventory") / f"{name}.yaml"
+    inventory = folder / f"{name}.yaml"
     found.folder.parent.mkdir(parents=True, exist_ok=True)
     with found.folder.with_name(f".{name}.session").open("w") as session:
         fcntl.flock(session, fcntl.LOCK_EX)
         lifecycle.down(found, print)
-        nodes = lifecycle.up(found, (), "full", inventory, print)
+        nodes = lifecycle.up(found, specs, "full", inventory, print)
         yield LabUnderTest(found, {node.name: node for node in nodes}, inventory, found.kubeconfig)
         lifecycle.down(found, print)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabUnderTest]:
+    """The lab of the four default nodes."""
+    with lab_of_its_own(tmp_path_factory.mktemp("inventory")) as found:
+        yield found
 
 
 class SkipRule:

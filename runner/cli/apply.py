@@ -7,7 +7,13 @@ from dataclasses import replace
 import click
 
 from runner.cli.listing import asked_for, list_options, show
-from runner.cli.options import RunOptions, lock_timeout_option, rollout_lock_option, run_options
+from runner.cli.options import (
+    RunOptions,
+    keep_copies_option,
+    lock_timeout_option,
+    rollout_lock_option,
+    run_options,
+)
 
 
 @click.command()
@@ -17,6 +23,7 @@ from runner.cli.options import RunOptions, lock_timeout_option, rollout_lock_opt
 @click.option("-n", "--dry-run", "dry", is_flag=True, help="Stop after the gates: as gpurun plan.")
 @lock_timeout_option
 @rollout_lock_option
+@keep_copies_option
 def apply(output: str, ask_become_pass: bool, dry: bool, playbook: str, **given: object) -> int:
     """Carry out PLAYBOOK: look, review, gate, cordon, drain, change, verify, uncordon.
 
@@ -72,13 +79,13 @@ def carry_out(
     say = terminal(output)
     journal = Journal(journal_path())
     try:
-        with stopping() as stop:
+        with stopping(run) as stop:
             recording = Recording(
                 lambda event: journal.record(run, event), stop, lambda text: say.line(text, "red")
             )
             events = Events([recording, say.event], KNOWN.data)
             review = Review(say, options.yes)
-            keeper = Keeper(run, lambda kept: journal.keep(run, kept))
+            keeper = Keeper(run, lambda kept: journal.keep(run, kept), options.keep_copies)
             work = build(options, run, events, review, stop, password, pid is not None, keeper)
             warn_of_short_secrets(say)
             say_not_undone(say, work)

@@ -11,6 +11,7 @@ from runner.cli.options import (
     connect_timeout_option,
     context_option,
     forks_option,
+    keep_copies_option,
     kubeconfig_option,
     lock_timeout_option,
     output_option,
@@ -23,6 +24,7 @@ from runner.cli.settings import SETTINGS, Config, Setting
 @click.command()
 @click.option("-i", "--inventory", "inventories", multiple=True, metavar="NAME")
 @lock_timeout_option
+@keep_copies_option
 @user_option
 @forks_option
 @connect_timeout_option

@@ -76,9 +76,12 @@ def show(run: str, output: str) -> int:
 
 
 def _what(run: RunRecord) -> str:
-    """The playbook, and the run of it that was brought back."""
-    earlier = run.arguments.get("rollback")
-    return f"rollback of {earlier} ({run.playbook})" if earlier else run.playbook
+    """The playbook, and the run that was brought back or whose nodes were taken over."""
+    if earlier := run.arguments.get("rollback"):
+        return f"rollback of {earlier} ({run.playbook})"
+    if earlier := run.arguments.get("take_over"):
+        return f"{run.playbook}, taking over from {earlier}"
+    return run.playbook
 
 
 def _unended(pid: int) -> str:

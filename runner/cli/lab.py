@@ -50,8 +50,8 @@ def say(text: str) -> None:
 def up(nodes: tuple[str, ...], name: str, profile: str | None, inventory_folder: Path) -> None:
     """Bring the lab up; nodes that run stay as they are.
 
-    Without nodes: gpu-a1=A100-80:2 gpu-a2=A100-40:1 gpu-h1=H100-80:2 gpu-t1=T4:1. Full nodes run
-    systemd, light ones only sshd.
+    Without nodes: gpu-a1=A100-80:2 gpu-a2=A100-40:1 gpu-h1=H100-80:2 gpu-t1=T4:1. Models: A100-40,
+    A100-80, A30, H100-80, H200-141, B200, L4, T4. Full nodes run systemd, light ones only sshd.
     """
     from runner.lab import lifecycle
     from runner.lab.layout import find_lab, parse_node

@@ -73,6 +73,8 @@ class RunOptions:
     """The run that is brought back."""
     force: bool = False
     """Also files that have changed since that run."""
+    keep_copies: int = 20
+    """Of how many runs a host keeps copies for a rollback."""
     take_over: str = ""
     """The run whose nodes are taken over, where it left them out of service."""
 
@@ -187,6 +189,15 @@ rollout_lock_option = click.option(
     help="Whether to be the only run that takes nodes of a cluster out of service: the waves of "
     "two runs do not know of each other. Default: to be.",
 )
+keep_copies_option = click.option(
+    "--keep-copies",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    metavar="RUNS",
+    help="Of how many runs a host keeps the copies of private, secret and large files that a "
+    "rollback needs.",
+)
 kubeconfig_option = click.option(
     "--kubeconfig", metavar="FILE", help="The cluster the hosts belong to."
 )
@@ -294,6 +305,7 @@ def run_options(command: F) -> F:
 
 def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
     """`-e` values: name=value (text), a JSON object, or @file with YAML or JSON."""
+    from runner.inventory.connection import instead_of_extra
     from runner.playbook.templates import source
 
     found: dict[str, Any] = {}
@@ -303,6 +315,9 @@ def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
             if not name.isidentifier():
                 hint = "Letters, digits and underscores, no digit first; one -e for each name."
                 raise InputError([Problem(f"-e {text}: '{name}' is no variable name", hint=hint)])
+            if hint := instead_of_extra(name):
+                why = f"-e: {name} says how a host is reached, which only the inventory does"
+                raise InputError([Problem(why, hint=hint)])
         found.update(values)
     made: dict[str, Any] = source(found)
     return dict(made)

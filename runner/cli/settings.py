@@ -74,6 +74,15 @@ SETTINGS = (
         type=Seconds(0),
     ),
     Setting(
+        "keep_copies",
+        "keep_copies",
+        "--keep-copies",
+        "whole number",
+        "Of how many runs a host keeps copies for a rollback.",
+        "20",
+        click.IntRange(1),
+    ),
+    Setting(
         "ssh.user",
         "user",
         "--user",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from runner.engine.events import Events
     from runner.engine.kept import Keeper
     from runner.engine.rollback import NotUndone, Rollback
-    from runner.engine.run import Review, Run
+    from runner.engine.rolling_out import Review
+    from runner.engine.run import Run
     from runner.engine.states import HostState
     from runner.inventory.model import Inventory
     from runner.playbook.document import Playbook
@@ -79,7 +80,7 @@ def terminal(output: str) -> Terminal:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping(run: str = "RUN") -> Iterator[Stop]:
     """A request to stop, set by Ctrl-C, SIGTERM or a lost terminal.
 
     While nothing has been changed yet, the signal ends the run at once (KeyboardInterrupt). Later
@@ -91,7 +92,8 @@ def stopping() -> Iterator[Stop]:
         if not stop.gentle:
             raise KeyboardInterrupt
         if stop.is_set():
-            _say_at_once(b"\ngpurun: ended at once; gpurun resume finishes what was begun\n")
+            text = f"\ngpurun: ended at once; nodes may be out of service: gpurun resume {run}\n"
+            _say_at_once(text.encode())
             os._exit(130)
         stop.set()
         _say_at_once(b"\ngpurun: stopping after the current step of every host (again: at once)\n")

@@ -41,6 +41,7 @@ class HostRun:
             work.do_all()
             work.node.resume_pods()
             self._verify()
+            work.prune()
             note = work.node.leave()
         except (GpurunError, Unknown, Refused) as error:
             return self._ended(error, self._back_out())

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from runner.hosts.script import Command
-from runner.modules.files.copies import copies_folder
+from runner.hosts.script import Block, Command
+from runner.modules.files.copies import KEPT_RUNS, copies_folder, prune
 from runner.secrets.redact import KNOWN
 
 if TYPE_CHECKING:
@@ -68,10 +68,16 @@ class KeptChange:
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Where a run keeps what it changes. `write` returns once it is on disk."""
+    """Where a run keeps what it changes.
+
+    Args:
+        write: returns once it is on disk.
+        most: of how many runs a host keeps copies.
+    """
 
     run: str
     write: Callable[[Sequence[KeptChange]], None]
+    most: int = KEPT_RUNS
 
     def keep(
         self, play: Play, host: str, steps: Sequence[PlannedStep]
@@ -96,6 +102,19 @@ class Keeper:
         if kept:
             self.write(kept)
         return copies
+
+    def prune(self, copies: Sequence[Command]) -> Block | None:
+        """What removes the copies of older runs, where this one has made copies.
+
+        Args:
+            copies: the commands that made them.
+        """
+        owners = dict.fromkeys((copy.become, copy.user) for copy in copies)
+        commands = tuple(
+            Command(f"prune/{n}", prune(self.run, self.most), become=become, user=user, brief=True)
+            for n, (become, user) in enumerate(owners)
+        )
+        return Block("prune", None, commands) if commands else None
 
 
 def kept_of(play: Play, host: str, step: PlannedStep, number: int) -> list[KeptChange]:

@@ -10,7 +10,7 @@ from typing import Any
 from runner.engine.batches import reboots
 from runner.engine.planning import PENDING_STATUSES, Needs, PlannedStep, Progress, seen_as
 from runner.engine.subject import Subject
-from runner.engine.variables import Facts, variables_of
+from runner.engine.variables import Facts, KnownAfterChange, variables_of
 from runner.kube.state import NODE
 from runner.modules.base import ClusterProbe, Probe, Unknown
 from runner.playbook.document import Task
@@ -26,6 +26,7 @@ class Known:
         needs: what is missing in the view.
         pending_since: label of the first step that would change the host: looks after it wait.
         uncertain_since: label of the first pending step whose effect cannot be known.
+        unsure: probe key -> label of the pending step after which its state is not known.
     """
 
     subject: Subject
@@ -35,6 +36,7 @@ class Known:
     needs: Needs = field(default_factory=Needs)
     pending_since: str = ""
     uncertain_since: str = ""
+    unsure: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -74,8 +76,18 @@ class Known:
     def states(
         self, node: bool, probes: Sequence[Probe | ClusterProbe], delegate: str
     ) -> dict[str, Any]:
-        """What the probes saw. Raises `Unknown` where one of them could not tell."""
+        """What the probes saw.
+
+        Raises:
+            Unknown: one of them could not tell.
+            KnownAfterChange: it will be otherwise, and how is not known.
+        """
         keys = [p.key for p in probes] + ([NODE] if node else [])
+        for key in keys:
+            label = self.unsure.get(seen_as(key, delegate))
+            # A folder of which only what is in it is looked at stays one.
+            if label and not any(other.startswith(f"{key}/") for other in keys):
+                raise KnownAfterChange(f"what '{label}' makes of {key.partition(':')[2]}")
         states = {key: self.view[seen_as(key, delegate)] for key in keys}
         for state in states.values():
             if isinstance(state, Unknown):
@@ -87,6 +99,7 @@ class Known:
         for change in step.changes:
             overlay = {seen_as(key, step.delegate): s for key, s in change.overlay.items()}
             self.view.update(overlay)
+            self.unsure.update({seen_as(key, step.delegate): step.label for key in change.unsure})
         if step.looks or step.status not in PENDING_STATUSES:
             return
         self.pending_since = self.pending_since or step.label

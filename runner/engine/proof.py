@@ -9,7 +9,7 @@ from typing import Any
 from runner.engine.ending import StepFailed
 from runner.engine.no_log import HIDDEN
 from runner.engine.planning import PlannedStep
-from runner.hosts.script import BlockResult, Result
+from runner.hosts.script import BlockResult, Command, Result
 from runner.modules.base import Refused, Unknown
 
 
@@ -40,18 +40,20 @@ def why(step: PlannedStep, number: int, result: BlockResult) -> str:
     last = result.do[-1]
     text = HIDDEN if step.task.no_log else last.error_text[-2000:]
     if last.timed_out:
+        ended = _last(step, number, len(result.do))
+        which = f"its step '{ended.key}' " if len(step.changes[number].do) > 1 else ""
         return (
-            f"did not end within {_timeout(step, number, len(result.do)):g} s and was ended "
+            f"{which}did not end within {ended.timeout:g} s and was ended "
             "(the task's 'timeout' sets how long it may take)" + (f": {text}" if text else "")
         )
     return f"failed with exit code {last.rc}" + (f": {text}" if text else "")
 
 
-def _timeout(step: PlannedStep, number: int, count: int) -> float:
+def _last(step: PlannedStep, number: int, count: int) -> Command:
+    """The last of the change's commands that ran, of `count` results."""
     marks = 1 if step.notify and number == 0 and not step.delegate else 0
-    actions = step.changes[number].do
-    action = actions[min(max(count - 1 - marks, 0), len(actions) - 1)]
-    return float(getattr(action, "timeout", 0.0))
+    actions = [one for one in step.changes[number].do if isinstance(one, Command)]
+    return actions[min(max(count - 1 - marks, 0), len(actions) - 1)]
 
 
 def output(result: Result) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Any
 from runner.engine.ending import HostResult
 from runner.engine.gates import Gate
 from runner.engine.planning import HostPlan, StepKey
+from runner.engine.settings import Settings
 from runner.engine.subject import Once, Subject
 from runner.hosts.connection import Connection
 from runner.inventory.model import Host
+from runner.kube.maintenance import RUN
 from runner.kube.preview import DrainPreview
 from runner.kube.state import NodeState
 from runner.modules.base import Unknown
@@ -89,3 +91,10 @@ def broken(states: Sequence[HostState]) -> bool:
     return any(
         s.result is not None and s.result.status in ("failed", "drifted", "skipped") for s in states
     )
+
+
+def left_in_maintenance(state: HostState, settings: Settings) -> bool:
+    """An earlier try of this run, or its predecessor, left the host's node in maintenance."""
+    node = state.node
+    ours = [run for run in (settings.run, settings.heir_of(state.host.name)) if run]
+    return isinstance(node, NodeState) and node.annotations.get(RUN) in ours

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from runner.engine.planning import StepKey
 from runner.inventory.model import Host
-from runner.playbook.document import Play
+from runner.playbook.document import Play, TemplateText
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,11 @@ class Subject:
     play_hosts: Sequence[str] = ()
     clustered: bool = False
     once: Once | None = None
+
+
+def as_the_inventory_says(play: Play, host: Host) -> Play:
+    """The play with the host's own `ansible_become_user`, which wins as in Ansible, and `drain`."""
+    play = replace(play, drain=replace(play.drain, **host.drain)) if host.drain else play
+    user = host.variables.get("ansible_become_user")
+    plain = isinstance(user, str) and not isinstance(user, TemplateText)
+    return replace(play, become_user=user) if plain and user else play

@@ -67,6 +67,8 @@ class Work:
     """The plan is to be made anew before anything else is done."""
     keeper: Keeper | None = None
     """Keeps what is about to be changed; None: nothing can be rolled back."""
+    copies: list[Command] = field(default_factory=list)
+    """The commands that copied, on the host, what the keeper does not hold."""
     locks: Locks | None = None
     """Of the play's hosts and others; None: nobody else can come to those that tasks change."""
     away: bool = field(init=False)
@@ -191,6 +193,7 @@ class Work:
         self.done[step.key] = Done(result, changed=error.changed, failed=not ignored)
         if ignored:
             self.progress(f"{error.message}; ignored")
+            self.marks.remove(step)  # nobody waits for it: it is not owed to the next run
             self.observed.clear()  # how far it came is not known
             return
         self.failures[step.key] = error
@@ -249,7 +252,21 @@ class Work:
     def _keep(self, steps: Sequence[PlannedStep]) -> dict[str, tuple[Command, ...]]:
         if self.keeper is None:
             return {}
-        return self.keeper.keep(self.subject.play, self.subject.host.name, steps)
+        copies = self.keeper.keep(self.subject.play, self.subject.host.name, steps)
+        self.copies += [command for commands in copies.values() for command in commands]
+        return copies
+
+    def prune(self) -> None:
+        """All went well: of older runs the host need not keep copies for ever."""
+        block = self.keeper.prune(self.copies) if self.keeper else None
+        if block is None:
+            return
+        try:
+            done = self.connection.change([block])[0].status == "done"
+        except GpurunError:
+            done = False
+        if not done:
+            self.progress("copies of older runs could not be removed")
 
     def reached_by(self, step: PlannedStep) -> Hosts:
         """The connection to the host that a step looks at and changes."""

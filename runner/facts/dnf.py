@@ -6,8 +6,9 @@ Read from dnf 4 (RHEL 8 and 9): its table of a transaction has no form for machi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from shlex import quote
 from typing import Literal
 
@@ -65,7 +66,7 @@ missing=
 for s in {specs}; do rpm -q -- "$s" >/dev/null 2>&1 {present} missing="$missing $s"; done
 [ -n "${{missing}}{locks}" ] || exit 0
 echo '== locks'
-dnf -q -C versionlock list 2>&1
+dnf -q -C --disablerepo='*' versionlock list 2>&1
 echo "== locked $?"
 [ -n "$missing" ] || exit 0
 printf '== missing\\n%s\\n' "$missing"
@@ -76,7 +77,8 @@ dnf -C --assumeno {unlocked} {flags} {verb} -- $missing 2>&1
 echo "== ended $?"
 exit 0
 """
-# -C: a look goes to no server, and what the host knows may be old. With -q there is no table.
+# -C: a look goes to no server, and what the host knows may be old. With -q there is no table. Locks
+# are listed also where the lists of a repository are missing.
 
 
 def look(state: Literal["present", "absent"], wanted: Mapping[str, str], flags: str,
@@ -109,16 +111,17 @@ def parse(wanted: Mapping[str, str], result: Result) -> RpmState:
     parts = parts_of(result.text)
     found = dict(_versions(parts.get("installed", [])))
     packages = {name: found.get(name, "") for name in wanted}
-    locked = _locks(parts.get("locks", [])) if parts.get("locked", ["0"]) == ["0"] else None
+    patterns = _patterns(parts)
     if "missing" not in parts:
-        return RpmState(packages, locked)
+        return RpmState(packages, _locked(patterns, packages))
     if "ended" not in parts:
         raise Unknown("packages are not known: the look at dnf broke off")
     installed = dict(_versions(parts.get("all", [])))
     transaction = transaction_of(parts.get("simulation", []), status_of(parts), installed)
     missing = parts["missing"][0].split()
     left = tuple(name for name, spec in wanted.items() if spec in missing)
-    return RpmState(packages, locked, transaction, left)
+    names = {*packages, *installed, *(step.name for step in transaction.steps)}
+    return RpmState(packages, _locked(patterns, names), transaction, left)
 
 
 def _versions(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -129,9 +132,34 @@ def _versions(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name, version
 
 
-def _locks(lines: Sequence[str]) -> frozenset[str]:
-    """Names of "name-epoch:version-release.*"; those that begin with ! keep a version out."""
-    return frozenset(line.rsplit("-", 2)[0] for line in lines if line and not line.startswith("!"))
+def _patterns(parts: Mapping[str, Sequence[str]]) -> tuple[str, ...] | None:
+    """What `dnf versionlock list` printed; None: there is no such plugin. A line with spaces is a
+    warning of dnf, and one that begins with ! keeps a version out."""
+    said = parts.get("locks", [])
+    if parts.get("locked", ["0"]) == ["0"]:
+        return tuple(line for line in said if line and " " not in line and line[0] != "!")
+    if any(line.startswith("No such command: versionlock") for line in said):
+        return None
+    raise Unknown(f"version locks are not known: {' '.join(said)[-300:] or 'dnf said nothing'}")
+
+
+def _locked(patterns: Sequence[str] | None, names: Iterable[str]) -> frozenset[str] | None:
+    """Which of these packages are locked, in whatever version."""
+    if patterns is None:
+        return None
+    return frozenset(name for name in names if any(_is_of(name, each) for each in patterns))
+
+
+def _is_of(name: str, pattern: str) -> bool:
+    """Whether an entry may be of a package: "name-epoch:version-release.arch" as dnf writes it, or
+    less of it and with wildcards, as a person may (`versionlock add --raw`)."""
+    whole = (pattern, pattern.rpartition(".")[0])
+    return any(
+        fnmatchcase(name, each.rsplit("-", parts)[0])
+        for each in whole
+        if each
+        for parts in (0, 1, 2)
+    )
 
 
 _ACTIONS = {
@@ -141,17 +169,17 @@ _ACTIONS = {
     "Reinstalling": "new",
     "Removing": "gone",
 }
-_HEADING = re.compile(r"(?P<word>[A-Z][a-z]+)(?: [a-z ]+)?:")
+_HEADING = re.compile(r"(?P<word>[A-Z][a-z]+)(?: [a-z /]+)?:")
+_FILTERED = "All matches were filtered out by "
+_NO_KEYS = "You have enabled checking of packages via GPG keys"
 
 
 def transaction_of(lines: Sequence[str], status: int, installed: Mapping[str, str]) -> Transaction:
     """dnf's table of a transaction, which it asks about and does not begin (exit 1)."""
+    if error := _error(lines):
+        return Transaction(error=error)
     if "Nothing to do." in lines:
         return Transaction()
-    errors = [n for n, line in enumerate(lines) if line.startswith("Error:")]
-    if errors:
-        said = " ".join(" ".join(lines[errors[0] :]).split()).removeprefix("Error: ")
-        return Transaction(error=said.partition(" (try to add")[0])
     if "Operation aborted." not in lines or "Transaction Summary" not in lines:
         last = " ".join(lines[-3:])[:300]
         raise Unknown(f"what dnf would do is not known (exit {status}): {last}")
@@ -166,6 +194,28 @@ def transaction_of(lines: Sequence[str], status: int, installed: Mapping[str, st
     return Transaction(tuple(steps), frozenset(down))
 
 
+def _error(lines: Sequence[str]) -> str:
+    """Why dnf would refuse, in its own words and with the filter that hides a package; "": it would
+    not."""
+    if any(line.startswith(_NO_KEYS) for line in lines):
+        repository = next((n for n in lines if n.startswith("Problem repository:")), "")
+        return (
+            "a repository checks signatures (gpgcheck) and no key is known: import one (`rpm "
+            f"--import`) or name it as its gpgkey. {repository}"
+        ).strip()
+    errors = [n for n, line in enumerate(lines) if line.startswith("Error:")]
+    if not errors:
+        return ""
+    filtered = [line for line in lines[: errors[0]] if line.startswith(_FILTERED)]
+    said = " ".join(" ".join([*lines[errors[0] :], *filtered]).split()).removeprefix("Error: ")
+    return said.partition(" (try to add")[0]
+
+
+def _advice(heading: str) -> str:
+    streams = heading.endswith("module streams:")
+    return "; choose the stream first (`dnf module enable`), this task does not" if streams else ""
+
+
 def _rows(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Each row with what happens to it: name, architecture, version, repository, size. A long name
     stands in a line of its own."""
@@ -175,7 +225,7 @@ def _rows(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         heading = _HEADING.fullmatch(line)
         if heading:
             if heading["word"] not in _ACTIONS:
-                raise Unknown(f"what dnf would do is not known: it says {line!r}")
+                raise Unknown(f"what dnf would do is not known: it says {line!r}{_advice(line)}")
             action, words = _ACTIONS[heading["word"]], []
         elif action and line.startswith("     replacing "):
             name = line.split()[1].rpartition(".")[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from runner.facts.base import Fact, plain
+from runner.facts.driver_packages import source_of
 from runner.facts.nvidia import GPUS, Gpu, Gpus, parse_gpus
 from runner.hosts.script import Command, Result
 from runner.modules.base import Probe, Unknown
@@ -213,7 +214,7 @@ def _gpu(gpu: Gpu) -> GpuBefore:
 
 def _export(value: Before | Previous | None) -> dict[str, Any]:
     found: dict[str, Any] = plain(value) if value else {}
-    return found
+    return found | ({"source": source_of(value.packages)} if isinstance(value, Previous) else {})
 
 
 GPUS_BEFORE = Fact(
@@ -237,6 +238,7 @@ DRIVER_PREVIOUS = Fact(
     (
         ("version", "text", "Such as `550.90.07`."),
         ("flavour", "text", "`open` or `proprietary`."),
+        ("source", "text", "Whose packages: `ubuntu` or `cuda`."),
         ("packages", "mapping", "Package to full version."),
     ),
 )

@@ -30,6 +30,7 @@ FAMILY = (
 """Beginnings of names, as an extended regular expression of grep and of Python."""
 OTHER = "nvidia-driver-(pinning|assistant)"
 """Names that begin alike and are none of it."""
+CUDA_NAMES = ("nvidia-open", "cuda-drivers")
 _PART = re.compile(f"^({FAMILY})")
 _OTHER = re.compile(f"^{OTHER}")
 _UPSTREAM = re.compile(r"^(?:\d+:)?(\d{3}\.\d+(?:\.\d+)?)(?:-|$)")
@@ -68,6 +69,7 @@ class DriverPackages:
         held: all held packages of the host.
         unfinished: packages that dpkg left between two states; "dpkg" for its journal.
         runfile: a driver of NVIDIA's .run installer is there too.
+        pinned: branch or version that a package of NVIDIA's repository pins the driver to, or "".
         kernels: the running one, and the newest if that is another.
         secure_boot: None where that could not be read.
         key_enrolled: the key with which dkms signs modules is known to the firmware.
@@ -81,6 +83,7 @@ class DriverPackages:
     held: frozenset[str] = frozenset()
     unfinished: tuple[str, ...] = ()
     runfile: bool = False
+    pinned: str = ""
     kernels: tuple[Kernel, ...] = ()
     secure_boot: bool | None = None
     key_enrolled: bool = False
@@ -102,6 +105,11 @@ def flavour_of(names: Iterable[str]) -> Flavour:
     return "open" if is_open else "proprietary"
 
 
+def source_of(names: Iterable[str]) -> Source:
+    """Whose packages these are, by the names that only NVIDIA's repository has."""
+    return "cuda" if any(name.startswith(CUDA_NAMES) for name in names) else "ubuntu"
+
+
 ALLOW = "--allow-downgrades --allow-change-held-packages --ignore-hold"
 """The driver is held, so that nothing else changes it: for apt to remove the old set, holds must
 not count in what it solves. Which held packages would change is looked at in the result."""
@@ -119,6 +127,7 @@ echo '== held'
 printf '%s\\n' "$q" | sed -n 's/ [^ ]* hold [^ ]*$//p'
 echo '== host'
 [ ! -e /usr/bin/nvidia-uninstall ] || echo runfile
+printf '%s\\n' "$q" | sed -n 's/^nvidia-driver-pinning-\\([0-9.]*\\) .* installed$/pinned \\1/p'
 newest=$(ls /boot/vmlinuz-* 2>/dev/null | sed 's,.*/vmlinuz-,,' | sort -V | tail -n 1)
 running=$(uname -r)
 for k in "$running" "$newest"; do
@@ -145,8 +154,9 @@ if [ -z "$open" ]; then
   ! has . || has '(-open$|^nvidia-open)' || open=no
 fi
 [ "$open" != no ] || open=
-branch={branch} wanted={wanted}
-case {source} in
+branch={branch} wanted={wanted} source={source}
+if [ -z "$source" ] && has '^({cuda_names})'; then source=cuda; fi
+case $source in
 cuda) if [ -n "$open" ]; then named=nvidia-open-$branch; else named=cuda-drivers-$branch; fi ;;
 *)
   named=nvidia-driver-$branch-server$open
@@ -157,7 +167,9 @@ esac
 for part in nvidia-fabricmanager libnvidia-nscq nvidia-imex; do
   has "^$part" || case " {extra} " in *" $part "*) ;; *) continue ;; esac
   found=$part-$branch
-  for n in "$part-$branch" "$part"; do
+  # From 580 on NVIDIA's have no branch in their names, and Ubuntu's have.
+  if [ "$source" = cuda ]; then names="$part $part-$branch"; else names="$part-$branch $part"; fi
+  for n in $names; do
     ! apt-cache madison "$n" 2>/dev/null | grep -Fq " | $wanted" || {{ found=$n; break; }}
   done
   named="$named $found"
@@ -171,6 +183,7 @@ for n in $have; do
   case $n in
   nvidia-firmware-*) ;;
   nvidia-driver-[0-9]* | nvidia-headless-* | nvidia-open* | cuda-drivers*) gone="$gone $n-" ;;
+  nvidia-fabricmanager | libnvidia-nscq | nvidia-imex) gone="$gone $n-" ;;
   *-"$branch" | *-"$branch"-*) ;;
   *-[0-9][0-9][0-9] | *-[0-9][0-9][0-9]-*) gone="$gone $n-" ;;
   esac
@@ -199,11 +212,17 @@ exit 0
 """
 
 
-def look(version: str, source: Source, flavour: Flavour | None, extra: Sequence[str] = ()) -> str:
+def look(
+    version: str,
+    source: Source | None,
+    flavour: Flavour | None,
+    extra: Sequence[str] = (),
+) -> str:
     """Shell that reads the driver's packages and lets apt simulate the wanted version or branch.
 
     Args:
         version: "570.86.15", or a branch "570".
+        source: None: as installed, and Ubuntu's where nothing is.
         flavour: None: as installed, and open where nothing is.
         extra: parts that are wanted beside the driver even where they are not installed.
     """
@@ -217,7 +236,8 @@ def look(version: str, source: Source, flavour: Flavour | None, extra: Sequence[
         branch=quote(branch),
         version=quote(version),
         wanted=quote(f"{version}." if branch == version else f"{version}-"),
-        source=source,
+        source=source or "''",
+        cuda_names="|".join(CUDA_NAMES),
         extra=" ".join(map(quote, extra)),
         flags=FLAGS,
         allow=ALLOW,
@@ -241,6 +261,7 @@ def parse(result: Result) -> DriverPackages:
         held=frozenset(parts["held"]),
         unfinished=tuple(dict.fromkeys(_UNFINISHED.get(n, n) for n in parts["unfinished"])),
         runfile="runfile" in host,
+        pinned="".join(line[7:] for line in host if line.startswith("pinned ")),
         kernels=tuple(dict.fromkeys(Kernel(w[1], w[2] == "headers") for w in kernels)),
         secure_boot=_secure_boot(host),
         key_enrolled="enrolled" in host,

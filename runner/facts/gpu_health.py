@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 
 from runner.facts.base import Fact, plain
-from runner.facts.nvidia import recovery_action_of, uncorrected_of, value_of
+from runner.facts.nvidia import document_of, recovery_action_of, uncorrected_of, value_of
 from runner.facts.pci import PciGpu, pci_gpus_of
 from runner.facts.xids import address
 from runner.hosts.script import Result
@@ -29,6 +29,7 @@ class GpuHealth:
         answers: nvidia-smi shows it.
         uuid, product: "" where it does not answer.
         recovery_action: as `Gpu.recovery_action`.
+        resets_only: its driver tells whether it needs a reset, and nothing of reboots or more.
         remap_pending: a row of its memory (on older GPUs a page) waits for a reset to be replaced;
             None unknown, as in MIG mode.
         remap_failure: a row could not be replaced; None unknown.
@@ -41,6 +42,7 @@ class GpuHealth:
     uuid: str = ""
     product: str = ""
     recovery_action: str | None = None
+    resets_only: bool = False
     remap_pending: bool | None = None
     remap_failure: bool | None = None
     ecc_uncorrected: int | None = None
@@ -77,11 +79,10 @@ def parse_health(result: Result) -> Health:
         why = "this host has no lspci" if result.rc == 127 else result.error_text[-200:]
         raise Unknown(f"the health of the GPUs is not known: {why}")
     on_bus = {address(gpu.pci): gpu for gpu in pci_gpus_of(bus)}
-    begin = report.find("<?xml")
-    if begin < 0:
+    if "<?xml" not in report:
         silence = " ".join(report.split())[:400] or "nvidia-smi prints nothing"
         return Health(tuple(_silent(pci, gpu) for pci, gpu in on_bus.items()), silence)
-    answering = {gpu.pci: gpu for gpu in _answering(report[begin:], on_bus)}
+    answering = {gpu.pci: gpu for gpu in _answering(document_of(report), on_bus)}
     lost = {pci: _silent(pci, gpu) for pci, gpu in on_bus.items() if pci not in answering}
     return Health(tuple(gpu for _, gpu in sorted((answering | lost).items())))
 
@@ -110,6 +111,7 @@ def _gpu(element: ElementTree.Element, on_bus: dict[str, PciGpu]) -> GpuHealth:
         uuid=uuid,
         product=value_of(element.findtext("product_name")) or "",
         recovery_action=recovery_action_of(element),
+        resets_only=value_of(element.findtext("gpu_recovery_action")) is None,
         remap_pending=_yes(
             element, "remapped_rows/remapped_row_pending", "retired_pages/pending_retirement"
         ),
@@ -141,6 +143,7 @@ GPU_HEALTH = Fact(
         ("uuid", "text", "`GPU-...`; empty where it does not answer."),
         ("product", "text", "Such as `NVIDIA A100-SXM4-80GB`."),
         ("recovery_action", "text or none", "As in `facts.gpus`."),
+        ("resets_only", "boolean", "An older driver: it tells of resets, not of reboots or more."),
         (
             "remap_pending",
             "boolean or none",

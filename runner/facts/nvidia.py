@@ -160,22 +160,43 @@ def parse_gpus(result: Result) -> Gpus:
     instances, _, compute = lists.partition("== mig -lci\n")
     found = parse_instances(instances, compute) if listed else {}
     driver, elements = _gpu_elements(report)
-    return Gpus(
-        [
-            _gpu(index, element, tuple(found.get(index, ())), driver)
-            for index, element in enumerate(elements)
-        ]
-    )
+    made = [
+        _gpu(index, element, tuple(found.get(index, ())), driver)
+        for index, element in enumerate(elements)
+    ]
+    if listed:
+        for gpu, element in zip(made, elements, strict=True):
+            _check_instances(gpu, element.find("mig_devices"))
+    return Gpus(made)
+
+
+def _check_instances(gpu: Gpu, devices: ElementTree.Element | None) -> None:
+    """Raises Unknown where the tables and the report do not show the same instances: a row is
+    missing, or somebody cuts the GPU at this moment."""
+    if devices is None:
+        return
+    reported = {one.findtext("gpu_instance_id") or "" for one in devices.findall("mig_device")}
+    listed = {str(one.id) for one in gpu.instances if one.compute}
+    if {text.strip() for text in reported} != listed:
+        raise Unknown(
+            f"nvidia-smi contradicts itself: -q -x shows the instances {sorted(reported)} of GPU "
+            f"{gpu.index}, mig -lgi and -lci show {sorted(listed)}"
+        )
 
 
 _LOST = re.compile(r"^Unable to determine the device handle.*", re.M)
 
 
+def document_of(report: str) -> str:
+    """The XML in what nvidia-smi printed; all of it where there is none. Warnings ("WARNING:
+    infoROM is corrupted at gpu …") stand before or after it."""
+    start, end = report.find("<?xml"), report.rfind("</nvidia_smi_log>") + len("</nvidia_smi_log>")
+    return report[start:end] if 0 <= start < end else report
+
+
 def _gpu_elements(report: str) -> tuple[str, list[ElementTree.Element]]:
     """The driver's version ("" unknown) and the elements of the GPUs."""
-    start, end = report.find("<?xml"), report.rfind("</nvidia_smi_log>") + len("</nvidia_smi_log>")
-    document = report[start:end] if 0 <= start < end else report
-    # Warnings ("WARNING: infoROM is corrupted at gpu …") stand before or after the document.
+    document = document_of(report)
     if lost := _LOST.search(report.replace(document, "\n")):
         raise Unknown(f"nvidia-smi -q -x: {lost[0]}")
     try:
@@ -211,12 +232,11 @@ def _gpu(
         pci=value_of(element.findtext("pci/pci_bus_id")) or element.get("id") or "",
         device=device.upper().removeprefix("0X")[:4],
         memory=int(memory.split()[0]) if memory else None,
-        # A GPU without MIG shows N/A for both modes; without the element nothing is known.
-        mig_capable=None if element.find("mig_mode") is None else current is not None,
+        mig_capable=True if current is not None else _has_no_mig(element),
         mig_mode_current=current,
         mig_mode_pending=pending,
         instances=instances,
-        processes=tuple(_process(one) for one in element.findall("processes/process_info")),
+        processes=_processes(index, element.find("processes")),
         driver=driver,
         persistence_mode=_mode(
             element.findtext("persistence_mode"), f"persistence mode of GPU {index}"
@@ -234,6 +254,12 @@ def _gpu(
     )
 
 
+def _has_no_mig(element: ElementTree.Element) -> bool | None:
+    """False for a GPU without MIG, which shows N/A for both modes; None for anything else."""
+    shown = [element.findtext(f"mig_mode/{which}_mig") for which in ("current", "pending")]
+    return False if all((text or "").strip("[] ") == "N/A" for text in shown) else None
+
+
 def fabric_of(element: ElementTree.Element) -> str | None:
     """The state of the registration; a status other than Success stands behind it."""
     state = value_of(element.findtext("fabric/state"))
@@ -244,21 +270,24 @@ def fabric_of(element: ElementTree.Element) -> str | None:
 
 
 def uncorrected_of(volatile: ElementTree.Element | None) -> int | None:
-    """The sum of all uncorrectable errors; drivers from R550 on split those of SRAM by kind."""
-    counts = [
-        value_of(one.text)
+    """The sum of all uncorrectable errors; drivers from R550 on split those of SRAM by kind. None
+    where one of them is missing."""
+    counts = {
+        one.tag: value_of(one.text)
         for one in (() if volatile is None else volatile)
         if one.tag.startswith(("sram_uncorrectable", "dram_uncorrectable"))
-    ]
-    known = [int(count) for count in counts if count is not None and count.isdigit()]
-    return sum(known) if known and len(known) == len(counts) else None
+    }
+    known = [int(count) for count in counts.values() if count is not None and count.isdigit()]
+    parts = 2 if "sram_uncorrectable" in counts else 3
+    complete = "dram_uncorrectable" in counts and len(counts) == len(known) == parts
+    return sum(known) if complete else None
 
 
 def recovery_action_of(element: ElementTree.Element) -> str | None:
     """As `gpu_recovery_action` says; older drivers have `gpu_reset_status` instead."""
-    told = value_of(element.findtext("gpu_recovery_action"))
+    told = element.findtext("gpu_recovery_action")
     if told is not None:
-        return told
+        return value_of(told)
     reset = value_of(element.findtext("gpu_reset_status/reset_required"))
     drain = value_of(element.findtext("gpu_reset_status/drain_and_reset_recommended"))
     if drain == "Yes":
@@ -274,6 +303,13 @@ def export_gpus(gpus: Gpus) -> list[dict[str, Any]]:
         {**plain(gpu), "geometry": dict(Counter(one.profile for one in gpu.instances))}
         for gpu in gpus
     ]
+
+
+def _processes(index: int, element: ElementTree.Element | None) -> tuple[Process, ...]:
+    said = None if element is None else (element.text or "").strip()
+    if element is None or said not in ("", "None"):
+        raise Unknown(f"nvidia-smi -q -x says {said or 'nothing'} of the processes of GPU {index}")
+    return tuple(_process(one) for one in element.findall("process_info"))
 
 
 def _process(element: ElementTree.Element) -> Process:
@@ -302,12 +338,18 @@ def parse_instances(gpu_instances: str, compute_instances: str) -> dict[int, lis
         parts = tuple(compute.get((row["gpu"], row["id"]), ()))
         instance = Instance(row["name"], row["place"], int(row["id"]), parts)
         found.setdefault(int(row["gpu"]), []).append(instance)
-    rows = len(re.findall(r"^\|\s*\d", gpu_instances, re.M))
-    if rows != sum(map(len, found.values())) or not (found or "No GPU instances" in gpu_instances):
-        raise Unknown(
-            f"nvidia-smi mig -lgi could not be understood: {gpu_instances.strip()[:400]!r}"
-        )
+    _check_rows("-lgi", gpu_instances, sum(map(len, found.values())), "No GPU instances")
+    _check_rows("-lci", compute_instances, sum(map(len, compute.values())), "")
     return found
+
+
+def _check_rows(command: str, text: str, read: int, none: str) -> None:
+    """Raises Unknown unless every row below the heading was read, and if there are none unless it
+    says so."""
+    _, _, body = text.partition("|==")
+    rows = sum(1 for line in body.splitlines()[1:] if line.startswith("|"))
+    if rows != read or not (rows or none in text):
+        raise Unknown(f"nvidia-smi mig {command} could not be understood: {text.strip()[:400]!r}")
 
 
 GPUS = Fact(

@@ -20,19 +20,38 @@ class RebootRequired:
 
 
 def parse_required(result: Result) -> RebootRequired:
-    """Debian's and Ubuntu's /run/reboot-required and the list of packages beside it."""
+    """Debian's and Ubuntu's /run/reboot-required and the list of packages beside it; on hosts with
+    rpm instead of dpkg what `dnf needs-restarting -r` prints (dnf-needs-restarting(8))."""
     if result.rc != 0:
         raise Unknown(f"whether a reboot is required is not known: {result.error_text}")
     first, *packages = result.text.splitlines() or [""]
+    if first.startswith("dnf "):
+        return _required_by_dnf(first.removeprefix("dnf "), packages)
     if first not in ("yes", "no"):
         raise Unknown("whether a reboot is required is not known")
     return RebootRequired(first == "yes", tuple(dict.fromkeys(packages)))
 
 
+def _required_by_dnf(status: str, lines: list[str]) -> RebootRequired:
+    if status == "0":
+        return RebootRequired(False)
+    if status == "1" and any(line.startswith("Reboot is required") for line in lines):
+        names = (line.removeprefix("  * ") for line in lines if line.startswith("  * "))
+        return RebootRequired(True, tuple(dict.fromkeys(names)))
+    raise Unknown(
+        "whether a reboot is required is not known: `dnf needs-restarting -r` says "
+        f"{' '.join(lines)[-200:]!r}; it comes with dnf-plugins-core"
+    )
+
+
 _REQUIRED_LOOK = """\
 if [ -e /run/reboot-required ] || [ -e /var/run/reboot-required ]; then
   echo yes; cat /run/reboot-required.pkgs 2>/dev/null || :
-else echo no; fi"""
+elif command -v dpkg >/dev/null || ! command -v dnf >/dev/null; then echo no
+else
+  out=$(LC_ALL=C dnf -q -C --disablerepo='*' needs-restarting -r 2>&1)
+  printf 'dnf %s\\n%s\\n' $? "$out"
+fi"""
 
 REBOOT_REQUIRED = Fact(
     "reboot_required",
@@ -43,7 +62,7 @@ REBOOT_REQUIRED = Fact(
 
 @dataclass(frozen=True, slots=True)
 class PackageManager:
-    """Who holds the locks of apt and dpkg; "" where nobody does."""
+    """Who holds the locks of apt and dpkg, or of dnf and rpm; "" where nobody does."""
 
     holder: str = ""
 
@@ -53,11 +72,12 @@ class PackageManager:
 
 
 # fcntl locks stand in /proc/locks with process and inode. The device is not compared: on an overlay
-# it is another one there than stat(1) shows.
+# it is another one there than stat(1) shows. dnf has no such locks but files with its process id,
+# which count while that process lives.
 _LOCKS_LOOK = """\
 [ -r /proc/locks ] || exit 3
 for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock \\
-  /var/cache/apt/archives/lock; do
+  /var/cache/apt/archives/lock /var/lib/rpm/.rpm.lock /usr/lib/sysimage/rpm/.rpm.lock; do
   [ -e "$f" ] || continue
   pid=$(sed -n "s/^.* POSIX .* WRITE \\([0-9]*\\) [^ ]*:$(stat -c %i "$f") .*/\\1/p" /proc/locks)
   for p in $pid; do
@@ -65,6 +85,11 @@ for f in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock 
     [ "${#said}" -le 80 ] || said="$(printf '%.80s' "$said")... "
     echo "pid $p: ${said}holds $f"
   done
+done
+for f in /var/lib/dnf/rpmdb_lock.pid /var/cache/dnf/metadata_lock.pid \\
+  /var/cache/dnf/download_lock.pid; do
+  p=$(cat "$f" 2>/dev/null) && [ -n "$p" ] && [ -e "/proc/$p/stat" ] || continue
+  echo "pid $p: $(tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null)holds $f"
 done
 echo looked"""
 
@@ -80,7 +105,8 @@ def parse_locks(result: Result) -> PackageManager:
 
 PACKAGE_MANAGER = Fact(
     "package_manager",
-    "Who holds the locks of apt and dpkg: `holder` (process and lock; empty: nobody), `busy`.",
+    "Who holds the locks of apt and dpkg, or dnf and rpm: `holder` (process and lock; empty: "
+    "nobody), `busy`.",
     Probe("package manager", _LOCKS_LOOK, parse_locks),
     lambda state: {"holder": state.holder, "busy": state.busy},
 )
@@ -98,12 +124,13 @@ def parse_disk(result: Result) -> dict[str, int]:
 
 
 _DISK_LOOK = """\
-for p in / /boot /tmp /usr /var /var/cache/apt/archives; do
+for p in / /boot /tmp /usr /var /var/cache/apt/archives /var/cache/dnf; do
   [ ! -d "$p" ] || echo "$p $(df -Pk "$p" | tail -n 1)"
 done"""
 
 DISK = Fact(
     "disk",
-    "Free disk space: `/`, `/boot`, `/tmp`, `/usr`, `/var`, `/var/cache/apt/archives` to MiB.",
+    "Free disk space: `/`, `/boot`, `/tmp`, `/usr`, `/var`, `/var/cache/apt/archives`, "
+    "`/var/cache/dnf` to MiB.",
     Probe("disk", _DISK_LOOK, parse_disk),
 )

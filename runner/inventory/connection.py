@@ -26,7 +26,25 @@ _ALIASES = {
     "become_password": ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"),
 }
 _SSH_ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args", "ansible_ssh_args")
+_OPTIONS = {
+    "user": "-u NAME",
+    "become_password": "-K",
+    "kubeconfig": "--kubeconfig FILE",
+    "kubernetes_context": "--context NAME",
+}
 _TAKES_VALUE = "BbcDEeFIiJLlmOopQRSWw"
+
+
+def instead_of_extra(name: str) -> str:
+    """What to do instead of `-e NAME=...`, for a variable that only the inventory gives a host;
+    "": it may be given so."""
+    settings = {alias: setting for setting, names in _ALIASES.items() for alias in names}
+    own = ("kubeconfig", "kubernetes_context", "kubernetes_node", "kubernetes_labels")
+    settings |= {each: each for each in (*_SSH_ARGUMENTS, *own)}
+    if name not in settings:
+        return ""
+    option = _OPTIONS.get(settings[name])
+    return f"Set {name} in the inventory" + (f", or give {option}." if option else ".")
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,8 @@ def wait_allocatable(
         timeout=action.timeout,
         progress=progress,
         stop=stop,
+        advice=f"see the log of the device plugin's pod on {node}, and what it is told to offer "
+        "(its MIG strategy, sharing)",
     )
 
 

@@ -20,10 +20,16 @@ from runner.kube.preview import explain
 from runner.kube.selecting import Selector, at_work, grace_of, held_up
 from runner.kube.snapshot import Snapshot
 from runner.kube.state import DrainMode, DrainOptions
-from runner.kube.waiting import POLL, Patience, Progress, StoppedError, wait_until
+from runner.kube.waiting import (
+    POLL,
+    REMIND,
+    Patience,
+    Progress,
+    StoppedError,
+    passes,
+    wait_until,
+)
 
-REMIND = 30.0
-"""Seconds between two reminders of what is waited for."""
 FIRST_POLL = 0.1
 """Seconds until the first look; doubled up to `POLL`."""
 RETURNS = 5
@@ -157,8 +163,8 @@ class _Drain:
                     told = time.monotonic()
                     self._remind(told - began)
                     self._guard()
-            except SilenceError as error:
-                if over:
+            except ClusterError as error:
+                if over and passes(error):
                     raise self._timed_out() from error
                 patience.bear(error)
             # The last look comes after the end, so that what is told is what is there.

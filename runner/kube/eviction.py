@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from runner.kube.api import Api, RefusalError, SilenceError
 from runner.kube.parse import Pod
+from runner.kube.waiting import is_logged_out
 
 RETRY = 5.0
 """Seconds until an eviction that a budget holds is asked again, as kubectl has it."""
@@ -72,6 +73,8 @@ def evict(
     try:
         api.request(method, path, asked, body=body, repeatable=True)
     except RefusalError as error:
+        if is_logged_out(error) and not dry_run:
+            return Answer(Kind.WAIT, error.message, RETRY)
         return classify(error)
     except SilenceError as error:
         if dry_run:

@@ -204,7 +204,7 @@ def _ending(state: NodeState, run: str) -> tuple[str, Mapping[str, Any]]:
     spec: dict[str, Any] = {}
     others = sorted(k for k in (*state.labels, *notes) if k.startswith(OTHERS_MARKS))
     if notes.get(CORDONED_BY) != run:
-        told = "stays cordoned as it was before" if state.unschedulable else "is schedulable"
+        told = _still_cordoned(notes) if state.unschedulable else "is schedulable"
     else:
         remove |= {CORDONED_BY: None, CORDONED_AT: None}
         if not state.unschedulable:
@@ -222,6 +222,12 @@ def _ending(state: NodeState, run: str) -> tuple[str, Mapping[str, Any]]:
     if taint := taints.to_remove(state, run):
         patch[TAINT] = taint
     return f"node {state.name} {told}", patch
+
+
+def _still_cordoned(notes: Mapping[str, str]) -> str:
+    if CORDON_REASON in notes:
+        return f"stays cordoned for good: {notes[CORDON_REASON]}"
+    return "stays cordoned as it was before"
 
 
 def inherit(cluster: Cluster, node: str, old: str, new: str) -> None:

@@ -314,6 +314,7 @@ def wait_rollout(
         timeout=action.timeout,
         progress=progress,
         stop=stop,
+        advice="kubectl describe its newest pods: why they do not become Ready stands there",
     )
 
 

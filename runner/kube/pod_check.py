@@ -69,7 +69,7 @@ def check_pod(
         progress(f"starting pod {name} on {node}")
         _create(cluster, pods, pod, name)
         ended = _ended(cluster, path, name, action, progress, stop)
-        log = _log(cluster, path, name)
+        log = _log(cluster, path, name, ended)
     finally:
         # Whatever happened, and also when the run is being stopped: within its own time.
         remove_leftovers(cluster, node, progress, threading.Event())
@@ -158,15 +158,27 @@ def waiting_reason(status: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _log(cluster: Cluster, path: str, name: str) -> str:
-    """What it printed; a pod that the kubelet did not admit has no log."""
+def _log(cluster: Cluster, path: str, name: str, ended: Json) -> str:
+    """What it printed; a pod that the kubelet did not admit has no log.
+
+    The API server asks the node for it. Where it gets no answer, what became of the pod is known
+    all the same, and told.
+
+    Raises:
+        ClusterError: it succeeded, but what it printed is not known.
+    """
     query = {"limitBytes": str(LOG_BYTES)}
     try:
         return cluster.api.text(f"{path}/log", f"read the log of pod {name}", query)
     except RefusalError as error:
-        if error.code not in (400, 404):
-            raise
-        return ""
+        if error.code in (400, 404):
+            return ""
+        if ended["status"]["phase"] == "Failed":
+            return f"(its log cannot be read: {error.said})"
+        raise ClusterError(
+            f"pod {name} succeeded, but what it printed cannot be read: {error.said}",
+            error.hint or "the API server asks the node's kubelet for it: see that it gets there",
+        ) from error
 
 
 def judged(name: str, node: str, pod: Json, log: str) -> Mapping[str, Any]:

@@ -184,12 +184,14 @@ class NodesQuery:
 class ObjectState:
     """The live object (None: there is none) and the server's answer to a dry run.
 
-    `refused` says why the server would not accept the manifest.
+    `refused` says why the server would not accept the manifest; `rolled_out` that an earlier task
+    of the play will have seen its pods all new and available.
     """
 
     live: Mapping[str, Any] | None
     applied: Mapping[str, Any] | None = None
     refused: str = ""
+    rolled_out: bool = False
 
     @property
     def wanted(self) -> bool:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 
 from runner.errors import ClusterError
-from runner.kube.api import SilenceError
+from runner.kube.api import RefusalError, SilenceError
 
 POLL = 1.0
 """Seconds between two looks, as kubectl drain has it."""
+REMIND = 30.0
+"""Seconds between two reminders of what is waited for."""
 PATIENCE = 60.0
 """Seconds the API server may be silent in mid-wait (a control plane being upgraded)."""
 
@@ -21,8 +23,19 @@ class StoppedError(ClusterError):
     """The stop event was set; what was asked for is not done."""
 
 
+def passes(error: ClusterError) -> bool:
+    """Whether it may be over soon: no answer came, or the credentials have run out and somebody
+    may log in anew (the kubeconfig is read again for each request that is refused so)."""
+    return isinstance(error, SilenceError) or is_logged_out(error)
+
+
+def is_logged_out(error: ClusterError) -> bool:
+    """The API server does not accept the credentials (any more)."""
+    return isinstance(error, RefusalError) and error.code == 401
+
+
 class Patience:
-    """Turns a short silence of the API server into waiting; a long one is raised."""
+    """Turns what passes within a minute into waiting; anything else is raised."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -32,12 +45,18 @@ class Patience:
         """An answer came."""
         self._silent_since = None
 
-    def bear(self, error: SilenceError) -> None:
-        """No answer came: raises it again once that has lasted too long."""
+    def bear(self, error: ClusterError) -> None:
+        """No use could be made of the answer: raises that once it has lasted too long."""
+        if not passes(error):
+            raise error
         now = time.monotonic()
         if self._silent_since is None:
             self._silent_since = now
-            self._progress(f"the API server does not answer, waiting: {error.message}")
+            if is_logged_out(error):
+                what = f"waiting {PATIENCE:.0f} s for a new login, {error.hint}"
+            else:
+                what = "the API server does not answer, waiting"
+            self._progress(f"{what}: {error.message}")
         if now - self._silent_since > PATIENCE:
             raise error
 
@@ -51,7 +70,8 @@ def wait_until(
     stop: threading.Event,
     advice: str = "",
 ) -> None:
-    """Look every second until nothing is missing.
+    """Look every second until nothing is missing; tell what is whenever that changes, and again
+    every half minute.
 
     Args:
         missing: looks once; "" when all is well, else what is still missing, in words.
@@ -63,7 +83,7 @@ def wait_until(
         ClusterError: time is over (with what was missing last), or the API failed for too long.
         StoppedError: `stop` was set.
     """
-    end = time.monotonic() + timeout
+    began = reminded = time.monotonic()
     patience = Patience(progress)
     told = ""
     lacking = "no answer yet"
@@ -73,12 +93,16 @@ def wait_until(
             patience.heard()
             if not lacking:
                 return
-        except SilenceError as error:
+        except ClusterError as error:
             patience.bear(error)
+        now = time.monotonic()
         if lacking != told:
             progress(f"{doing}: {lacking}")
-            told = lacking
-        left = end - time.monotonic()
+            told, reminded = lacking, now
+        elif now - reminded > REMIND:
+            progress(f"{doing}, for {now - began:.0f} s of {timeout:.0f} s: {lacking}")
+            reminded = now
+        left = began + timeout - now
         if left <= 0:
             raise ClusterError(f"{doing}: not after {timeout:.0f} s: {lacking}", advice)
         if stop.wait(min(POLL, left)):

@@ -1,6 +1,9 @@
-"""The simulated driver as .deb packages, cut as Ubuntu's archive cuts NVIDIA's."""
+"""The simulated driver as .deb packages, cut as Ubuntu's archive and as NVIDIA's CUDA repository
+cut it."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from runner.lab.packages import Package
 
@@ -11,6 +14,19 @@ OPEN_SINCE = 570
 
 TRANSITIONAL = ("565", "580.65.06")
 """A branch whose packages are only a way to a later driver, as Ubuntu leaves them behind."""
+
+
+class Cut(NamedTuple):
+    """How a source names its packages: what follows the branch, and the revision of versions."""
+
+    suffix: str
+    revision: str
+
+
+UBUNTU, CUDA = Cut("-server", "0ubuntu1"), Cut("", "1ubuntu1")
+CUDA_DRIVERS = ("570.86.15", "580.65.06")
+PLAIN_SINCE = 580
+"""The first branch whose fabric manager and nscq carry no branch in NVIDIA's repository."""
 
 VERSION_FILE = "/usr/lib/gpu-simulator/version"
 """Where the simulator looks for the version of the driver's libraries."""
@@ -26,9 +42,9 @@ def driver_branch(driver: str) -> str:
     return driver.partition(".")[0]
 
 
-def driver_package(driver: str, is_open: bool = False) -> str:
+def driver_package(driver: str, is_open: bool = False, cut: Cut = UBUNTU) -> str:
     """Name of the package that installs the whole driver."""
-    return f"nvidia-driver-{driver_branch(driver)}-server{'-open' if is_open else ''}"
+    return f"nvidia-driver-{driver_branch(driver)}{cut.suffix}{'-open' if is_open else ''}"
 
 
 def all_drivers() -> list[Package]:
@@ -41,13 +57,49 @@ def all_drivers() -> list[Package]:
     ]
 
 
-def driver_packages(driver: str) -> list[Package]:
-    """A driver with the proprietary kernel module: module, libraries, tools, the set of them."""
-    branch, version = driver_branch(driver), full_version(driver)
-    names = [f"{part}-{branch}-server" for part in ("libnvidia-compute", "nvidia-utils")]
-    compute_utils = f"nvidia-compute-utils-{branch}-server"
+def all_cuda_drivers() -> list[Package]:
+    """NVIDIA's CUDA repository: per branch the two names to install, and a package that pins it."""
     return [
-        dkms_package(driver, is_open=False),
+        *(package for driver in CUDA_DRIVERS for package in driver_packages(driver, CUDA)),
+        *(package for driver in CUDA_DRIVERS for package in open_packages(driver, CUDA)),
+        *(package for driver in CUDA_DRIVERS for package in matching_packages(driver, CUDA)),
+        *(package for driver in CUDA_DRIVERS for package in cuda_packages(driver)),
+    ]
+
+
+def cuda_packages(driver: str) -> list[Package]:
+    """What only NVIDIA's repository has: the driver by flavour, and the pin of its branch."""
+    branch, version = driver_branch(driver), full_version(driver, CUDA)
+    flavours = ((f"nvidia-open-{branch}", True), (f"cuda-drivers-{branch}", False))
+    pin = f"Package: *nvidia* cuda-drivers*\nPin: version {branch}.*\nPin-Priority: 1000\n"
+    virtual = "nvidia-driver-pinning"
+    return [
+        *(
+            Package(
+                name,
+                version,
+                "NVIDIA driver meta-package",
+                fields={"Depends": f"{driver_package(driver, is_open, CUDA)} (= {version})"},
+            )
+            for name, is_open in flavours
+        ),
+        Package(
+            f"{virtual}-{branch}",
+            version,
+            "Pins the NVIDIA driver to a branch",
+            {f"/etc/apt/preferences.d/{virtual}-{branch}": pin},
+            {"Provides": virtual, "Conflicts": virtual, "Replaces": virtual},
+        ),
+    ]
+
+
+def driver_packages(driver: str, cut: Cut = UBUNTU) -> list[Package]:
+    """A driver with the proprietary kernel module: module, libraries, tools, the set of them."""
+    branch, version = driver_branch(driver), full_version(driver, cut)
+    names = [f"{part}-{branch}{cut.suffix}" for part in ("libnvidia-compute", "nvidia-utils")]
+    compute_utils = f"nvidia-compute-utils-{branch}{cut.suffix}"
+    return [
+        dkms_package(driver, False, cut),
         Package(names[0], version, "NVIDIA libcompute package", fields=one_of("compute")),
         Package(
             names[1],
@@ -64,24 +116,26 @@ def driver_packages(driver: str) -> list[Package]:
             {**one_of("compute-utils"), "Depends": f"{names[0]} (= {version})"},
             *daemon_scripts(PERSISTENCED),
         ),
-        set_package(driver, is_open=False),
+        set_package(driver, False, cut),
     ]
 
 
-def open_packages(driver: str) -> list[Package]:
+def open_packages(driver: str, cut: Cut = UBUNTU) -> list[Package]:
     """What a driver with the open kernel module has instead of the proprietary one's packages."""
     if int(driver_branch(driver)) < OPEN_SINCE:
         return []
-    return [dkms_package(driver, is_open=True), set_package(driver, is_open=True)]
+    return [dkms_package(driver, True, cut), set_package(driver, True, cut)]
 
 
-def matching_packages(driver: str) -> list[Package]:
+def matching_packages(driver: str, cut: Cut = UBUNTU) -> list[Package]:
     """What is installed beside the driver and works only with its very version."""
-    branch, version = driver_branch(driver), full_version(driver)
+    branch, version = driver_branch(driver), full_version(driver, cut)
+    has_no_branch = cut == CUDA and int(branch) >= PLAIN_SINCE
+    of_branch = "" if has_no_branch else f"-{branch}"
     command = "/usr/bin/nv-fabricmanager"
     return [
         Package(
-            f"nvidia-fabricmanager-{branch}",
+            f"nvidia-fabricmanager{of_branch}",
             version,
             "Fabric Manager for NVSwitch based systems",
             daemon_files(FABRIC_MANAGER, command, FABRIC_CHECK.format(driver=driver)),
@@ -89,7 +143,7 @@ def matching_packages(driver: str) -> list[Package]:
             *daemon_scripts(FABRIC_MANAGER),
         ),
         Package(
-            f"libnvidia-nscq-{branch}", version, "NVSwitch query library", fields=one_of("nscq")
+            f"libnvidia-nscq{of_branch}", version, "NVSwitch query library", fields=one_of("nscq")
         ),
     ]
 
@@ -103,8 +157,8 @@ def transitional() -> Package:
     return Package(name, version, "Transitional package for the NVIDIA driver", fields=fields)
 
 
-def full_version(driver: str) -> str:
-    return f"{driver}-0ubuntu1"
+def full_version(driver: str, cut: Cut = UBUNTU) -> str:
+    return f"{driver}-{cut.revision}"
 
 
 def one_of(part: str) -> dict[str, str]:
@@ -113,11 +167,11 @@ def one_of(part: str) -> dict[str, str]:
     return {"Provides": virtual, "Conflicts": virtual, "Replaces": virtual}
 
 
-def dkms_package(driver: str, is_open: bool) -> Package:
+def dkms_package(driver: str, is_open: bool, cut: Cut) -> Package:
     suffix, flavour = ("-open", "open") if is_open else ("", "proprietary")
     return Package(
-        f"nvidia-dkms-{driver_branch(driver)}-server{suffix}",
-        full_version(driver),
+        f"nvidia-dkms-{driver_branch(driver)}{cut.suffix}{suffix}",
+        full_version(driver, cut),
         f"NVIDIA DKMS package ({flavour} kernel module)",
         fields=one_of("dkms"),
         postinst=DKMS_POSTINST.format(driver=driver, flavour=flavour, module=MODULE_FILE),
@@ -125,16 +179,16 @@ def dkms_package(driver: str, is_open: bool) -> Package:
     )
 
 
-def set_package(driver: str, is_open: bool) -> Package:
-    branch, version = driver_branch(driver), full_version(driver)
+def set_package(driver: str, is_open: bool, cut: Cut) -> Package:
+    branch, version = driver_branch(driver), full_version(driver, cut)
     parts = [
-        f"nvidia-dkms-{branch}-server{'-open' if is_open else ''}",
-        f"libnvidia-compute-{branch}-server",
-        f"nvidia-utils-{branch}-server",
-        f"nvidia-compute-utils-{branch}-server",
+        f"nvidia-dkms-{branch}{cut.suffix}{'-open' if is_open else ''}",
+        f"libnvidia-compute-{branch}{cut.suffix}",
+        f"nvidia-utils-{branch}{cut.suffix}",
+        f"nvidia-compute-utils-{branch}{cut.suffix}",
     ]
     return Package(
-        driver_package(driver, is_open),
+        driver_package(driver, is_open, cut),
         version,
         "NVIDIA driver metapackage for servers",
         fields={**one_of("driver"), "Depends": ", ".join(f"{p} (= {version})" for p in parts)},

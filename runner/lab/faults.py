@@ -26,7 +26,7 @@ XID_TEXTS = {
 }
 """What the driver writes after some XIDs; others get the form without a process."""
 
-OFF_THE_BUS, ROW_REMAPPED = 79, 63
+OFF_THE_BUS, ROW_REMAPPED, RECOVERY_ACTION = 79, 63, 154
 ASKED_FOR = {48: "Reset", 63: "Drain and Reset", 64: "Reset", 95: "Reset", 140: "Reset"}
 """What the driver asks for after some XIDs, until that is done; of others it says nothing."""
 
@@ -295,12 +295,16 @@ def inside(target: Node, shell: str) -> None:
 def xid(target: Node, code: int, index: int) -> None:
     """Write an XID of a GPU into the node's kernel log.
 
-    With 79 the GPU is gone until a boot; after memory errors the driver asks for a reset.
+    With 79 the GPU is gone until a boot; after memory errors the driver asks for a reset, with 154
+    for a reboot.
     """
     if not 0 <= index < target.spec.count:
         raise GpurunError(f"Node {target.name} has GPUs 0 to {target.spec.count - 1}, no {index}")
     if code == OFF_THE_BUS:
         gpu.lose_gpu(target.root, index)
+        return
+    if code == RECOVERY_ACTION:
+        gpu.ask_for(target.root, index, "Reboot")
         return
     gpu.add_xid(target.root, index, code, XID_TEXTS.get(code, "pid='<unknown>', name=<unknown>"))
     if code == ROW_REMAPPED:

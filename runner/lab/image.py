@@ -24,12 +24,13 @@ from runner.lab.layout import is_rootless
 HERE = Path(__file__).parent
 FILES = HERE / "files"
 PACKAGES = (
-    *("ca-certificates", "containerd", "dbus", "findutils", "iproute2", "kmod", "less"),
-    *("libpam-systemd", "mount", "openssh-server", "openssh-sftp-server", "procps", "python3"),
-    *("python3-apt", "runc", "sudo", "systemd", "systemd-sysv"),
+    *("ca-certificates", "containerd", "createrepo-c", "dbus", "dnf", "dnf-plugins-core"),
+    *("findutils", "iproute2", "kmod", "less", "libpam-systemd", "mount", "openssh-server"),
+    *("openssh-sftp-server", "procps", "python3", "python3-apt", "rpm", "runc", "sudo"),
+    *("systemd", "systemd-sysv"),
 )
 """Without systemd's usual recommends the package `mount` must be named; python3 and python3-apt are
-there for the simulator and for Ansible's modules."""
+there for the simulator and for Ansible's modules; dnf and rpm for playbooks of RHEL hosts."""
 
 UNWANTED = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")
 SOURCES = tuple(
@@ -226,6 +227,7 @@ def build_layer(base: Path, building: Path) -> None:
         copy_tree(HERE / "gpu", root / "usr/lib/gpu-simulator/gpu")
     offered = [*driver_packages.all_drivers(), *packages.toolkits()]
     packages.build_repository(root / "srv/lab-repo", offered)
+    packages.build_repository(root / "srv/cuda-repo", driver_packages.all_cuda_drivers(), "NVIDIA")
     driver = driver_packages.driver_package(driver_packages.DEFAULT_DRIVER)
     run(
         ["chroot", root, "/bin/sh", "-s", driver],

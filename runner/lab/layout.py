@@ -10,7 +10,6 @@ from pathlib import Path
 
 from runner.errors import GpurunError
 
-MODELS = ("A100-40", "A100-80", "H100-80", "H200-141", "T4")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 """Names of labs and nodes are also host names, so the rules of host names hold (RFC 1123)."""
 
@@ -46,6 +45,8 @@ def parse_node(text: str) -> NodeSpec:
     Raises:
         GpurunError: when the name is no host name, the model is unknown or the count is not 1..16.
     """
+    from runner.lab.gpu.models import MODELS
+
     name, _, card = text.partition("=")
     model, _, count = card.partition(":")
     check_name(name, "node")

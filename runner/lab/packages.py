@@ -110,7 +110,7 @@ exec runc "$@"
 """
 
 
-def build_repository(folder: Path, packages: list[Package]) -> None:
+def build_repository(folder: Path, packages: list[Package], origin: str = "gpurun-lab") -> None:
     """Write the packages and a flat, unsigned apt index (Debian wiki: DebianRepository/Format)."""
     folder.mkdir(parents=True, exist_ok=True)
     architecture = run(["dpkg", "--print-architecture"]).strip()
@@ -123,7 +123,7 @@ def build_repository(folder: Path, packages: list[Package]) -> None:
     (folder / "Packages").write_text(index)
     size, digest = len(index.encode()), hashlib.sha256(index.encode()).hexdigest()
     (folder / "Release").write_text(
-        "Origin: gpurun-lab\nLabel: gpurun-lab\nDate: Tue, 14 Nov 2023 22:13:20 UTC\n"
+        f"Origin: {origin}\nLabel: {origin}\nDate: Tue, 14 Nov 2023 22:13:20 UTC\n"
         f"SHA256:\n {digest} {size} Packages\n"
     )
 

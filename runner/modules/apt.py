@@ -242,9 +242,8 @@ class _Task:
         if self.state.architecture:
             flags = [f"{ONLY}{self.state.architecture}", *flags]
         words = " ".join([*flags, verb, "--", *map(quote, specs)])
-        return self._command(
-            verb, loud_failure(f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {words}")
-        )
+        options = f"{FLAGS} {FAST_LOG} {KEEP_FILES} {NO_TERMINAL}"
+        return self._command(verb, loud_failure(f"{QUIET} apt-get {options} {words}"))
 
     def _command(self, key: str, shell: str) -> Command:
         return self.context.command(key, shell, 900.0)
@@ -349,6 +348,8 @@ FAST_LOG = "-o APT::Compressor::xz::CompressArg=-0"
 """eipp.log.xz, for apt's own developers, takes a seventh of an installation at the usual level."""
 
 KEEP_FILES = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
+NO_TERMINAL = "-o Dpkg::Use-Pty=0"
+"""With a terminal of its own dpkg would live on when apt is ended because time is up."""
 
 
 def _moves(steps: Sequence[Step]) -> str:

@@ -213,6 +213,7 @@ class Change:
         diff: for files.
         overlay: probe key -> state as it will be afterwards, for later tasks of the same plan.
         predictable: False for commands whose effect cannot be known; listed as unpredictable.
+        unsure: probe keys of what it may make otherwise in a way that cannot be known.
         undo: commands that restore what was there before; () where there is no way back.
         files: every path it changes, as (before, after), so that a run can be rolled back later.
     """
@@ -227,6 +228,7 @@ class Change:
     diff: FileDiff | None = None
     overlay: Mapping[str, Any] = field(default_factory=dict)
     predictable: bool = True
+    unsure: tuple[str, ...] = ()
     undo: tuple[Command, ...] = ()
     files: tuple[tuple[FileState, FileState], ...] = ()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
+from posixpath import join, normpath
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -26,11 +28,14 @@ from runner.modules.base import (
     Risk,
     Unknown,
 )
+from runner.modules.files.state import key as file_key
 
 _SALT = secrets.token_bytes(16)
 """Makes digests of standard input useless for guessing what was in it."""
 
 _OPERATORS = frozenset({"|", "||", "&", "&&", ";", ">", ">>", "<", "<<", "2>&1", "2>/dev/null"})
+
+_WORD = re.compile(r"""[^\s'"`=<>|;&()$*?]+""")
 
 Words = tuple[str, ...]
 Switch = Annotated[bool, Field(strict=True)]
@@ -282,7 +287,14 @@ def _change(
         disruption=Disruption.NONE,
         overlay=overlay,
         predictable=False,
+        unsure=_files_named(text, args.chdir or "/"),
     )
+
+
+def _files_named(script: str, folder: str) -> tuple[str, ...]:
+    """The probe keys of files that a script names: what it makes of them is not known."""
+    paths = (normpath(join(folder, word)) for word in _WORD.findall(script))
+    return tuple(dict.fromkeys(file_key(path) for path in paths))
 
 
 def _unless_done(args: ExecuteArguments) -> str:

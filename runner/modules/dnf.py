@@ -25,7 +25,7 @@ from runner.modules.base import (
     Refused,
     Risk,
 )
-from runner.modules.loud_failure import loud_failure
+from runner.modules.dnf_shell import AS_PLANNED, transaction
 
 Switch = Annotated[bool, Field(strict=True)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -85,15 +85,20 @@ class DnfArguments(Arguments):
 class Dnf(Module[DnfArguments]):
     """Installs, upgrades, downgrades, removes and locks packages with dnf.
 
-    **Not tried on a RHEL host**: its commands and what it reads were made with dnf 4.14 and a
-    repository of test packages. Module streams (`dnf module enable`) are not managed.
+    Tried with real dnf 4.14, rpm and versionlock on a lab node, with packages made for the test;
+    not on RHEL itself, nor with dnf 5. Module streams (`dnf module enable`) are not managed:
+    where dnf would enable or switch one, the task says so and stops.
 
     The plan shows what dnf itself would do (`dnf --assumeno`, with what the host knows of its
-    repositories): every package with its version before and after, dependencies included. Refused
-    are a version that is not offered, a downgrade without `allow_downgrade`, the removal of
-    packages that are not named without `allow_removals`, and a change of packages that someone else
-    locked. With `lock: true` the task owns the lock. There is no way back by itself: a transaction
-    of dnf that fails its own test changes nothing.
+    repositories, and with that it is also done): every package with its version before and after,
+    dependencies included. Refused are a version that is not offered, a downgrade without
+    `allow_downgrade`, the removal of packages that are not named without `allow_removals`, and a
+    change of packages that someone else locked. With `lock: true` the task owns the lock. There is
+    no way back by itself: a transaction of dnf that fails its own test changes nothing.
+
+    Where another dnf is at work it is waited for, two minutes at most. A scriptlet that fails fails
+    the task, also a `%post`, of which dnf only warns: so a kernel module that dkms could not build
+    is not overlooked. rpm does not remember it, so look at the host before you resume.
 
     Risk as with `apt`: driver packages are high and every GPU client must go first.
     """
@@ -136,18 +141,18 @@ def _key(args: DnfArguments) -> str:
 
 def _change(args: DnfArguments, state: RpmState, context: Context) -> Change | None:
     """The change of versions, if any is needed."""
-    transaction = state.transaction
-    if transaction is None:
+    found = state.transaction
+    if found is None:
         return None
-    if transaction.error:
+    if found.error:
         if args.update_cache and args.state == "present":
             return _after_update(args, state, context)
         raise Refused(
-            f"dnf cannot do this: {transaction.error}; check name, version and repositories, or "
+            f"dnf cannot do this: {found.error}; check name, version and repositories, or "
             "refresh what the host knows of them (`update_cache: true`)"
         )
-    _refuse_surprises(args, state, transaction)
-    steps = transaction.steps
+    _refuse_surprises(args, state, found)
+    steps = found.steps
     risk, disruption = consequences(step.name for step in steps)
     named = [step for step in steps if step.name in state.missing]
     return Change(
@@ -163,13 +168,14 @@ def _change(args: DnfArguments, state: RpmState, context: Context) -> Change | N
     )  # fmt: skip
 
 
-def _refuse_surprises(args: DnfArguments, state: RpmState, transaction: Transaction) -> None:
-    changed = {step.name for step in transaction.steps}
+def _refuse_surprises(args: DnfArguments, state: RpmState, planned: Transaction) -> None:
+    changed = {step.name for step in planned.steps}
     silent = set(state.missing) - changed
     if silent:
         raise Refused(
-            f"dnf would leave {_list(silent)} as it is, though it is not as wanted: does an "
-            "exclude of dnf.conf or a modular repository hide it?"
+            f"dnf would leave {_list(silent)} as it is, though it is not as wanted: does another "
+            "package replace it (`dnf repoquery --whatobsoletes`), or an exclude of dnf.conf or a "
+            "modular repository hide it?"
         )
     locked = {name for name in state.locked or () if name in changed}
     others = locked if args.lock is None else locked - set(args.name)
@@ -178,11 +184,11 @@ def _refuse_surprises(args: DnfArguments, state: RpmState, transaction: Transact
             f"locked packages would change: {_list(others)}; whoever locked them had a reason "
             "(`dnf versionlock list`). Name them with `lock: true` to own the lock"
         )
-    if transaction.downgraded and not args.allow_downgrade:
-        down = [step for step in transaction.steps if step.name in transaction.downgraded]
+    if planned.downgraded and not args.allow_downgrade:
+        down = [step for step in planned.steps if step.name in planned.downgraded]
         raise Refused(f"this is a downgrade: {_moves(down)}; set `allow_downgrade: true`")
     wanted = set(args.name) if args.state == "absent" else set()
-    gone = {step.name for step in transaction.steps if not step.new} - wanted
+    gone = {step.name for step in planned.steps if not step.new} - wanted
     if gone and not args.allow_removals:
         raise Refused(
             f"dnf would remove packages that are not named: {_list(gone)}; set `allow_removals: "
@@ -197,8 +203,8 @@ def _exact(step: RpmStep, args: DnfArguments) -> str:
 
 def _transaction(args: DnfArguments, specs: Iterable[str], context: Context) -> Command:
     verb = "install" if args.state == "present" else "remove"
-    words = ["dnf", "-y", UNLOCKED, *args.erasing.split(), verb, "--", *map(quote, specs)]
-    return context.command(verb, loud_failure(" ".join(words)), 900.0)
+    words = [AS_PLANNED, UNLOCKED, *args.erasing.split(), verb, "--", *specs]
+    return context.command(verb, transaction(words), 900.0)
 
 
 def _lock(args: DnfArguments, context: Context) -> tuple[Command, ...]:
@@ -206,8 +212,9 @@ def _lock(args: DnfArguments, context: Context) -> tuple[Command, ...]:
     if args.lock is None:
         return ()
     names = " ".join(args.name)
-    shell = f"dnf -q -C versionlock delete {names} >/dev/null 2>&1"
-    shell += f"; dnf -q -C versionlock add {names}" if args.lock else "; true"
+    versionlock = "dnf -q -C --disablerepo='*' versionlock"
+    shell = f"{versionlock} delete {names} >/dev/null 2>&1"
+    shell += f"; {versionlock} add {names}" if args.lock else "; true"
     return (context.command("lock", shell, 900.0),)
 
 
@@ -232,7 +239,7 @@ def _after_update(args: DnfArguments, state: RpmState, context: Context) -> Chan
     return Change(
         summary=f"dnf makecache, then install {' '.join(specs)} (not known of yet)",
         do=(
-            context.command("update", loud_failure("dnf -y makecache --refresh"), 900.0),
+            context.command("update", transaction(["makecache", "--refresh"]), 900.0),
             _transaction(args, specs, context),
             *_lock(args, context),
         ),

@@ -32,7 +32,20 @@ def check_manifest(item: Mapping[str, Any]) -> None:
     for kept in ("status", "managedFields"):
         if kept in item or kept in item["metadata"]:
             raise ValueError(f"{kept} is the server's: leave it out")
+    _keys_are_texts(item, "")
     _texts_only(item)
+
+
+def _keys_are_texts(value: object, where: str) -> None:
+    """JSON has no other keys: YAML's `no:`, `on:` or `1:` would become "false", "true", "1"."""
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            _keys_are_texts(each, f"{where}[{number}]")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{where or 'it'} has the key {key!r}, which is no text: quote it")
+            _keys_are_texts(each, f"{where}.{key}" if where else key)
 
 
 def _texts_only(item: Mapping[str, Any]) -> None:

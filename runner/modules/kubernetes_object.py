@@ -128,7 +128,8 @@ class KubernetesObject(Module[KubernetesObjectArguments]):
 
     The object belongs to the cluster: the first host that comes to it applies it, and the other
     hosts of the run find it as wanted. Its namespace has to exist. Applying is medium risk,
-    deleting high; neither drains a node by itself.
+    deleting high; neither drains a node by itself. An object as wanted whose rollout is not over,
+    as after a run that failed or was stopped, is a change too: the rollout is waited for.
     """
 
     name = "kubernetes_object"
@@ -223,17 +224,37 @@ def _one(
     if args.wait_rollout and manifest["kind"] in ROLLED_OUT:
         rollout = WaitRollout(query.manifest, timeout)
     if state.wanted:
-        waits = (rollout,) if rollout and not_rolled_out(state.live or {}) else ()
-        return Outcome(waits=waits)
+        return _rolling(query, state, rollout)
     seen = visible(state.live)
     change = Change(
         summary=_summary(args, manifest, state),
         do=(ApplyObject(query, seen, rollout),),
         risk=Risk.HIGH if args.replace and state.live is not None else Risk.MEDIUM,
         diff=_diff(manifest, seen, visible(state.applied)),
-        overlay={_key(query): ObjectState(state.applied, state.applied)},
+        overlay={_key(query): _applied(state)},
     )
     return Outcome(changes=(change,))
+
+
+def _rolling(query: ObjectQuery, state: ObjectState, rollout: WaitRollout | None) -> Outcome:
+    """A rollout that began earlier and is not over is waited for: what a run that failed or was
+    stopped has begun is not taken for done by the next one."""
+    live = state.live or {}
+    lacking = not_rolled_out(live) if rollout and not state.rolled_out else ""
+    if rollout is None or not lacking:
+        return Outcome()
+    change = Change(
+        summary=f"wait for the rollout of {full_name(live)}: {lacking}",
+        do=(rollout,),
+        risk=Risk.LOW,
+        overlay={_key(query): _applied(state)},
+    )
+    return Outcome(changes=(change,))
+
+
+def _applied(state: ObjectState) -> ObjectState:
+    """The object once that is done."""
+    return ObjectState(state.applied, state.applied, rolled_out=True)
 
 
 def _pruning(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+OUTPUT = '"$o"'
+"""In the command: the file with all that it has printed so far."""
+
 
 def loud_failure(command: str, lines: int = 15, also: str = "") -> str:
     """The command; where it fails, the last lines of all it printed are shown on stderr.

@@ -168,8 +168,8 @@ class Step:
 
 
 def in_use(gpu: Gpu, instance: Instance) -> bool:
-    """Whether nvidia-smi shows a process on the instance."""
-    return any(process.instance == instance.id for process in gpu.processes)
+    """Whether nvidia-smi shows a process on the instance, or one of which it does not say where."""
+    return any(process.instance in (None, instance.id) for process in gpu.processes)
 
 
 def step_for(gpu: Gpu, wanted: Geometry) -> Step:

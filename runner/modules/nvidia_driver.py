@@ -36,21 +36,23 @@ from runner.modules.base import (
 )
 from runner.modules.driver_before import new_record, still_driven, works
 from runner.modules.nvidia_driver_arguments import NvidiaDriverArguments
-from runner.modules.nvidia_driver_shell import REPAIR, guard, install_words, says_why
+from runner.modules.nvidia_driver_shell import MERGE_JOURNAL, REPAIR, guard, install_words, says_why
 
 
 class NvidiaDriver(Module[NvidiaDriverArguments]):
     """Installs NVIDIA's driver in one version, with all that has to match it, and holds it there.
 
-    apt is asked first what it would do (`apt-get -s`); the plan shows every package with its
-    version before and after, and those very versions are what is installed. Fabric manager, nscq
-    and imex go along where they are installed: they work only with a driver of the same version.
+    apt is asked first what it would do (`apt-get -s`); the plan has every package with its version
+    before and after (`--output json`), and those very versions are what is installed. Fabric
+    manager, nscq and imex go along where they are installed: they work only with a driver of the
+    same version.
 
     Refused are: packages of another version than wanted (a transitional package leads to another
-    branch, two repositories are mixed), removals of other packages than the driver's, a driver of
-    the .run installer, missing kernel headers (for the running and for the newest kernel), Secure
-    Boot without an enrolled key for what dkms builds, and an installed version that could not be
-    installed again because no source offers it any more.
+    branch, two repositories are mixed), a host that `nvidia-driver-pinning-…` pins to another one,
+    removals of other packages than the driver's, a driver of the .run installer, missing kernel
+    headers (for the running and for the newest kernel), Secure Boot without an enrolled key for
+    what dkms builds, and an installed version that could not be installed again because no source
+    offers it any more.
 
     What the node has is kept under `/var/lib/gpurun/driver`: the packages, for the way back
     (`facts.driver_previous`), and MIG geometry, persistence mode and services, for `gpu_restore`
@@ -60,7 +62,8 @@ class NvidiaDriver(Module[NvidiaDriverArguments]):
     The new driver is not loaded: the running one stays, and nothing that starts on a GPU works
     until `driver_reload` or a reboot. High risk; every GPU client must go first.
 
-    Tried with apt and dpkg on packages cut like Ubuntu's; NVIDIA's CUDA repository was not.
+    Tried with apt and dpkg on packages cut like Ubuntu's and like those of NVIDIA's CUDA repository
+    (`nvidia-open-570`, `cuda-drivers-570`), and from one to the other.
     """
 
     name = "nvidia_driver"
@@ -107,7 +110,7 @@ class NvidiaDriver(Module[NvidiaDriverArguments]):
 
 
 def _key(args: NvidiaDriverArguments) -> str:
-    words = (args.wanted, args.source, args.flavour or "", str(args.fabric_manager))
+    words = (args.wanted, args.source or "", args.flavour or "", str(args.fabric_manager))
     return f"driver:packages:{':'.join(words)}"
 
 
@@ -130,6 +133,7 @@ class _Task:
                 "a driver of NVIDIA's .run installer is on this host (/usr/bin/nvidia-uninstall); "
                 "packages beside it break both: run nvidia-uninstall first"
             )
+        self._refuse_pin()
         half_done = any(is_part(name) for name in self.state.unfinished)
         if self._is_wanted(self.versions()) and not half_done:
             return self._holds_only()
@@ -142,6 +146,15 @@ class _Task:
         self._refuse_build(steps)
         self._refuse_no_way_back(steps)
         return self._install(steps, after)
+
+    def _refuse_pin(self) -> None:
+        """A pin lets apt bring the driver back to another version, or keeps it from this one."""
+        pinned, wanted = self.state.pinned, self.args.wanted
+        if pinned and not of_branch(wanted, pinned) and not of_branch(pinned, wanted):
+            raise Refused(
+                f"nvidia-driver-pinning-{pinned} is installed, which keeps the driver at {pinned}: "
+                f"remove it, or install the one of {wanted.partition('.')[0]}"
+            )
 
     def _is_wanted(self, versions: Mapping[str, str]) -> bool:
         """Whether all parts are of one version, the wanted one, and what was asked for is there."""
@@ -318,7 +331,7 @@ class _Task:
             return ()
         specs = [f"{s.name}={s.old}" if s.old else f"{s.name}-" for s in steps]
         back = install_words([], specs)
-        shell = says_why(f"{{ {back} || {{ {REPAIR}; {back}; }}; }}")
+        shell = says_why(f"{{ {MERGE_JOURNAL}; {back} || {{ {REPAIR}; {back}; }}; }}")
         held = [name for name, package in self.state.parts.items() if package.held]
         services: Services = self.observed[driver_history.SERVICES_KEY]
         # Maintainer scripts stop them; what was kept of the GPUs goes only when all is as before.

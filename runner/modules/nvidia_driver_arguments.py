@@ -30,9 +30,10 @@ class NvidiaDriverArguments(Arguments):
     flavour: Flavour | None = Field(
         None, description="The kernel module; default: as installed, open where none is."
     )
-    source: Source = Field(
-        "ubuntu",
-        description="Whose packages: Ubuntu's server drivers, or those of NVIDIA's CUDA repository",
+    source: Source | None = Field(
+        None,
+        description="Whose packages: Ubuntu's server drivers, or those of NVIDIA's CUDA "
+        "repository; default: as installed, Ubuntu's where none are.",
     )
     fabric_manager: StrictBool = Field(
         False,

@@ -8,8 +8,12 @@ from shlex import quote
 
 from runner.facts.apt import FLAGS
 from runner.facts.driver_packages import ALLOW, FAMILY, OTHER
-from runner.modules.apt import FAST_LOG, KEEP_FILES, QUIET
+from runner.modules.apt import FAST_LOG, KEEP_FILES, NO_TERMINAL, QUIET
 from runner.modules.loud_failure import loud_failure
+
+MERGE_JOURNAL = "dpkg --set-selections </dev/null || :"
+"""What a dpkg that was ended has noted becomes its state, without which apt does nothing; unlike
+`dpkg --configure -a` it runs no maintainer script, which may be what hung."""
 
 REPAIR = f"{QUIET} dpkg --configure -a --force-confdef --force-confold || :"
 
@@ -22,7 +26,7 @@ def says_why(command: str) -> str:
 def install_words(flags: Sequence[str], specs: Iterable[str]) -> str:
     words = [ALLOW, *flags, "install", "--"]
     text = " ".join([*words, *map(quote, specs)])
-    return f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {text}"
+    return f"{QUIET} apt-get {FLAGS} {FAST_LOG} {KEEP_FILES} {NO_TERMINAL} {text}"
 
 
 def guard(versions: Mapping[str, str]) -> str:

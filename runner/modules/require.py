@@ -41,7 +41,7 @@ class RequireArguments(Arguments):
         None, description="Path (`/`, `/boot`, `/tmp`, `/usr`, `/var`) to MiB that are free there."
     )
     no_package_manager: StrictBool = Field(
-        False, description="Nothing holds the locks of apt and dpkg."
+        False, description="Nothing holds the locks of apt and dpkg, or dnf and rpm."
     )
     no_pending_reboot: StrictBool = Field(False, description="The host does not ask for a reboot.")
     reboot_wanted_for: tuple[str, ...] = Field(

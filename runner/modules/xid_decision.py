@@ -216,7 +216,7 @@ def _asked(gpu: GpuHealth, reports: _Reports, catalog: Mapping[int, Entry]) -> R
     if not gpu.on_bus or OFF_THE_BUS in reports.codes:
         why = "it has fallen off the bus, where no reset can help"
         return Ruling(Rung.REBOOT, why, OFF_THE_BUS)
-    verdict = reports.verdict if gpu.recovery_action is None else gpu.recovery_action
+    verdict = _verdict(gpu, reports)
     if verdict in VERDICTS:
         code = reports.xids[0].code if reports.xids else RECOVERY_ACTION  # the first is the cause
         return Ruling(VERDICTS[verdict], f"its driver asks for: {verdict}", code)
@@ -226,6 +226,17 @@ def _asked(gpu: GpuHealth, reports: _Reports, catalog: Mapping[int, Entry]) -> R
             raise Uncatalogued(xid)
         rulings.append(ruling(xid, catalog[xid.code]))
     return max(rulings, key=lambda one: one.rung, default=None)
+
+
+def _verdict(gpu: GpuHealth, reports: _Reports) -> str:
+    """What the driver asks for: that it needs no reset says nothing of a reboot it has asked for,
+    where it tells of resets only."""
+    if gpu.recovery_action is None:
+        return reports.verdict
+    more = VERDICTS.get(reports.verdict) not in (None, Rung.RESET_GPU)
+    if gpu.resets_only and gpu.recovery_action == "None" and more:
+        return reports.verdict
+    return gpu.recovery_action
 
 
 def _memory(gpu: GpuHealth, codes: Sequence[int]) -> list[Ruling]:

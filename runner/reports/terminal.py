@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ class Terminal:
         self._console = console
         self._redact = redact
         self._gone = False
+        self._held: list[Text] | None = None
+        """Lines that are printed together: rich takes its time for each printing."""
 
     def line(self, text: str, style: str = "") -> None:
         """One line, made safe. A reader that is gone ends the printing, never the work."""
@@ -76,7 +79,22 @@ class Terminal:
     def _print(self, text: str, style: str) -> None:
         self._show(Text(text, style=style))
 
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Print what is shown meanwhile at once, at the end."""
+        held: list[Text] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+            if held:
+                self._show(Text("\n").join(held))
+
     def _show(self, text: Text) -> None:
+        if self._held is not None:
+            self._held.append(text)
+            return
         if self._gone:
             return
         try:
@@ -95,7 +113,8 @@ class Terminal:
             groups = _groups(of_play, self._redact)
             shared = Shared(groups)
             for group in groups:
-                self._group(*group, shared)
+                with self._together():
+                    self._group(*group, shared)
             self.line("")
 
     def _group(self, hosts: list[str], plan: Mapping[str, Any], shared: Shared) -> None:

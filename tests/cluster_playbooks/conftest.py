@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runner.engine import pending
 from runner.engine import run as engine
 from runner.hosts.script import Command, Result
 from runner.inventory.model import Host
@@ -37,6 +38,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(waiting, "POLL", 0.01)
     monkeypatch.setattr(actions, "APART", 0.05)
     monkeypatch.setenv("HOME", str(tmp_path))
+    # Not this machine's own, which other test processes may use at the same time.
+    monkeypatch.setattr(pending, "_FOLDER", f"d={tmp_path}/pending; ")
     with world.lab as lab:
         lab.settle()
         yield world

@@ -252,6 +252,9 @@ def test_mps_on_one_node_then_fewer_then_off(world: World) -> None:
     assert offered(world) == ["4", "2"]
     assert "nvidia-mps-control-daemon starts it anew" in told, "it reads its shares when it starts"
 
+    ended, told = world.run("time-slicing.yaml", only="gpu1", config_name="shared", replaces="mps")
+    assert ended == {"denied"} and "shared by MPS" in told, told
+
     ended, told = world.run("time-slicing-off.yaml", only="gpu1", config_name="mps")
     assert "changed" in ended and "failed" not in ended, told
     assert offered(world) == ["2", "2"] and picked(world) == [None, None]

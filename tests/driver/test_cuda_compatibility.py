@@ -35,6 +35,7 @@ def planned(cuda: str, driver: str = "", mismatch: bool = False) -> HostPlan:
     [
         ("12.4", "550.54.14", "driver 550.54.14: CUDA 12.4 runs"),
         ("11.8", "570.86.15", "driver 570.86.15: CUDA 11.8 runs"),
+        ("12.4.1", "550.90.07", "driver 550.90.07: CUDA 12.4.1 runs"),
         (
             "12.4",
             "535.54.03",
@@ -56,6 +57,7 @@ def test_it_runs(cuda: str, driver: str, answer: str) -> None:
         ("13.0", "570.86.15", "the driver is 570.86.15, and CUDA 13 needs 580"),
         ("12.0", "525.60.12", "the driver is 525.60.12, and CUDA 12 needs 525.60.13"),
         ("9.2", "570.86.15", "CUDA 9.2 is not in vars/cuda-drivers.yaml"),
+        ("12", "570.86.15", "write it as 12.4"),
     ],
 )
 def test_it_does_not_run(cuda: str, driver: str, why: str) -> None:

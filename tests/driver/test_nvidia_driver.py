@@ -124,6 +124,7 @@ OFFERED = "        500 file:/srv/lab-repo ./ Packages\n"
     ("edits", "reason"),
     [
         ([("== host\n", "== host\nrunfile\n")], "run nvidia-uninstall first"),
+        ([("== host\n", "== host\npinned 580\n")], "keeps the driver at 580"),
         ([(" headers\n", " none\n")], "install linux-headers-6.8.0-60-generic"),
         (
             [("== host\n", "== host\nkernel 6.8.0-71-generic none\n")],
@@ -145,6 +146,10 @@ def test_what_is_refused(edits: list[tuple[str, str]], reason: str) -> None:
     with pytest.raises(Refused) as refused:
         ask(*edits)
     assert reason in str(refused.value)
+
+
+def test_a_pin_to_the_wanted_branch_is_no_obstacle() -> None:
+    assert only(ask(("== host\n", "== host\npinned 570\n")))
 
 
 def test_secure_boot_with_an_enrolled_key_is_no_obstacle() -> None:

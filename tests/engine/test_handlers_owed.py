@@ -39,3 +39,11 @@ def test_a_handler_that_changed_nothing_is_not_owed(tmp_path: Path, handler: str
     again = one.again()
     assert [step.label for step in again.steps] == ["changed"]
     assert [step.status for step in again.steps] == ["ok"]
+
+
+def test_a_handler_whose_failure_is_ignored_is_not_owed(tmp_path: Path) -> None:
+    handler = f"shell: touch {tmp_path}/told; false\n      ignore_errors: true"
+    one = OneHost(tmp_path, PLAY.format(tmp_path, handler))
+    assert one.apply().status == "changed"
+    assert (tmp_path / "told").exists()
+    assert [step.status for step in one.again().steps] == ["ok"]

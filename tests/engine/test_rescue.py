@@ -358,7 +358,7 @@ def test_what_only_a_reboot_makes_possible_is_planned_after_it(tmp_path: Path) -
   hosts: all
   tasks:
     - block:
-        - shell: rm {needed}; exit 1
+        - shell: rm {tmp_path}/need*; exit 1
       rescue:
         - reboot: {{}}
     - name: late

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from runner.facts.pci import PCI_GPUS, PciGpu, parse_pci_gpus
 from runner.facts.readiness import (
     DISK,
     PACKAGE_MANAGER,
+    REBOOT_REQUIRED,
     PackageManager,
     RebootRequired,
     parse_disk,
@@ -30,7 +32,7 @@ def run(fact: Fact, *edits: tuple[str, str]) -> Result:
     shell = fact.probe.shell
     for old, new in edits:
         assert old in shell
-        shell = shell.replace(old, new)
+        shell = shell.replace(old, new, 1)
     done = subprocess.run(["sh", "-c", shell], capture_output=True, check=False)
     return Result(done.returncode, done.stdout, done.stderr)
 
@@ -66,6 +68,19 @@ def test_a_lock_of_another_kind_is_no_package_manager(tmp_path: Path) -> None:
     assert not found.busy
 
 
+def test_a_dnf_that_lives_is_named_and_what_a_dead_one_left_is_not(tmp_path: Path) -> None:
+    lock = tmp_path / "rpmdb_lock.pid"
+    here = ("/var/lib/dnf/rpmdb_lock.pid", str(lock))
+    for dead in ("", "4194305"):
+        lock.write_text(dead)
+        assert not parse_locks(run(PACKAGE_MANAGER, here)).busy
+    lock.write_text(str(os.getpid()))
+    found = parse_locks(run(PACKAGE_MANAGER, here))
+    assert found.holder.startswith(f"pid {os.getpid()}: ") and found.holder.endswith(
+        f"holds {lock}"
+    )
+
+
 @pytest.mark.parametrize(("rc", "out"), [(3, b""), (0, b""), (0, b"pid 1: apt holds x\n")])
 def test_a_look_at_locks_that_broke_off_is_unknown(rc: int, out: bytes) -> None:
     with pytest.raises(Unknown, match="whether a package manager runs is not known"):
@@ -90,6 +105,36 @@ def test_a_pending_reboot_and_its_packages() -> None:
     assert parse_required(said) == RebootRequired(True, ("linux-base", "nvidia-dkms"))
     with pytest.raises(Unknown):
         parse_required(Result(1))
+
+
+NEEDED = b"""\
+dnf 1
+Core libraries or services have been updated since boot-up:
+  * glibc
+  * kernel
+
+Reboot is required to fully utilize these updates.
+More information: https://access.redhat.com/solutions/27943
+"""
+
+
+def test_a_pending_reboot_of_a_host_with_dnf() -> None:
+    assert parse_required(Result(0, NEEDED)) == RebootRequired(True, ("glibc", "kernel"))
+    said = b"dnf 0\nNo core libraries or services have been updated since boot-up.\n"
+    assert parse_required(Result(0, said)) == RebootRequired(False)
+    with pytest.raises(Unknown, match=r"No such command.*it comes with dnf-plugins-core"):
+        parse_required(Result(0, b"dnf 1\nNo such command: needs-restarting.\n"))
+
+
+def test_dnf_is_asked_only_where_there_is_no_dpkg(tmp_path: Path) -> None:
+    (tmp_path / "dnf").write_text(
+        f"#!/bin/sh\n/bin/cat <<'END'\n{NEEDED.decode()[6:]}END\nexit 1\n"
+    )
+    (tmp_path / "dnf").chmod(0o755)
+    path = ("if [", f"PATH={tmp_path}\nif [")
+    assert run(REBOOT_REQUIRED, path).text.startswith("dnf 1\nCore")
+    (tmp_path / "dpkg").symlink_to("/bin/true")
+    assert not parse_required(run(REBOOT_REQUIRED, path)).required
 
 
 LSPCI = b"""\

@@ -61,15 +61,13 @@ def test_uncorrected_errors_are_summed_and_unknown_when_one_is() -> None:
 
 
 def test_newer_drivers_split_the_errors_of_sram() -> None:
-    (gpu,) = changed(
-        (
-            "<dram_uncorrectable>0</dram_uncorrectable>",
-            "<sram_uncorrectable_parity>1</sram_uncorrectable_parity>"
-            "<sram_uncorrectable_secded>2</sram_uncorrectable_secded>"
-            "<dram_uncorrectable>0</dram_uncorrectable>",
-        )
-    )
+    parity = "<sram_uncorrectable_parity>1</sram_uncorrectable_parity>"
+    secded = "<sram_uncorrectable_secded>2</sram_uncorrectable_secded>"
+    old = "<sram_uncorrectable>0</sram_uncorrectable>"
+    (gpu,) = changed((old, parity + secded))
     assert gpu.ecc_uncorrected == 3
+    (half,) = changed((old, parity))
+    assert half.ecc_uncorrected is None
 
 
 def test_geometry_counts_the_instances_of_each_profile(tmp_path: Path) -> None:

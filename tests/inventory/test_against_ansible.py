@@ -104,7 +104,7 @@ def ansible(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
         input="".join(json.dumps(question) + "\n" for question in [*questions, patterns]),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         cwd=Path(__file__).parents[2],
         check=True,
     )

@@ -137,12 +137,31 @@ class TestTokens:
         run(node, node.when(EVICTING, lambda: self.renew(node, kubeconfig)))
         assert gone(node)
 
-    def test_without_a_new_one_it_is_told_what_to_do(self, node: World, kubeconfig: Path) -> None:
+    def test_without_a_new_one_it_is_told_what_to_do(
+        self, node: World, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "PATIENCE", 0.3)
+
         def expire() -> None:
             node.proxy.token = "new"
 
-        with pytest.raises(ClusterError, match=rf"{NS}/a: Unauthorized \(.*auth whoami"):
+        with pytest.raises(ClusterError, match=r"Unauthorized") as caught:
             run(node, node.when(EVICTING, expire))
+        assert "auth whoami" in caught.value.hint
+        assert any("for a new login" in text and "auth whoami" in text for text in node.said)
+
+    def test_a_new_login_while_it_waits_for_one_is_taken_up(
+        self, node: World, kubeconfig: Path
+    ) -> None:
+        def progress(said: str) -> None:
+            node.progress(said)
+            if said.startswith(EVICTING):
+                node.proxy.token = "new"
+            elif "for a new login" in said:
+                self.renew(node, kubeconfig)
+
+        run(node, progress)
+        assert gone(node)
 
 
 class TestOthers:

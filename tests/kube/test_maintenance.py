@@ -281,7 +281,8 @@ class TestKeptCordoned:
         world.node()
         begin(world.cluster, NODE, "run-1")
         keep_cordoned(world.cluster, NODE, "case 4711")
-        assert end(world.cluster, NODE, "run-1") == f"node {NODE} stays cordoned as it was before"
+        told = f"node {NODE} stays cordoned for good: case 4711"
+        assert end(world.cluster, NODE, "run-1") == told
         assert cordoned(world)
         assert marks(world) == {maintenance.CORDON_REASON: "case 4711"}
 

@@ -156,3 +156,20 @@ def test_other_pods_of_the_node_are_left_alone(world: World) -> None:
     with pytest.raises(ClusterError, match="Available: 1"):
         run(world, command=["true"], gpus=8)
     assert world.get("Pod", "train")["metadata"]["uid"] == before
+
+
+@pytest.mark.parametrize(
+    ("phase", "rc", "words"),
+    [
+        ("Failed", 3, r"failed on .*: exit code 3: \(its log cannot be read: dial tcp: timeout\)"),
+        ("Succeeded", 0, "succeeded, but what it printed cannot be read: dial tcp: timeout"),
+    ],
+)
+def test_a_log_that_the_node_does_not_give_hides_no_verdict(
+    world: World, phase: str, rc: int, words: str
+) -> None:
+    ends(world, phase, rc=rc)
+    world.fault(code=500, path="/log$", message="dial tcp: timeout", count=None)
+    with pytest.raises(ClusterError, match=words):
+        run(world, command=["true"])
+    assert left(world) == []

@@ -25,6 +25,8 @@ Json = dict[str, Any]
 
 DEADLINE = 120.0
 """Seconds after which a test that waits has failed; never reached when all is well."""
+HEARTBEAT = 10.0
+"""Seconds between two reports of a node. Its controller takes it for lost after 40 s without."""
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "controller": True}
 """A controller that no program acts for: such pods are managed, and nobody replaces them."""
 READY = {"type": "Ready", "status": "True"}
@@ -66,13 +68,14 @@ class World:
         self._made: list[str] = []
         self._owners: dict[str, str] = {}
         self._ended = threading.Event()
-        self._kubelet: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._in_background(self._heartbeat, HEARTBEAT)
 
     def close(self) -> None:
         """Remove whatever was made, and wait until it is gone."""
         self._ended.set()
-        if self._kubelet:
-            self._kubelet.join(DEADLINE)
+        for thread in self._threads:
+            thread.join(DEADLINE)
         self.proxy.reset()
         self.cluster.close()
         for path in dict.fromkeys(reversed(self._made)):
@@ -336,18 +339,28 @@ class World:
         Args:
             step: what they do with the pods as they are; None: start them and end terminating ones.
         """
-        works = step or self.kubelet_works
+        self._in_background(step or self.kubelet_works, 0.08)
+
+    def _in_background(self, step: Callable[[], object], pause: float) -> None:
+        """Do this again and again until the world ends."""
 
         def loop() -> None:
-            while not self._ended.wait(0.03):
+            while not self._ended.wait(pause):
                 try:
-                    works()
+                    step()
                 except RefusalError as error:  # gone, or changed, since it was listed
                     if error.code not in (404, 409):
                         raise
 
-        self._kubelet = threading.Thread(target=loop, daemon=True)
-        self._kubelet.start()
+        self._threads.append(threading.Thread(target=loop, daemon=True))
+        self._threads[-1].start()
+
+    def _heartbeat(self) -> None:
+        """Report the nodes that are ready anew: others would soon count as lost."""
+        for node in self.found("Node", labels=f"gpurun-test={PREFIX}"):
+            if ready := [entry for entry in node["status"].get("conditions", ()) if is_true(entry)]:
+                beat = {**ready[0], "lastHeartbeatTime": objects.now()}
+                self.change("Node", node["metadata"]["name"], status={"conditions": [beat]})
 
     def kubelet_works(self) -> None:
         """Start pods, and end terminating ones."""
@@ -374,9 +387,12 @@ def labels_of(item: Json) -> Mapping[str, str]:
 
 def is_ready(pod: Json) -> bool:
     conditions = pod["status"].get("conditions") or ()
-    return "deletionTimestamp" not in pod["metadata"] and any(
-        entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions
-    )
+    return "deletionTimestamp" not in pod["metadata"] and any(map(is_true, conditions))
+
+
+def is_true(condition: Json) -> bool:
+    """Whether this says that its object is ready."""
+    return bool(condition["type"] == "Ready" and condition["status"] == "True")
 
 
 def ends_now(pod: Json) -> bool:

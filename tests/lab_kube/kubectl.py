@@ -29,7 +29,7 @@ class Kubectl:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     def __call__(self, *words: str) -> str:

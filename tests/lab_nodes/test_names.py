@@ -8,6 +8,7 @@ import pytest
 
 from runner.errors import GpurunError
 from runner.lab import network
+from runner.lab.gpu.models import MODELS
 from runner.lab.layout import Lab, Node, NodeSpec, parse_node
 from runner.lab.settings import Settings, read, write
 
@@ -19,6 +20,11 @@ def a_lab(folder: Path, name: str = "lab") -> Lab:
 def test_a_node_is_written_as_name_model_and_count() -> None:
     assert parse_node("gpu-a1=A100-80:2") == NodeSpec("gpu-a1", "A100-80", 2)
     assert parse_node("x=T4") == NodeSpec("x", "T4", 1)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_that_can_be_simulated_can_be_had(model: str) -> None:
+    assert parse_node(f"n={model}:8") == NodeSpec("n", model, 8)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,20 @@ def test_what_the_driver_asks_for_wins(asked: str, rung: Rung) -> None:
     assert decision(xids=told).rung is Rung.HAND_OVER, "what it says now counts, so the table does"
 
 
+@pytest.mark.parametrize(
+    ("asked", "rung"),
+    [("Reboot", Rung.REBOOT), ("Drain P2P", Rung.HAND_OVER), ("Reset", Rung.NONE)],
+)
+def test_an_older_driver_that_needs_no_reset_may_need_a_reboot(asked: str, rung: Rung) -> None:
+    """Before gpu_recovery_action nvidia-smi tells of resets only; Xid 154 in the log of more."""
+    told = (Xid(154, PCI, "", 101.0, recovery=asked),)
+    older = replace(GPU, resets_only=True)
+    assert decision(xids=told, gpu=older).rung is rung
+    assert decision(xids=told).rung is Rung.NONE, "a newer one has taken its word back"
+    over = Xid(154, PCI, "", 150.0, recovery="None")
+    assert decision(xids=(*told, over), gpu=older).rung is Rung.NONE
+
+
 def test_a_driver_that_takes_its_word_back_settles_what_was_before() -> None:
     before = (Xid(95, PCI, "", 100.0), Xid(154, PCI, "", 101.0, recovery="Reset"))
     over = Xid(154, PCI, "", 150.0, recovery="None")

@@ -59,6 +59,7 @@ def test_a_memory_error_is_over_after_a_reset(
     remap_row(tmp_path, 0)
     (gpu,) = look(node).gpus
     assert (gpu.recovery_action, gpu.remap_pending) == (action, True)
+    assert gpu.resets_only == (driver < "570"), "it has no gpu_recovery_action"
     node.smi("--gpu-reset -i 0")
     (gpu,) = look(node).gpus
     assert (gpu.recovery_action, gpu.remap_pending) == ("None", False)

@@ -98,7 +98,7 @@ def _model_labels(key: str) -> dict[str, str]:
         return {}
     return {
         "nvidia.com/gpu.product": model.product.replace(" ", "-"),
-        "nvidia.com/gpu.family": model.architecture.lower(),
+        "nvidia.com/gpu.family": model.architecture.lower().replace(" ", "-"),
         "nvidia.com/mig.capable": str(bool(model.profiles)).lower(),
     }
 

@@ -11,7 +11,9 @@ from runner.hosts.script import Result
 from runner.modules.base import Probe, Unknown
 
 FOLDER = "/var/lib/gpurun/kept"
-"""Where root's copies are: a folder per run. They are removed by hand, once no longer needed."""
+"""Where root's copies are: a folder per run."""
+KEPT_RUNS = 20
+"""Of how many runs a host keeps copies, where nothing else is said."""
 
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -32,6 +34,16 @@ def copies_folder(run: str) -> str:
         f"k={quote(FOLDER)}/{name}\n"
         f'[ "$(id -u)" = 0 ] || k="$HOME/.local/state/gpurun/kept/"{name}\n'
     )
+
+
+def prune(run: str, most: int) -> str:
+    """Shell that removes the copies of all but the newest runs, and never those of `run`."""
+    return f"""set -u
+{copies_folder(run)}cd -- "${{k%/*}}" || exit 0
+ls -1t | tail -n +{most + 1} | while IFS= read -r old; do
+  [ "$old" = {quote(run)} ] || [ ! -d "$old" ] || [ -L "$old" ] || rm -rf -- "./$old"
+done
+"""
 
 
 def copies_probe(key: str, run: str, before: str, after: str) -> Probe:
