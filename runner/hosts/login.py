@@ -171,7 +171,7 @@ class _Hop:
                 jump = self.connection.gateway.original_host
                 text = f"the jump host {jump} does not get through to {address}: {error.text}"
                 hint = f"Try: ssh {jump} nc -vz {self.connection.host} {self.port}"
-            case _ if "banner" in str(error) or isinstance(error, EOFError):
+            case _ if _spoke_no_ssh(error):
                 text = (
                     f"{address} accepts the connection but does not speak SSH "
                     f"within {self.timeout:g} s, or hung up at once"
@@ -191,8 +191,8 @@ class _Hop:
             return False  # of the host behind it nothing is known
         if isinstance(error, OSError) and error.errno == errno.EHOSTUNREACH:
             return True
-        silence = (ConnectionRefusedError, TimeoutError, EOFError, paramiko.ChannelException)
-        return isinstance(error, silence) or "banner" in str(error)
+        silence = (ConnectionRefusedError, TimeoutError, paramiko.ChannelException)
+        return isinstance(error, silence) or _spoke_no_ssh(error)
 
     def _refused_keys(self, error: AuthFailure) -> UnreachableError:
         user = self.connection.user
@@ -208,6 +208,12 @@ class _Hop:
             f"Add the public key to ~{user}/.ssh/authorized_keys there, or set "
             "ansible_user and ansible_ssh_private_key_file; a passphrase needs ssh-agent.",
         )
+
+
+def _spoke_no_ssh(error: Exception) -> bool:
+    """No greeting came. paramiko says "No existing session" where its two deadlines meet."""
+    said = str(error)
+    return isinstance(error, EOFError) or "banner" in said or "No existing session" in said
 
 
 class _PromptSocket(socket.socket):

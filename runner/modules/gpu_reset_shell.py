@@ -94,7 +94,10 @@ back
 tries=60
 while nvidia-smi -q -i "$ids" | grep -A 1 '^ *Fabric$' | grep -q 'State *: In Progress'; do
     tries=$((tries - 1))
-    [ "$tries" -gt 0 ] || fail 'the fabric manager does not take the GPUs back: see its log'
+    [ "$tries" -gt 0 ] || fail 'the GPUs do not join their NVSwitches again' \\
+        "$(nv-fabricmanager --version 2>&1 | head -n 1)" \\
+        "driver: $(sed -n 's/^NVRM version: *//p' /proc/driver/nvidia/version)" \\
+        'they have to be of one version: driver-upgrade.yaml; journalctl -u nvidia-fabricmanager'
     sleep 1
 done
 """

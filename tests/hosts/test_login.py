@@ -240,15 +240,16 @@ class TestJumpHosts:
 class TestSilence:
     """Only a host that does not answer may be taken for one that is down."""
 
-    def kind(self, host: Host) -> type[UnreachableError]:
+    def kind(self, host: Host, timeout: float = 0.3) -> type[UnreachableError]:
         with pytest.raises(UnreachableError) as caught:
-            Connection(host, connect_timeout=0.3).open()
+            Connection(host, connect_timeout=timeout).open()
         return type(caught.value)
 
     def test_a_closed_port_and_one_that_says_nothing_are_silent(self, sshd: Sshd) -> None:
         assert self.kind(sshd.host(port=free_port())) is SilentError
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            assert self.kind(sshd.host(port=silent.getsockname()[1])) is SilentError
+            for timeout in (0.3, 1.0):
+                assert self.kind(sshd.host(port=silent.getsockname()[1]), timeout) is SilentError
 
     def test_a_refusal_an_unknown_key_and_a_wrong_name_are_answers(
         self, sshd: Sshd, tmp_path: Path

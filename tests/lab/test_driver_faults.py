@@ -19,7 +19,6 @@ RELOAD = "playbooks/driver-reload.yaml"
 RESET = "playbooks/gpu-reset.yaml"
 OLD, NEW = "550.90.07", "570.86.15"
 RECORD = "/var/lib/gpurun/driver/gpus.json"
-HELD = "570.86.15 and the driver 550.90.07, and it only runs with its own version"
 
 
 def fault(lab: LabUnderTest, node: str, name: str) -> None:
@@ -118,8 +117,8 @@ def test_gpus_that_have_not_joined_are_not_given_back(
     fault(fresh, "gpu-h1", "fabric-mismatch")
     code, failed = program.json("apply", RESET, *one, "-e", "gpus=0", "-e", "because=case 4711")
     assert (code, status(failed, "gpu-h1")[0]) == (1, "failed"), failed
-    assert HELD in status(failed, "gpu-h1")[1]
-    assert "driver-upgrade.yaml" in status(failed, "gpu-h1")[1]
+    for text in ("Fabric Manager version is : 570.86.15", "  550.90.07  ", "driver-upgrade.yaml"):
+        assert text in status(failed, "gpu-h1")[1]
     assert cluster.cordoned("gpu-h1")
 
     code, up = program.json("apply", UPGRADE, *one, "--take-over", failed["run"])
