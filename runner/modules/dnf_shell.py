@@ -20,7 +20,8 @@ _SCRIPT = """\
   for try in $(seq {tries}); do
     LC_ALL=C {command}; rc=$?
     pid=
-    [ $rc = 0 ] || pid=$(tail -n 9 {output} | sed -n "s,.*already locked by ,,p" | tail -n 1 | cut -d " " -f 1)
+    [ $rc = 0 ] ||
+      pid=$(tail -n 9 {output} | sed -n 's/.*already locked by //p' | tail -n 1 | cut -d ' ' -f 1)
     [ -n "$pid" ] || break
     [ "$try" = {tries} ] || sleep {pause}
   done
