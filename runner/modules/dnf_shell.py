@@ -19,7 +19,9 @@ _SCRIPT = """\
   trap : TERM
   for try in $(seq {tries}); do
     LC_ALL=C {command}; rc=$?
-    pid=$(tail -n 3 {output} | sed -n 's/.*already locked by \\([0-9]*\\).*/\\1/p')
+    pid=
+    [ $rc = 0 ] ||
+      pid=$(tail -n 9 {output} | sed -n 's/.*already locked by //p' | tail -n 1 | cut -d ' ' -f 1)
     [ -n "$pid" ] || break
     [ "$try" = {tries} ] || sleep {pause}
   done
