@@ -123,15 +123,14 @@ def _once(problems: Iterable[Problem | None]) -> Iterator[Problem]:
 def _uses(scope: Scope) -> Iterator[Use]:
     """Names a play uses that are not defined where they are used, as far as the playbook tells."""
     play = scope.play
-    everything = (*play.preconditions, *play.tasks, *play.handlers, *play.verify)
-    for task in everything:
+    for task in play.every_task:
         known = scope.known(task)
         for name, origin in _needed(play, task, scope.read):
             if name not in known:
                 yield Use(name, origin, task)
         scope.registered |= set(_set_by(task))
     # Variables are rendered where a task uses them: whatever a task may have is defined there.
-    known = scope.known(None).union(*map(scope.known, everything))
+    known = scope.known(None).union(*map(scope.known, play.every_task))
     for text in texts([play.defaults, play.variables, play.environment]):
         for name in _told(text).used - known:
             yield Use(name, getattr(text, "origin", None) or play.origin, None)

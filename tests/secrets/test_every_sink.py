@@ -17,6 +17,7 @@ import pytest
 
 from runner.cli import main as program
 from runner.engine import run as engine
+from runner.engine import survey
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host
 from runner.secrets import passwords
@@ -374,7 +375,7 @@ def test_a_defect_of_gpurun_tells_no_secret(
         raise RuntimeError(f"cannot use {TOKEN!r} {base64.b64encode(TOKEN.encode())!r}")
 
     monkeypatch.setenv("GPURUN_TRACEBACK", traceback)
-    for owner, name in ((engine, "plan_host"), (engine.Run, "apply")):
+    for owner, name in ((survey, "plan_host"), (engine.Run, "apply")):
         monkeypatch.setattr(owner, name, broken)
         code, shown = gpurun("apply", *ARGUMENTS, "-y", "-o", "json")
         assert code == 1
