@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal as signals
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,14 @@ def change_of(host: Local, module: str = "copy", **more: Any) -> Change:
     outcome = host.plan(module, given, host.observe(module, given))
     (change,) = outcome.changes
     return change
+
+
+@pytest.fixture(autouse=True)
+def _hangups_end_shells() -> Iterator[None]:
+    """Whoever runs these tests may ignore SIGHUP, as nohup does, and every shell inherits that."""
+    before = signals.signal(signals.SIGHUP, signals.SIG_DFL)
+    yield
+    signals.signal(signals.SIGHUP, before)
 
 
 def carried_out(change: Change, shell: str = "") -> Result:

@@ -41,6 +41,8 @@ def test_the_plugin_from_nothing_and_its_life(
     assert plugin_pod(cluster, "gpu-a1") != pods["gpu-a1"]
     assert plugin_pod(cluster, "gpu-a2") == pods["gpu-a2"]
 
+    assert applied(program, "device-plugin-config-manager")
+    assert offers(cluster) == NODES
     assert applied(program, "mps", "-e", "replicas=3")
     assert offers(cluster) == {name: 3 * count for name, count in NODES.items()}
     assert applied(program, "device-plugin-rollback")
