@@ -17,7 +17,7 @@ from runner.facts.gpu_models import FAMILIES
 from runner.facts.nvidia import Gpu
 from runner.hosts.script import Block, BlockResult, Command, Result
 from runner.inventory.model import Host
-from runner.kube.state import NodeState, PodState, WaitAllocatable
+from runner.kube.state import ClusterQuery, NodeState, ObjectState, PodState, WaitAllocatable
 from runner.lab.gpu import allocatable
 from runner.lab.gpu.state import changing
 from runner.modules.base import Disruption, Risk
@@ -39,6 +39,8 @@ class Node:
     def __init__(self, folder: Path, model: str, count: int = 2) -> None:
         self.host = SimulatedHost(folder, model, count)
         self.labels: dict[str, str] = {}
+        self.plugin: dict[str, Any] | None = None
+        """The container of the device plugin's DaemonSet; None: there is no such DaemonSet."""
 
     def look(self, commands: Sequence[Command]) -> dict[str, Result]:
         return {command.key: self.host.sh(command.shell) for command in commands}
@@ -52,13 +54,15 @@ class Node:
     def plan(self, playbook: str, **extra: str) -> HostPlan:
         subject = self.subject(playbook, extra)
         observed: dict[str, Any] = {}
-        return observe(lambda seen: plan_host(subject, seen), observed, self, self.state)
+        return observe(lambda seen: plan_host(subject, seen), observed, self, self.state, self.read)
 
     def verify(self, playbook: str, **extra: str) -> dict[str, int]:
         """What the playbook waits for in the end: resource -> how many."""
         subject = self.subject(playbook, extra)
         observed: dict[str, Any] = {}
-        plan = observe(lambda seen: plan_verify(subject, seen), observed, self, self.state)
+        plan = observe(
+            lambda seen: plan_verify(subject, seen), observed, self, self.state, self.read
+        )
         assert plan.problem is None
         waits = [wait for step in plan.steps for wait in step.waits]
         return {w.resource: w.value for w in waits if isinstance(w, WaitAllocatable)}
@@ -71,6 +75,12 @@ class Node:
     def state(self) -> NodeState:
         pod = PodState("kube-system", "plugin-x", "1", "Running", "DaemonSet", PLUGIN, ready=True)
         return NodeState("gpu-1", labels=self.labels, allocatable={"cpu": "1"}, pods=(pod,))
+
+    def read(self, query: ClusterQuery) -> ObjectState:
+        if self.plugin is None:
+            return ObjectState(None)
+        spec = {"template": {"spec": {"containers": [{"name": "plugin"}, self.plugin]}}}
+        return ObjectState({"kind": "DaemonSet", "metadata": {"name": PLUGIN}, "spec": spec})
 
     def enact(self, plan: HostPlan) -> None:
         assert plan.problem is None, plan.problem
@@ -153,21 +163,53 @@ def test_without_a_layout_the_playbook_says_how_to_name_one(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("playbook", ["mig-7x1g.yaml", "mig-off.yaml"])
-@pytest.mark.parametrize(
-    ("label", "value", "reason"),
-    [
-        ("nvidia.com/mig.config", "all-1g.10gb", "the MIG manager of NVIDIA's GPU operator"),
-        ("nvidia.com/mig.strategy", "other", "the node's label nvidia.com/mig.strategy says other"),
-    ],
-)
-def test_what_the_operator_says_of_the_node_is_heeded(
-    playbook: str, label: str, value: str, reason: str, tmp_path: Path
-) -> None:
+def test_nodes_that_the_operator_cuts_are_left_to_it(playbook: str, tmp_path: Path) -> None:
     node = Node(tmp_path, "H100-80")
-    node.labels = {label: value}
+    node.labels = {"nvidia.com/mig.config": "all-1g.10gb"}
     plan = node.plan(playbook)
     assert plan.problem is not None
-    assert reason in plan.problem.reason
+    assert "the MIG manager of NVIDIA's GPU operator" in plan.problem.reason
+
+
+def test_the_nodes_label_says_which_strategy_the_plugin_has(tmp_path: Path) -> None:
+    node = Node(tmp_path, "H100-80")
+    node.labels = {"nvidia.com/mig.strategy": "mixed"}
+    plan = node.plan("mig-7x1g.yaml")
+    assert plan.problem is not None
+    assert "the node's label nvidia.com/mig.strategy says mixed" in plan.problem.reason
+    assert node.plan("mig-7x1g.yaml", mig_strategy="mixed").problem is None
+    assert node.plan("mig-off.yaml").problem is None, "a whole GPU has one name"
+
+
+FROM_FIELD = {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+SINGLE = {"name": "MIG_STRATEGY", "value": "single"}
+
+
+@pytest.mark.parametrize(
+    ("plugin", "strategy"),
+    [
+        ({"env": [FROM_FIELD, SINGLE]}, "single"),
+        ({"env": [SINGLE], "args": ["--mig-strategy=mixed"]}, "mixed"),
+        ({"command": ["nvidia-device-plugin", "--mig-strategy", "mixed"]}, "mixed"),
+        ({"env": [{"name": "FAIL_ON_INIT_ERROR", "value": "false"}]}, "none"),
+        ({"env": [{"name": "CONFIG_FILE", "value": "/config/config.yaml"}]}, ""),
+        ({"args": ["--config-file=/config/config.yaml"]}, ""),
+        (None, ""),
+    ],
+)
+def test_what_the_plugin_would_not_offer_is_refused_before_anything_is_cut(
+    plugin: dict[str, Any] | None, strategy: str, tmp_path: Path
+) -> None:
+    """Seen or not; only in "" is it taken to be as the playbook says."""
+    node = Node(tmp_path, "H100-80")
+    node.plugin = plugin
+    for told in ("single", "mixed"):
+        problem = node.plan("mig-7x1g.yaml", mig_strategy=told).problem
+        if strategy in ("", told):
+            assert problem is None
+        else:
+            assert problem is not None
+            assert f"has the strategy {strategy} and would not offer" in problem.reason
 
 
 @pytest.mark.parametrize("playbook", ["mig-7x1g.yaml", "mig-all-balanced.yaml"])
