@@ -412,7 +412,7 @@ class TestResourceClaims:
             world.found("ResourceClaim")
         except UnservedError:
             pytest.skip(
-                "this cluster does not serve resource.k8s.io/v1 (Kubernetes 1.34 and later do)"
+                "allowed: this cluster does not serve resource.k8s.io/v1 (1.34 and later do)"
             )
 
     def claim(self, world: World, name: str, driver: str) -> None:
